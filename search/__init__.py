@@ -1,0 +1,1 @@
+"""The architecture search under a hard cost limit."""

@@ -1,0 +1,1 @@
+../../lmnet/__init__.pyi

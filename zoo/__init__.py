@@ -1,0 +1,1 @@
+"""The zoo: specs as YAML files, one net a file."""
