@@ -1,1 +1,51 @@
-"""The blocks."""
+"""LM-Net's blocks and their kin: plain modules, each usable alone.
+
+A new file in this folder that registers a block is found by itself; a name for ``from lmnet.blocks import ...`` is
+added below.
+"""
+
+import importlib
+import pkgutil
+
+from lmnet.blocks.conv_norm_act import ConvNormAct
+from lmnet.blocks.cross_scale_fusion import CrossScaleFusion
+from lmnet.blocks.double_conv import DoubleConv
+from lmnet.blocks.fusion_decoder import FusionDecoder
+from lmnet.blocks.gft import GlobalFeatureTransformer
+from lmnet.blocks.lft import LocalFeatureTransformer
+from lmnet.blocks.merge import Add, Concat
+from lmnet.blocks.multi_branch import MultiBranchConv, MultiBranchStage
+from lmnet.blocks.neighborhood import neighborhood_attention
+from lmnet.blocks.neighborhood_attention import NeighborhoodAttention2d
+from lmnet.blocks.pyramid_pool import PyramidPool
+from lmnet.blocks.registry import REGISTRY, Example, register
+from lmnet.blocks.resample import Downsample, Upsample
+from lmnet.blocks.segmentation_head import SegmentationHead
+from lmnet.blocks.timm_encoder import TimmEncoder
+
+__all__ = [
+    "REGISTRY",
+    "Add",
+    "Concat",
+    "ConvNormAct",
+    "CrossScaleFusion",
+    "DoubleConv",
+    "Downsample",
+    "Example",
+    "FusionDecoder",
+    "GlobalFeatureTransformer",
+    "LocalFeatureTransformer",
+    "MultiBranchConv",
+    "MultiBranchStage",
+    "NeighborhoodAttention2d",
+    "PyramidPool",
+    "SegmentationHead",
+    "TimmEncoder",
+    "Upsample",
+    "neighborhood_attention",
+    "register",
+]
+
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name != "testing":
+        importlib.import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,74 @@
+"""Convolution with normalisation and activation before it, after it, or without both."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lmnet.blocks.checks import act_layer_of, check_choice, check_map, check_odd, check_positive, norm_layer_of
+from lmnet.blocks.registry import Example, register
+
+ACTIVATIONS = ("none", "pre", "post")
+
+
+@register("conv_norm_act", example=Example({"out_channels": 8, "stride": 2}, ((6, 16, 24),), ((8, 8, 12),)))
+class ConvNormAct(nn.Module):
+    """Convolve a feature map, with normalisation and activation before (``pre``), after (``post``) or without them.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the square kernel, odd.
+        stride: step of the convolution; the output is ceil(H / stride) x ceil(W / stride).
+        groups: convolution groups; must divide both channel counts.
+        activation: ``post`` conv, norm, act; ``pre`` norm, act, conv; ``none`` the convolution alone.
+        norm_layer: timm's name of the normalisation.
+        act_layer: timm's name of the activation.
+
+    Shapes:
+        (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: an option is out of range, or groups does not divide the channels.
+
+    Cost:
+        in_channels / groups * out_channels * kernel_size^2 MACs per output pixel.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        out_channels: int,
+        kernel_size: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        activation: str = "post",
+        norm_layer: str = "batchnorm2d",
+        act_layer: str = "gelu",
+    ) -> None:
+        super().__init__()
+        where = "conv_norm_act"
+        check_positive(where, in_channels=in_channels, out_channels=out_channels, stride=stride, groups=groups)
+        check_odd(where, kernel_size=kernel_size)
+        check_choice(where, ACTIVATIONS, activation=activation)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{where}: groups must divide in_channels and out_channels, got groups={groups}, "
+                f"in_channels={in_channels}, out_channels={out_channels}. Use groups=1."
+            )
+        self.in_channels, self.out_channels, self.activation = in_channels, out_channels, activation
+        self.norm: nn.Module = nn.Identity()
+        self.act: nn.Module = nn.Identity()
+        if activation != "none":
+            self.norm = norm_layer_of(where, norm_layer)(out_channels if activation == "post" else in_channels)
+            self.act = act_layer_of(where, act_layer)()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved map."""
+        check_map("conv_norm_act", x, self.in_channels)
+        if self.activation == "pre":
+            return self.conv(self.act(self.norm(x)))
+        return self.act(self.norm(self.conv(x)))

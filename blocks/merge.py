@@ -1,0 +1,77 @@
+"""Add or concatenate feature maps of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lmnet.blocks.checks import check_inputs, check_maps, check_same_size
+from lmnet.blocks.registry import Example, register
+
+
+@register("add", example=Example({}, ((6, 8, 12), (6, 8, 12)), ((6, 8, 12),)))
+class Add(nn.Module):
+    """Add feature maps of one shape.
+
+    Args:
+        in_channels: channels of each input, all equal, two or more.
+
+    Shapes:
+        n times (N, C, H, W) -> (N, C, H, W).
+
+    Raises:
+        ValueError: fewer than two inputs, or unequal channels or sizes.
+
+    Cost:
+        no MACs.
+    """
+
+    def __init__(self, in_channels: Sequence[int]) -> None:
+        super().__init__()
+        check_inputs("add", in_channels, at_least=2)
+        if len(set(in_channels)) > 1:
+            raise ValueError(
+                f"add: inputs must have equal channels, got {', '.join(map(str, in_channels))}. "
+                "Give them one width, or use concat."
+            )
+        self.in_channels, self.out_channels = list(in_channels), in_channels[0]
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Return the sum."""
+        check_maps("add", maps, self.in_channels)
+        check_same_size("add", maps)
+        total = maps[0]
+        for x in maps[1:]:
+            total = total + x
+        return total
+
+
+@register("concat", example=Example({}, ((6, 8, 12), (4, 8, 12)), ((10, 8, 12),)))
+class Concat(nn.Module):
+    """Concatenate feature maps of one size along the channels.
+
+    Args:
+        in_channels: channels of each input, two or more.
+
+    Shapes:
+        (N, C_i, H, W) for each input i -> (N, sum of C_i, H, W).
+
+    Raises:
+        ValueError: fewer than two inputs, or unequal sizes.
+
+    Cost:
+        no MACs.
+    """
+
+    def __init__(self, in_channels: Sequence[int]) -> None:
+        super().__init__()
+        check_inputs("concat", in_channels, at_least=2)
+        self.in_channels, self.out_channels = list(in_channels), sum(in_channels)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Return the maps, one behind the other."""
+        check_maps("concat", maps, self.in_channels)
+        check_same_size("concat", maps)
+        return torch.cat(maps, dim=1)

@@ -1,0 +1,70 @@
+"""Neighbourhood attention as a layer on feature maps.
+
+Source: Hassani, Walton, Li, Li, Shi: Neighborhood Attention Transformer, 2023, arXiv 2204.07143.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lmnet.blocks.checks import check_heads, check_map, check_odd, check_positive
+from lmnet.blocks.neighborhood import neighborhood_attention
+from lmnet.blocks.registry import Example, register
+
+
+class NeighborhoodAttentionTokens(nn.Module):
+    """Multi-head neighbourhood attention on channels-last maps (N, H, W, C) -> (N, H, W, C)."""
+
+    def __init__(self, channels: int, num_heads: int, window: int, qkv_bias: bool = True) -> None:
+        super().__init__()
+        self.num_heads, self.window = num_heads, window
+        self.qkv = nn.Linear(channels, 3 * channels, bias=qkv_bias)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the attended and projected map."""
+        n, height, width, channels = x.shape
+        qkv = self.qkv(x).reshape(n, height, width, 3, self.num_heads, channels // self.num_heads)
+        query, key, value = qkv.unbind(dim=3)  # each (N, H, W, heads, head size)
+        mixed = neighborhood_attention(query, key, value, self.window)
+        return self.proj(mixed.reshape(n, height, width, channels))
+
+
+@register("neighborhood_attention", example=Example({"num_heads": 4, "window": 5}, ((8, 13, 9),), ((8, 13, 9),)))
+class NeighborhoodAttention2d(nn.Module):
+    """Let every pixel of a feature map attend to the window around it.
+
+    Args:
+        in_channels: channels of the input.
+        num_heads: attention heads; must divide in_channels.
+        window: odd side of the window. It is shifted inwards at the border, and clamped where the map is smaller.
+        qkv_bias: whether query, key and value have a bias.
+
+    Shapes:
+        (N, in_channels, H, W) -> (N, in_channels, H, W).
+
+    Raises:
+        ValueError: num_heads does not divide in_channels, or window is even or below 1.
+
+    Cost:
+        MACs per pixel: 4 * C^2 for the projections, 2 * C * window^2 for the two products.
+
+    Source:
+        arXiv 2204.07143, section 3.
+
+    Differs:
+        no relative position bias, as in LM-Net.
+    """
+
+    def __init__(self, in_channels: int, *, num_heads: int, window: int = 7, qkv_bias: bool = True) -> None:
+        super().__init__()
+        check_positive("neighborhood_attention", in_channels=in_channels)
+        check_heads("neighborhood_attention", in_channels, num_heads)
+        check_odd("neighborhood_attention", window=window)
+        self.in_channels = self.out_channels = in_channels
+        self.attention = NeighborhoodAttentionTokens(in_channels, num_heads, window, qkv_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the attended map."""
+        check_map("neighborhood_attention", x, self.in_channels)
+        return self.attention(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -1,0 +1,78 @@
+"""Any timm backbone as a block with several outputs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import timm
+from torch import Tensor, nn
+
+from lmnet.blocks.checks import check_map, check_positive
+from lmnet.blocks.registry import Example, register
+
+
+@register(
+    "timm_encoder",
+    example=Example(
+        {"model": "mobilenetv4_conv_small_035", "out_indices": [0, 1, 2]},
+        ((3, 64, 96),),
+        ((32, 32, 48), (16, 16, 24), (24, 8, 12)),
+    ),
+)
+class TimmEncoder(nn.Module):
+    """Run a timm backbone and return its feature maps, finest first.
+
+    Args:
+        in_channels: channels of the image.
+        model: timm's name of a backbone that supports ``features_only``.
+        out_indices: which of the backbone's feature maps to return; None for all.
+
+    Shapes:
+        (N, in_channels, H, W) -> a list of (N, C_i, H / r_i, W / r_i); ``out_channels`` and ``reductions`` hold C_i and
+        r_i. In a spec, ``NAME.0`` is the first output of node NAME.
+
+    Raises:
+        ValueError: timm has no such model, it gives no feature maps, or it has no such index.
+
+    Cost:
+        the backbone's.
+
+    Source:
+        timm, https://github.com/huggingface/pytorch-image-models. Built with random weights, never downloaded by the
+        constructor; ``load_pretrained`` fetches timm's.
+    """
+
+    def __init__(self, in_channels: int, *, model: str, out_indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        check_positive("timm_encoder", in_channels=in_channels)
+        if not timm.is_model(model):
+            close = difflib.get_close_matches(model, timm.list_models(), n=3)
+            hint = f"Did you mean {' or '.join(close)}?" if close else "timm.list_models() lists them."
+            raise ValueError(f"timm_encoder: model must be one of timm's, got model={model!r}. {hint}")
+        indices = None if out_indices is None else list(out_indices)
+        try:
+            self.backbone = timm.create_model(model, features_only=True, in_chans=in_channels, out_indices=indices)
+        except (AssertionError, IndexError, RuntimeError, TypeError, AttributeError) as err:
+            raise ValueError(
+                f"timm_encoder: model must give the feature maps asked for, got model={model!r}, "
+                f"out_indices={indices} ({type(err).__name__}: {err}). Leave out_indices out to see how many there are."
+            ) from err
+        self.in_channels, self.model = in_channels, model
+        self.out_channels: list[int] = self.backbone.feature_info.channels()
+        self.reductions: list[int] = self.backbone.feature_info.reduction()
+        self._channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+
+    def load_pretrained(self) -> None:
+        """Fetch timm's pretrained weights (needs the network or timm's cache) and load them into the backbone."""
+        indices = list(self.backbone.feature_info.out_indices)
+        source = timm.create_model(
+            self.model, features_only=True, in_chans=self.in_channels, out_indices=indices, pretrained=True
+        )
+        self.backbone.load_state_dict(source.state_dict())
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the feature maps, finest first."""
+        check_map("timm_encoder", x, self.in_channels)
+        maps = self.backbone(x)
+        return [y.permute(0, 3, 1, 2) if self._channels_last else y for y in maps]
