@@ -1,0 +1,180 @@
+"""What a node costs: multiply-accumulates, parameters and memory, counted once on the meta device and remembered.
+
+One MAC is one multiply-accumulate at batch 1. Counted are convolutions, linear layers and attention products; norms,
+activations, pooling and interpolation count as free, as in the papers' figures. An operation that is neither in torch's
+table of FLOP formulas nor known to be free is an error, never a silent zero.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from timm.utils import reparameterize_model
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from lmnet.blocks.registry import REGISTRY, Shape
+from lmnet.builder.options import signature_of
+
+_FREE = frozenset(
+    """
+    _adaptive_avg_pool2d _fused_rms_norm _log_softmax _native_batch_norm_legit _native_batch_norm_legit_no_training
+    _prelu_kernel _safe_softmax _softmax _to_copy _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa
+    adaptive_max_pool2d affine_grid_generator arange argmax as_strided avg_pool2d bernoulli_ cat channel_shuffle clone
+    col2im constant_pad_nd copy_ cumsum detach detach_ empty empty_like empty_strided eye fill_ flip full full_like
+    gather glu grid_sampler_2d hardsigmoid hardswish hardswish_ im2col index index_put index_put_ index_select
+    lift_fresh linalg_vector_norm linspace masked_fill masked_fill_ max max_pool2d_with_indices mean min
+    native_batch_norm native_dropout native_group_norm native_layer_norm new_empty new_empty_strided new_full new_ones
+    new_zeros normal_ ones ones_like pixel_shuffle pixel_unshuffle rand rand_like randn randperm reflection_pad2d
+    repeat replication_pad2d roll scalar_tensor scatter scatter_add slice_scatter sort stack std std_mean sum topk tril
+    triu uniform_ upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean where zero_ zeros zeros_like
+    """.split()  # noqa: SIM905
+)
+
+
+class UnknownOperation(RuntimeError):
+    """An operation whose cost is not known."""
+
+
+class CostCounter(TorchDispatchMode):
+    """Counts MACs and the peak of allocated bytes of everything that runs inside it.
+
+    Raises:
+        UnknownOperation: inside, at an operation that has no formula and is not known to be free.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = 0
+        self.peak_bytes = 0
+        self._bytes = 0
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        packet = func._overloadpacket
+        if packet in flop_registry:
+            self.macs += flop_registry[packet](*args, **kwargs, out_val=out) // 2
+        elif not self._is_free(func, packet):
+            raise UnknownOperation(
+                f"cost: every operation must have a known cost, got {packet}. Register its formula with "
+                "torch.utils.flop_counter.register_flop_formula."
+            )
+        self._allocate(out)
+        return out
+
+    @staticmethod
+    def _is_free(func: Any, packet: Any) -> bool:
+        tags = torch.Tag.pointwise in func.tags or torch.Tag.reduction in func.tags
+        return tags or func.is_view or packet._qualified_op_name.removeprefix("aten::") in _FREE
+
+    def _allocate(self, out: Any) -> None:
+        for tensor in out if isinstance(out, (list, tuple)) else (out,):
+            if not isinstance(tensor, Tensor):
+                continue
+            storage = tensor.untyped_storage()
+            if storage in self._seen:
+                continue
+            self._seen.add(storage)
+            size = storage.nbytes()
+            self._bytes += size
+            self.peak_bytes = max(self.peak_bytes, self._bytes)
+            weakref.finalize(storage, self._release, size).atexit = False
+
+    def _release(self, size: int) -> None:
+        self._bytes -= size
+
+
+@dataclass(frozen=True)
+class NodeCost:
+    """What one node costs at batch 1.
+
+    Args:
+        out_shapes: (C, H, W) of each output.
+        params: numbers that training learns.
+        macs: multiply-accumulates in the training form.
+        deploy_params: as params, after re-parameterisation.
+        deploy_macs: as macs, after re-parameterisation.
+        peak_bytes: most memory that one forward pass of the re-parameterised form holds at once, float32, its outputs
+            included, its inputs and weights not.
+    """
+
+    out_shapes: tuple[Shape, ...]
+    params: int
+    macs: int
+    deploy_params: int
+    deploy_macs: int
+    peak_bytes: int
+
+
+def make_block(block: str, options: Mapping[str, Any], in_channels: Sequence[int]) -> nn.Module:
+    """Return a block built for inputs of these channels.
+
+    Raises:
+        ValueError: what the block's constructor raises, or a block of one input given several.
+    """
+    signature = signature_of(block)
+    if signature.takes_many:
+        return REGISTRY.get(block)(list(in_channels), **options)
+    if len(in_channels) != 1:
+        raise ValueError(
+            f"{block}: takes one input, got {len(in_channels)}. Join them by an add or concat node before it."
+        )
+    return REGISTRY.get(block)(in_channels[0], **options)
+
+
+def shapes_of(out: Any) -> tuple[Shape, ...]:
+    """Return (C, H, W) of each map that a block returned."""
+    maps = out if isinstance(out, (list, tuple)) else [out]
+    for x in maps:
+        if not isinstance(x, Tensor) or x.ndim != 4:
+            raise TypeError(
+                f"a block must return maps (N, C, H, W), got {type(x).__name__}. Return a tensor or a list."
+            )
+    return tuple((int(x.shape[1]), int(x.shape[2]), int(x.shape[3])) for x in maps)
+
+
+def count_params(module: nn.Module) -> int:
+    """Return how many numbers training learns."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _run(module: nn.Module, in_shapes: Sequence[Shape]) -> tuple[tuple[Shape, ...], CostCounter]:
+    inputs = [torch.empty(1, *shape, device="meta") for shape in in_shapes]
+    counter = CostCounter()
+    with torch.no_grad(), counter:
+        out = module(*inputs)
+        shapes = shapes_of(out)
+    return shapes, counter
+
+
+@lru_cache(maxsize=65_536)
+def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:
+    with torch.device("meta"):
+        module = make_block(block, json.loads(options_json), [shape[0] for shape in in_shapes]).eval()
+    shapes, counter = _run(module, in_shapes)
+    params, deploy_counter = count_params(module), counter
+    if any(hasattr(child, "reparameterize") for child in module.modules()):
+        reparameterize_model(nn.ModuleList([module]), inplace=True)
+        _, deploy_counter = _run(module, in_shapes)
+    return NodeCost(shapes, params, counter.macs, count_params(module), deploy_counter.macs, deploy_counter.peak_bytes)
+
+
+def node_cost(block: str, options: Mapping[str, Any], in_shapes: Sequence[Shape]) -> NodeCost:
+    """Return the cost and output shapes of a block with plain options on inputs of these shapes.
+
+    Nothing is allocated: the block runs once on the meta device, and the answer is remembered.
+
+    Raises:
+        ValueError: what the block raises for wrong options or inputs.
+        UnknownOperation: the block runs an operation of unknown cost.
+    """
+    return _measure(block, json.dumps(options, sort_keys=True), tuple(in_shapes))

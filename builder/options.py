@@ -1,0 +1,146 @@
+"""A block's options as its constructor's signature declares them: checked before the block is built."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from torch import nn
+
+from lmnet.blocks.registry import REGISTRY
+from lmnet.builder.expressions import is_expression
+from lmnet.builder.problems import did_you_mean
+
+MAX_INT = 65_536
+MAX_ITEMS = 64
+_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+def describe(annotation: Any) -> str:
+    """Return an annotation in words, ``a whole number or a list (each a whole number)``."""
+    origin = typing.get_origin(annotation)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(describe(argument) for argument in typing.get_args(annotation))
+    if origin is not None and issubclass(origin, Sequence):
+        return f"a list (each {describe(typing.get_args(annotation)[0])})"
+    return _NAMES.get(annotation, str(annotation))
+
+
+def too_large(value: Any) -> str | None:
+    """Return a message if a number or a list in ``value`` is beyond what any net needs."""
+    if isinstance(value, (list, tuple)):
+        if len(value) > MAX_ITEMS:
+            return f"a list must have at most {MAX_ITEMS} items, got {len(value)}. Shorten it."
+        return next((message for message in map(too_large, value) if message), None)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) > MAX_INT:
+        return f"a number must be at most {MAX_INT}, got {value}. Lower it."
+    return None
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword of a block's constructor."""
+
+    name: str
+    annotation: Any
+    default: Any
+    adapter: TypeAdapter[Any]
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the option has no default."""
+        return self.default is inspect.Parameter.empty
+
+    def fault(self, value: Any) -> str | None:
+        """Return what is wrong with a value, or None."""
+        try:
+            self.adapter.validate_python(value)
+        except ValidationError:
+            shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
+            return f"{self.name} must be {describe(self.annotation)}, got {self.name}={shown}. Change the value."
+        message = too_large(value)
+        return f"{self.name}: {message}" if message else None
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of the option in a spec: its type, or an expression."""
+        schema: dict[str, Any] = {"anyOf": [self.adapter.json_schema(), {"type": "string", "pattern": r"^\$\{.*\}$"}]}
+        if not self.is_required:
+            schema["default"] = plain(self.default)
+        return schema
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a block's constructor takes.
+
+    Args:
+        block: the registered name.
+        takes_many: whether in_channels is a list, one entry an input.
+        options: the keywords besides in_channels.
+    """
+
+    block: str
+    takes_many: bool
+    options: dict[str, Option]
+
+    def faults(self, given: Mapping[str, Any]) -> dict[str, str]:
+        """Return what is wrong with options, by name; unresolved expressions are passed over."""
+        faults = {}
+        for name, value in given.items():
+            if name not in self.options:
+                hint = did_you_mean(name, self.options)
+                faults[name] = f"an option of {self.block} must be known, got {name}. {hint}"
+            elif not is_expression(value):
+                message = self.options[name].fault(value)
+                if message:
+                    faults[name] = message
+        for name, option in self.options.items():
+            if option.is_required and name not in given:
+                faults[name] = f"{self.block} needs {name} ({describe(option.annotation)}), got none. Add {name}: ..."
+        return faults
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the options that have a default, as plain values."""
+        return {name: plain(option.default) for name, option in self.options.items() if not option.is_required}
+
+
+def plain(value: Any) -> Any:
+    """Return a value with tuples as lists, as YAML would write it."""
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@cache
+def _signature_of(cls: type[nn.Module], block: str) -> Signature:
+    constructor = cls.__init__
+    hints = typing.get_type_hints(constructor)
+    parameters = dict(inspect.signature(constructor).parameters)
+    parameters.pop("self")
+    if "in_channels" not in parameters:
+        raise TypeError(f"{block}: a block's constructor must take in_channels, got {list(parameters)}. Add it.")
+    options = {}
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            raise TypeError(f"{block}: a block's options must be named, got {parameter}. Write them out.")
+        if name not in hints:
+            raise TypeError(f"{block}: a block's options must have a type, got {name} without one. Annotate it.")
+        if name != "in_channels":
+            adapter = TypeAdapter(hints[name], config=ConfigDict(strict=True))
+            options[name] = Option(name, hints[name], parameter.default, adapter)
+    takes_many = hints["in_channels"] is not int
+    return Signature(block, takes_many, options)
+
+
+def signature_of(block: str) -> Signature:
+    """Return the signature of a registered block.
+
+    Raises:
+        ValueError: no block has that name.
+        TypeError: the constructor cannot be used from a spec.
+    """
+    return _signature_of(REGISTRY.get(block), block)

@@ -1,0 +1,250 @@
+"""From a spec to a plan: shapes inferred, nodes priced, every fault found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lmnet.blocks.registry import Shape
+from lmnet.builder.cost import NodeCost, make_block, node_cost
+from lmnet.builder.expressions import ExpressionError, evaluate, names_in
+from lmnet.builder.plan import INPUT, NodePlan, Plan, Reference
+from lmnet.builder.problems import Problem, SpecError
+from lmnet.builder.spec import Spec
+from lmnet.builder.wiring import WiredNode, Wiring
+
+PROBE_SIDE = 1152  # divisible by 2^7 and 9: strides of 2, 3 and their products come out exactly
+
+
+class _Unknown(Exception):  # noqa: N818
+    """A value that cannot be known because of a fault that is already reported."""
+
+
+class Planner:
+    """Turns a spec into plans, for any values of its variables, remembering what it has seen.
+
+    Args:
+        spec: the spec.
+
+    Raises:
+        SpecError: the wiring is wrong; raised by ``plan`` together with all other faults.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.wiring = Wiring(spec)
+        self._memo: dict[Any, NodePlan] = {}
+
+    def variables(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the variables with ``values`` put in and expressions evaluated, in the file's order.
+
+        Raises:
+            SpecError: an expression has no value.
+        """
+        resolved: dict[str, Any] = {}
+        problems = []
+        for name, value in self.spec.layout.vars.items():
+            try:
+                resolved[name] = evaluate(values[name] if values and name in values else value, resolved)
+            except ExpressionError as err:
+                problems.append(self.spec.document.problem(("vars", name), str(err)))
+        if problems:
+            raise SpecError(problems)
+        return resolved
+
+    def plan(self, values: Mapping[str, Any] | None = None, *, input_size: Sequence[int] | None = None) -> Plan:
+        """Check and price the graph.
+
+        Args:
+            values: variables that differ from the spec's.
+            input_size: height and width; None for the spec's.
+
+        Raises:
+            SpecError: with everything that is wrong.
+        """
+        layout = self.spec.layout
+        size = tuple(input_size or layout.input.size)
+        problems = list(self.wiring.problems)
+        try:
+            variables = self.variables(values)
+        except SpecError as error:
+            raise SpecError([*problems, *error.problems]) from error
+        height, width = size
+        faults, nodes = self._trace(variables, (layout.input.channels, height, width))
+        stride = 1 if faults or problems else exact_stride(nodes, height, width)
+        if not stride or faults:
+            _, probed = self._trace(variables, (layout.input.channels, PROBE_SIDE, PROBE_SIDE))
+            stride = exact_stride(probed, PROBE_SIDE, PROBE_SIDE) or 1
+        padded = (math.ceil(height / stride) * stride, math.ceil(width / stride) * stride)
+        if padded != size:
+            if not layout.input.pad:
+                problems.append(self.spec.document.problem(("input", "size"), size_message(stride, size, padded)))
+            faults, nodes = self._trace(variables, (layout.input.channels, *padded))
+        problems += faults
+        if not problems:
+            problems += self._check_outputs(nodes, padded)
+        if problems:
+            raise SpecError(problems)
+        return Plan(
+            self.spec,
+            variables,
+            (layout.input.channels, height, width),
+            padded,
+            stride,
+            tuple(nodes.values()),
+            self.wiring.outputs,
+        )
+
+    def _trace(self, variables: Mapping[str, Any], image: Shape) -> tuple[list[Problem], dict[str, NodePlan]]:
+        """Infer shapes node by node; return the problems found and the nodes that came out."""
+        problems: list[Problem] = []
+        planned: dict[str, NodePlan] = {}
+        for node in self.wiring.nodes:
+            in_shapes: tuple[Shape, ...] | None
+            try:
+                in_shapes = self._in_shapes(node, planned, image)
+            except SpecError as error:
+                problems += error.problems
+                in_shapes = None
+            except _Unknown:
+                in_shapes = None
+            key = None
+            if in_shapes is not None:
+                key = (node.name, in_shapes, *(_frozen(variables.get(name)) for name in node.names))
+                done = self._memo.get(key)
+                if done is not None:
+                    planned[node.name] = done
+                    continue
+            found, done = self._plan_node(node, variables, in_shapes)
+            problems += found
+            if done is not None:
+                planned[node.name] = done
+                self._memo[key] = done
+        return problems, planned
+
+    def _in_shapes(self, node: WiredNode, planned: Mapping[str, NodePlan], image: Shape) -> tuple[Shape, ...]:
+        if node.inputs is None:
+            raise _Unknown
+        shapes: list[Shape] = []
+        for position, (name, index) in enumerate(node.inputs):
+            if name == INPUT:
+                shapes.append(image)
+                continue
+            if name not in planned:
+                raise _Unknown
+            outputs = planned[name].out_shapes
+            if index >= len(outputs):
+                place = (*node.path, "from", position)
+                message = (
+                    f"{name} has {len(outputs)} outputs, got {name}.{index}. Use {name}.0 to {name}.{len(outputs) - 1}."
+                )
+                raise SpecError([self.spec.document.problem(place, message)])
+            shapes.append(outputs[index])
+        return tuple(shapes)
+
+    def _plan_node(
+        self, node: WiredNode, variables: Mapping[str, Any], in_shapes: tuple[Shape, ...] | None
+    ) -> tuple[list[Problem], NodePlan | None]:
+        if node.signature is None or node.block is None:
+            return [], None
+        problems = []
+        options = node.signature.defaults()
+        for key, value in node.options.items():
+            try:
+                options[key] = evaluate(value, variables)
+            except ExpressionError as err:
+                problems.append(self.spec.document.problem((*node.path, key), str(err)))
+        for key, message in node.signature.faults(options).items():
+            if key in node.options and names_in(node.options[key]):  # others are reported already
+                problems.append(self.spec.document.problem((*node.path, key), message))
+                options.pop(key)
+        if any(option.is_required and name not in options for name, option in node.signature.options.items()):
+            return problems, None
+        message, cost = _attempt(node.block, options, in_shapes, node.inputs)
+        if message:
+            problems.append(self.spec.document.problem(node.path, message, at_key=True))
+        if cost is None or in_shapes is None or node.inputs is None:
+            return problems, None
+        return problems, NodePlan(node.name, node.block, node.inputs, options, in_shapes, cost)
+
+    def _check_outputs(self, nodes: Mapping[str, NodePlan], padded: tuple[int, int]) -> list[Problem]:
+        problems = []
+        for key, (name, index) in self.wiring.outputs.items():
+            shapes = nodes[name].out_shapes
+            if index >= len(shapes):
+                message = f"{name} has {len(shapes)} outputs, got {name}.{index}. Use {name}.{len(shapes) - 1}."
+                problems.append(self.spec.document.problem(("outputs", key), message))
+            elif key == "logits" and shapes[index][1:] != padded:
+                height, width = shapes[index][1:]
+                message = (
+                    f"logits must have the picture's size {padded[0]}x{padded[1]}, got {height}x{width} from {name}. "
+                    f"Give the segmentation_head scale: {max(1, padded[0] // height)}."
+                )
+                problems.append(self.spec.document.problem(("outputs", key), message))
+        return problems
+
+
+def _attempt(
+    block: str, options: Mapping[str, Any], in_shapes: tuple[Shape, ...] | None, inputs: tuple[Reference, ...] | None
+) -> tuple[str | None, NodeCost | None]:
+    """Return (what is wrong, None) or (None, cost) of a block; with unknown inputs only its options are tried."""
+    try:
+        if in_shapes is not None:
+            return None, node_cost(block, options, in_shapes)
+        _try_options(block, options, len(inputs or ()))
+    except Exception as err:  # noqa: BLE001 - a user's block may raise anything, and the spec must name the node
+        text = str(err).strip().splitlines()
+        message = text[0] if text else type(err).__name__
+        if not isinstance(err, (ValueError, TypeError)):
+            message = f"{block}: must be built and run on these inputs, got {type(err).__name__}: {message}."
+        if in_shapes is not None and inputs is not None:
+            edges = ", ".join(
+                f"{name} {'x'.join(map(str, shape))}" for (name, _), shape in zip(inputs, in_shapes, strict=True)
+            )
+            message += f" (from {edges})"
+        return message, None
+    return None, None
+
+
+def _try_options(block: str, options: Mapping[str, Any], count: int) -> None:
+    """Build a block whose inputs are unknown, on channels that every usual number of heads divides."""
+    heads = [value for value in options.values() if type(value) is int and 0 < value < 100]
+    channels = math.lcm(*range(1, 17), *heads)
+    if not count or channels > 2**31:
+        return
+    with torch.device("meta"):
+        try:
+            make_block(block, options, [channels] * count)
+        except RuntimeError:
+            return  # the channels were a guess
+
+
+def exact_stride(nodes: Mapping[str, NodePlan], height: int, width: int) -> int:
+    """Return by how much the smallest map is smaller than the picture, or 0 unless all factors are whole."""
+    stride = 1
+    for node in nodes.values():
+        for _, h, w in node.out_shapes:
+            if height % h or width % w or height // h != width // w:
+                return 0
+            stride = math.lcm(stride, height // h)
+    return stride if stride <= max(height, width) else 0
+
+
+def size_message(stride: int, size: Sequence[int], padded: Sequence[int]) -> str:
+    """Return the error of a picture whose size the net does not take without padding."""
+    return (
+        f"size must be a multiple of {stride}, got {size[0]}x{size[1]}. "
+        f"Pad the picture to {padded[0]}x{padded[1]}, or set pad: true."
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def plan_spec(spec: Spec, *, input_size: Sequence[int] | None = None) -> Plan:
+    """Check and price a spec; SpecError with everything that is wrong."""
+    return Planner(spec).plan(input_size=input_size)

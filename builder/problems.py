@@ -1,0 +1,58 @@
+"""What is wrong with a spec: problems with their places, collected in one SpecError."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Path = tuple[str | int, ...]
+"""Where a value stands in a document: ("nodes", "lft2", "window", 0)."""
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One fault of a document.
+
+    Args:
+        file: the document's name.
+        line: 1 for the first line.
+        column: 1 for the first character.
+        path: the place in the document, ``nodes.lft2.window``; empty for the document itself.
+        message: the rule, the value that broke it, and the next step.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: "
+        return place + (f"{self.path}: {self.message}" if self.path else self.message)
+
+
+class SpecError(ValueError):
+    """All that is wrong with a spec, one problem a line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = sorted(set(problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """Return ``nodes.lft2.window[0]`` for ("nodes", "lft2", "window", 0)."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a hint with the closest of ``names``, or with all of them where none is close."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"Known: {', '.join(names)}." if names else "There is none."

@@ -1,0 +1,175 @@
+"""A spec's wiring: which node takes which, checked before any value is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lmnet.blocks.registry import REGISTRY
+from lmnet.builder.expressions import ExpressionError, names_in
+from lmnet.builder.options import Signature, signature_of
+from lmnet.builder.plan import INPUT, Reference
+from lmnet.builder.problems import Path, Problem, did_you_mean
+from lmnet.builder.spec import NAME, Spec
+
+_TAKEN = frozenset({"plan", "spec", "hash", "training"})
+
+
+@dataclass(frozen=True)
+class WiredNode:
+    """A node as written, with what does not depend on variables."""
+
+    name: str
+    path: Path
+    block: str | None
+    signature: Signature | None
+    inputs: tuple[Reference, ...] | None
+    options: dict[str, Any]
+    names: frozenset[str]
+
+
+class Wiring:
+    """Reads a spec's nodes and outputs and collects what is wrong with them.
+
+    Args:
+        spec: the spec.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.problems: list[Problem] = []
+        self.nodes: list[WiredNode] = []
+        self._check_vars()
+        self._read_nodes()
+        self.outputs = self._read_outputs()
+
+    def _fault(self, path: Path, message: str, *, at_key: bool = False) -> None:
+        self.problems.append(self.spec.document.problem(path, message, at_key=at_key))
+
+    def _check_vars(self) -> None:
+        variables = self.spec.layout.vars
+        for name in variables:
+            if not name.isidentifier() or name in ("min", "max", "round_to", INPUT):
+                self._fault(("vars", name), f"a variable's name must be a free identifier, got {name}.", at_key=True)
+        for name in self.spec.layout.search:
+            if name not in variables:
+                hint = did_you_mean(name, variables)
+                self._fault(("search", name), f"search must name a variable, got {name}. {hint}", at_key=True)
+
+    def _read_nodes(self) -> None:
+        raw = self.spec.layout.nodes
+        later = set(raw)
+        known: set[str] = set()
+        for name, fields in raw.items():
+            path: Path = ("nodes", name)
+            if name == INPUT or not NAME.fullmatch(name) or hasattr(nn.Module, name) or name in _TAKEN:
+                self._fault(
+                    path,
+                    f"a node's name must be snake_case and not a module's attribute, got {name}. Rename it.",
+                    at_key=True,
+                )
+            later.discard(name)
+            options = {key: value for key, value in fields.items() if key not in ("block", "from")}
+            block, signature = self._read_block(path, fields)
+            inputs = self._read_inputs(path, fields, known, later)
+            names: frozenset[str] = frozenset()
+            for key, value in options.items():
+                try:
+                    names |= names_in(value)
+                except ExpressionError as err:
+                    self._fault((*path, key), str(err))
+                    options[key] = None
+            if signature is not None:
+                for key, message in signature.faults(options).items():
+                    if key in fields and options[key] is None and fields[key] is not None:
+                        continue  # its expression is already reported
+                    self._fault((*path, key), message, at_key=key not in signature.options)
+                    options.pop(key, None)
+            self.nodes.append(WiredNode(name, path, block, signature, inputs, options, names))
+            known.add(name)
+
+    def _read_block(self, path: Path, fields: Mapping[str, Any]) -> tuple[str | None, Signature | None]:
+        block = fields.get("block")
+        if not isinstance(block, str):
+            self._fault((*path, "block"), f"a node needs block (a name), got {block!r}. Add block: NAME.")
+            return None, None
+        try:
+            return block, signature_of(block)
+        except ValueError:
+            hint = did_you_mean(block, REGISTRY.names())
+            self._fault((*path, "block"), f"block must be registered, got {block}. {hint}")
+        except TypeError as err:
+            self._fault((*path, "block"), str(err))
+        return block, None
+
+    def _read_inputs(
+        self, path: Path, fields: Mapping[str, Any], known: set[str], later: set[str]
+    ) -> tuple[Reference, ...] | None:
+        source = fields.get("from")
+        texts = source if isinstance(source, list) else [source]
+        if not texts or not all(isinstance(text, str) for text in texts):
+            self._fault(
+                (*path, "from"), f"a node needs from (a name or a list of names), got {source!r}. Add from: input."
+            )
+            return None
+        references = []
+        for index, text in enumerate(texts):
+            place = (*path, "from", index) if isinstance(source, list) else (*path, "from")
+            name, _, output = text.partition(".")
+            if output and not output.isdigit():
+                self._fault(place, f"an output must be given by number, got {text}. Write {name}.0.")
+            elif name in later or name == path[1]:
+                cycle = self._cycle(str(path[1]), name)
+                if cycle:
+                    self._fault(place, f"the graph must have no cycle, got {' -> '.join(cycle)}. Cut one edge.")
+                else:
+                    self._fault(place, f"from must name a node above, got {name}, which stands below. Move it up.")
+            elif name not in known and name != INPUT:
+                self._fault(place, f"from must name a node or input, got {name}. {did_you_mean(name, [*known, INPUT])}")
+            else:
+                references.append((name, int(output or 0)))
+                continue
+        return tuple(references) if len(references) == len(texts) else None
+
+    def _cycle(self, start: str, target: str) -> list[str] | None:
+        """Return a path from ``start`` over ``target`` back to ``start``, along from, if there is one."""
+        raw = self.spec.layout.nodes
+        trail, seen = [(target, [start, target])], {target}
+        while trail:
+            name, path = trail.pop()
+            if name == start:
+                return path
+            sources = raw.get(name, {}).get("from")
+            for text in sources if isinstance(sources, list) else [sources]:
+                source = str(text).partition(".")[0]
+                if source in raw and (source not in seen or source == start):
+                    seen.add(source)
+                    trail.append((source, [*path, source]))
+        return None
+
+    def _read_outputs(self) -> dict[str, Reference]:
+        outputs: dict[str, Reference] = {}
+        nodes = self.spec.layout.nodes
+        for key, text in self.spec.layout.outputs.items():
+            name, _, output = text.partition(".")
+            if name not in nodes:
+                self._fault(("outputs", key), f"an output must name a node, got {name}. {did_you_mean(name, nodes)}")
+            elif output and not output.isdigit():
+                self._fault(("outputs", key), f"an output must be given by number, got {text}. Write {name}.0.")
+            else:
+                outputs[key] = (name, int(output or 0))
+        used = {str(text).partition(".")[0] for text in self.spec.layout.outputs.values()}
+        for fields in nodes.values():
+            source = fields.get("from")
+            used |= {str(text).partition(".")[0] for text in (source if isinstance(source, list) else [source])}
+        for name in nodes:
+            if name not in used:
+                self._fault(
+                    ("nodes", name),
+                    f"a node must be used, got {name} unused. Name it in a from or in outputs.",
+                    at_key=True,
+                )
+        return outputs

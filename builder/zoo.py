@@ -1,0 +1,34 @@
+"""The zoo: specs that come with the package."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+from lmnet.builder.problems import Problem, SpecError, did_you_mean
+
+
+def zoo_folder() -> Path:
+    """Return the folder that holds the zoo's files."""
+    return Path(str(importlib.resources.files("lmnet.zoo")))
+
+
+def list_models() -> list[str]:
+    """Return the names of the zoo's specs, sorted."""
+    return sorted(path.stem for path in zoo_folder().glob("*.yaml"))
+
+
+def zoo_path(spec: str | Path) -> Path:
+    """Return the file of a zoo name, or the path itself where it looks like one.
+
+    Raises:
+        SpecError: a bare name that the zoo does not have and that is no file either.
+    """
+    path = Path(spec)
+    if path.suffix or len(path.parts) != 1 or path.exists():
+        return path
+    names = list_models()
+    if str(spec) not in names:
+        hint = did_you_mean(str(spec), names)
+        raise SpecError([Problem(str(spec), 1, 1, "", f"a zoo name must be known, got {spec}. {hint}")])
+    return zoo_folder() / f"{spec}.yaml"
