@@ -49,7 +49,7 @@ class CaseSet:
     def mask(self, index: int) -> Pixels:
         """Return a case's mask at its own size, (H, W) uint8 classes."""
         mask = self.masks[index]
-        return read_mask(mask).classes if isinstance(mask, tuple) else mask
+        return read_mask(mask, resize_further=True).classes if isinstance(mask, tuple) else mask
 
     def subset(self, indices: Sequence[int]) -> CaseSet:
         """Return some of the cases; pixels are shared, not copied."""

@@ -20,6 +20,7 @@ class Case:
         masks: the files whose union is the mask.
         group: cases of one group (a patient) never stand on two sides of a split.
         stratum: kinds that a split should mix evenly (benign, malignant); empty where there are none.
+        resize_further_masks: bring further masks to the first one's size instead of refusing them.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Case:
     masks: tuple[Path, ...]
     group: str
     stratum: str = ""
+    resize_further_masks: bool = False
 
 
 @dataclass(frozen=True)

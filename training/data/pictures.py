@@ -29,10 +29,12 @@ class Mask:
     Args:
         classes: (H, W) uint8 class of each pixel, 0 is background.
         is_grey: the file held other values than 0 and 255, and was cut at ``THRESHOLD``.
+        resized: names of further files that were brought to the first one's size.
     """
 
     classes: Pixels
     is_grey: bool = False
+    resized: tuple[str, ...] = ()
 
 
 def is_picture(path: Path) -> bool:
@@ -58,22 +60,33 @@ def read_image(path: Path) -> Pixels:
         return np.asarray(picture.convert("RGB"))
 
 
-def read_mask(paths: Sequence[Path]) -> Mask:
+def read_mask(paths: Sequence[Path], *, resize_further: bool = False) -> Mask:
     """Return the mask of one image; several files are joined (a pixel has the largest class that any file gives it).
 
     A file's values are taken as they are where they are class indices (a lossless file with values 0 to 31, for
     example 0 and 1), else a pixel is class 1 above ``THRESHOLD``.
 
+    Args:
+        paths: the files.
+        resize_further: bring further files to the first one's size instead of refusing them.
+
     Raises:
         ValueError: a file is no picture or is cut short, or the files differ in size.
     """
     masks = [_read_mask_file(path) for path in paths]
-    shapes = {mask.classes.shape for mask in masks}
-    if len(shapes) > 1:
-        sizes = ", ".join(f"{path.name} {_size(mask.classes)}" for path, mask in zip(paths, masks, strict=True))
-        raise ValueError(f"the masks of one image must have one size, got {sizes}.")
-    joined = np.maximum.reduce([mask.classes for mask in masks])
-    return Mask(joined, is_grey=any(mask.is_grey for mask in masks))
+    joined = masks[0].classes.copy()
+    resized = []
+    for path, mask in zip(paths[1:], masks[1:], strict=True):
+        classes = mask.classes
+        if classes.shape != joined.shape:
+            if not resize_further:
+                raise ValueError(
+                    f"the masks of one image must have one size, got {_size(joined)} and {path.name} {_size(classes)}."
+                )
+            resized.append(path.name)
+            classes = np.asarray(Image.fromarray(classes).resize(joined.shape[::-1], Image.Resampling.NEAREST))
+        np.maximum(joined, classes, out=joined)
+    return Mask(joined, is_grey=any(mask.is_grey for mask in masks), resized=tuple(resized))
 
 
 def _read_mask_file(path: Path) -> Mask:

@@ -40,6 +40,7 @@ class _Read:
     image: Pixels | None = None
     mask: Pixels | None = None
     is_grey: bool = False
+    resized: tuple[str, ...] = ()
     digest: str = ""
 
 
@@ -65,13 +66,14 @@ def _read(case: Case, root: Path) -> _Read:
     problems = []
     image = mask = None
     is_grey = False
+    resized: tuple[str, ...] = ()
     try:
         image = read_image(case.image)
     except ValueError as error:
         problems.append(f"{case.image.relative_to(root)}: {error}")
     try:
-        read = read_mask(case.masks)
-        mask, is_grey = read.classes, read.is_grey
+        read = read_mask(case.masks, resize_further=case.resize_further_masks)
+        mask, is_grey, resized = read.classes, read.is_grey, read.resized
     except ValueError as error:
         problems.append(f"{', '.join(str(file.relative_to(root)) for file in case.masks)}: {error}")
     if image is not None and mask is not None and image.shape[:2] != mask.shape:
@@ -84,7 +86,7 @@ def _read(case: Case, root: Path) -> _Read:
     digest = hashlib.sha256()
     for file in (case.image, *case.masks):
         digest.update(file.read_bytes())
-    return _Read(case, (), image, mask, is_grey, digest.hexdigest())
+    return _Read(case, (), image, mask, is_grey, resized, digest.hexdigest())
 
 
 def _kept(reads: Sequence[_Read]) -> CaseSet:
@@ -118,6 +120,9 @@ def _notes(reads: Sequence[_Read]) -> tuple[str, ...]:
     joined = sum(len(read.case.masks) > 1 for read in reads)
     if joined:
         notes.append(f"{joined} images have several masks; they are joined.")
+    resized = [f"{read.case.name}: {name}" for read in reads for name in read.resized]
+    if resized:
+        notes.append(f"further masks of another size than their image were stretched to it: {', '.join(resized)}.")
     return tuple(notes)
 
 

@@ -1,0 +1,84 @@
+"""Augmentation of one image with its mask, by name: none, light, or the authors' list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import InterpolationMode
+
+from .distort import CLAHE, GridDistortion, GridDropout, RGBShift
+
+
+def light(size: int) -> v2.Transform:
+    """Flips, turns, shifts, zooms and light: cheap enough for a CPU that trains at the same time."""
+    affine = v2.RandomAffine(
+        degrees=45.0, translate=(0.1, 0.1), scale=(0.75, 1.3), interpolation=InterpolationMode.BILINEAR
+    )
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomVerticalFlip(),
+            v2.RandomApply([affine], p=0.75),
+            v2.RandomApply([v2.ColorJitter(brightness=0.25, contrast=0.25, saturation=0.25)], p=0.5),
+        ]
+    )
+
+
+def paper(size: int) -> v2.Transform:
+    """The authors' list (arXiv 2501.03838 and their code)."""
+    affine = v2.RandomAffine(
+        degrees=30.0, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=InterpolationMode.BILINEAR
+    )
+    one_of = v2.RandomChoice(
+        [
+            v2.RandomGrayscale(p=1.0),
+            GridDistortion(),
+            v2.ElasticTransform(alpha=size / 8, sigma=4.0),
+            CLAHE(),
+            v2.ColorJitter(saturation=0.3, hue=0.1),
+            v2.RandomChannelPermutation(),
+            GridDropout(),
+            RGBShift(),
+            v2.GaussianBlur(kernel_size=5, sigma=(0.3, 1.5)),
+        ]
+    )
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop((size, size), scale=(0.8, 1.0), antialias=True),
+            v2.RandomApply([affine], p=0.5),
+            v2.RandomHorizontalFlip(),
+            v2.RandomVerticalFlip(),
+            v2.RandomApply([v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2)], p=0.4),
+            v2.RandomApply([one_of], p=0.4),
+        ]
+    )
+
+
+def none(size: int) -> v2.Transform:
+    """Nothing."""
+    return v2.Identity()
+
+
+AUGMENTATIONS: dict[str, Callable[[int], v2.Transform]] = {"none": none, "light": light, "paper": paper}
+
+
+def augmented(transform: v2.Transform, image: Tensor, mask: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Return an image and its mask, augmented; the seed alone decides how, in whatever process.
+
+    Args:
+        transform: of ``AUGMENTATIONS``.
+        image: (C, H, W) uint8.
+        mask: (H, W) uint8.
+        seed: of what is drawn; torch's own generator is left as it was.
+    """
+    before = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)
+        drawn, drawn_mask = transform(tv_tensors.Image(image), tv_tensors.Mask(mask))
+    finally:
+        torch.set_rng_state(before)
+    return drawn.as_subclass(Tensor).contiguous(), drawn_mask.as_subclass(Tensor).contiguous()

@@ -1,0 +1,109 @@
+"""From a path to three sides of a split, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .case_set import CaseSet
+from .errors import DataError
+from .scan import Scanned, class_problems, scan
+from .splits import SIDES, Split, check_split, make_split, read_split
+from .synthetic import draw_cases
+
+SYNTHETIC = "synthetic"
+
+
+@dataclass
+class DataSets:
+    """A data set, split.
+
+    Args:
+        name: the layout: synthetic, kvasir, lgg, busi or folders.
+        cases: all cases.
+        split: the names on each side.
+        notes: what was done with odd files, for people to read.
+    """
+
+    name: str
+    cases: CaseSet
+    split: Split
+    notes: tuple[str, ...] = ()
+    train: CaseSet = field(init=False)
+    val: CaseSet = field(init=False)
+    test: CaseSet = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Cut the cases into sides."""
+        place = {name: index for index, name in enumerate(self.cases.names)}
+        for side in SIDES:
+            setattr(self, side, self.cases.subset([place[name] for name in getattr(self.split, side)]))
+
+    def side(self, name: str) -> CaseSet:
+        """Return one side, or every case for ``all``.
+
+        Raises:
+            ValueError: the name is not all, train, val or test.
+        """
+        if name not in ("all", *SIDES):
+            raise ValueError(f"split: side must be one of all, {', '.join(SIDES)}, got side={name!r}. Use test.")
+        return self.cases if name == "all" else getattr(self, name)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the content of all sides: what two scores must share to be comparable."""
+        return "-".join(self.side(side).fingerprint for side in SIDES)
+
+
+def load_data(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    scheme: str = "holdout",
+    fold: int = 0,
+    by_group: bool = True,
+    split_file: str | Path | None = None,
+    split: Split | None = None,
+    num_classes: int = 2,
+    count: int = 480,
+) -> DataSets:
+    """Read a data set, check it through and split it. Nothing is resized yet: ``CaseSet.at`` does that.
+
+    Args:
+        path: a folder laid out like Kvasir-SEG (images/ and masks/), LGG or BUSI; or "synthetic" for lesions that are
+            drawn.
+        seed: of the split (and of the drawing).
+        scheme: "holdout" (80, 10, 10 %) or "authors" (10 % test, 5 folds of the rest).
+        fold: 0 to 4, which of the authors' folds is val.
+        by_group: False cuts through patients, as the authors did: for comparison only.
+        split_file: a JSON file with the sides' names, instead of a scheme.
+        split: the sides' names, instead of a scheme.
+        num_classes: outputs of the model; the masks must hold these classes and no more.
+        count: number of pictures to draw for "synthetic".
+
+    Raises:
+        DataError: with every problem of the files, the split and the classes.
+        ValueError: an unknown scheme or a fold out of range.
+    """
+    if str(path) == SYNTHETIC:
+        scanned = Scanned(SYNTHETIC, draw_cases(count, seed=seed), ())
+    else:
+        scanned = scan(Path(path))
+    cases = scanned.cases
+    notes = scanned.notes
+    if split_file is not None:
+        split, more = read_split(Path(split_file), cases.names, cases.groups)
+        notes += more
+    elif split is not None:
+        content = {side: list(getattr(split, side)) for side in SIDES}
+        split, more = check_split(content, cases.names, cases.groups, where=str(path))
+        notes += more
+    else:
+        split = make_split(
+            cases.names, cases.groups, cases.strata, scheme=scheme, seed=seed, fold=fold, by_group=by_group
+        )
+    data = DataSets(scanned.layout, cases, split, notes)
+    problems = class_problems(data.train, num_classes, "train")
+    if problems:
+        raise DataError(str(path), problems, "Choose another split or seed, or build the net for these classes.")
+    return data

@@ -1,0 +1,227 @@
+"""Training any segmentation module on a data set by a recipe: one function, cheap enough to call many times."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import nn
+
+from .data.load import DataSets
+from .inference import class_logits, normalized, resolve_device
+from .keeper import EpochKeeper, EpochReport
+from .loaders import default_workers
+from .recipe import Recipe
+from .segmentation_module import SegmentationModule, TrainingDiverged
+from .state import TrainState, copy_weights, load_weights
+
+__all__ = ["EpochReport", "FitResult", "TrainingDiverged", "fit"]
+
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training came to.
+
+    Args:
+        score: highest foreground Dice (mean over validation images, at the training size) of any epoch.
+        best_epoch: the epoch (from 1) that it is of; the model now holds that epoch's weights.
+        epoch: epochs done, those before a resume too.
+        history: one row an epoch: epoch, lr, train_loss, val_loss, the scores, seconds, images_per_second,
+            waiting_share.
+        state: to go on from here: ``fit(..., resume=result.state)``.
+        is_stopped: whether a callback ended the training.
+        is_main: False in the further processes of a training by several: only the main one should write and print.
+    """
+
+    score: float
+    best_epoch: int
+    epoch: int
+    history: list[dict[str, float]]
+    state: TrainState
+    is_stopped: bool = False
+    is_main: bool = True
+
+
+def fit(
+    model: nn.Module,
+    data: DataSets,
+    recipe: Recipe | None = None,
+    *,
+    size: int | None = None,
+    epochs: int | None = None,
+    schedule_epochs: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    resume: TrainState | None = None,
+    callbacks: Sequence[Callable[[EpochReport], bool | None]] = (),
+    device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    workers: int | None = None,
+    in_channels: int = 3,
+    progress: bool = False,
+) -> FitResult:
+    """Train a model until an epoch, score it after each, and leave it with its best weights, in eval mode.
+
+    On a CPU the result depends on the arguments and the number of threads alone, not on workers or on how often the
+    training was stopped and resumed. torch's random state is left as it was.
+
+    Args:
+        model: image (N, C, H, W) → logits (N, K, H, W); trained in place, as it is (start it from its own weights).
+        data: from ``load_data``; it may be used for any number of trainings, at any sizes.
+        recipe: how; None for the default.
+        size: side in pixels; None for the recipe's.
+        epochs: train until so many epochs are done in all; None for the recipe's.
+        schedule_epochs: length of the learning rate's cosine; None for ``epochs``. Give it where a training is cut in
+            pieces (successive halving).
+        seed: of order, augmentation and dropout. The model's first weights are the caller's.
+        out: folder for last.ckpt, best.safetensors, log.csv and TensorBoard files; a last.ckpt there is gone on from.
+            None writes nothing.
+        resume: a state to go on from; with ``out`` too, the file there wins.
+        callbacks: called after each epoch with an ``EpochReport``; one that returns True ends the training.
+        device: auto, cpu, cuda or cuda:N.
+        devices: processes on this machine, one a GPU (on CPU: gloo processes).
+        nodes: machines.
+        workers: processes that augment; None for a good number.
+        in_channels: of the model, 3 or 1.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        TrainingDiverged: the loss became infinite or not a number.
+        SaveError: the disk is full; the last good checkpoint is kept.
+        ValueError: a state or checkpoint of another model; a device that is not there; an output that is no logits.
+    """
+    recipe = recipe or Recipe()
+    epochs = epochs or recipe.epochs
+    target = resolve_device(device)
+    folder = Path(out) if out is not None else None
+    state = _starting_state(model, folder, resume)
+    if state.epoch >= epochs:
+        return _finish(model, state, is_stopped=False, is_main=True)
+    side = size or recipe.size
+    train, val = data.train.at(side, in_channels), data.val.at(side, in_channels)
+    if workers is None:
+        workers = default_workers(on_gpu=target.type == "cuda") if folder is not None else 0
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
+    with _repeatable(target, seed), _quiet():
+        module = SegmentationModule(
+            model,
+            recipe,
+            train=train,
+            val=val,
+            num_classes=_num_classes(model, train[0][0]),
+            seed=seed,
+            state=state,
+            schedule_epochs=schedule_epochs or epochs,
+            workers=workers,
+        )
+        keeper = EpochKeeper(state, folder, list(callbacks))
+        trainer = L.Trainer(
+            max_epochs=epochs - state.epoch,
+            accelerator="gpu" if target.type == "cuda" else "cpu",
+            devices=[target.index] if target.index is not None else devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision=recipe.precision,  # type: ignore[arg-type]
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.clip_norm or None,
+            callbacks=[keeper, *_bars(progress)],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module)
+    model.to("cpu")
+    return _finish(model, keeper.state, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
+
+
+def _starting_state(model: nn.Module, folder: Path | None, resume: TrainState | None) -> TrainState:
+    state, where = resume or TrainState(), "resume"
+    if folder is not None and (folder / CHECKPOINT).exists():
+        where = str(folder / CHECKPOINT)
+        state = TrainState.load(folder / CHECKPOINT)
+    if state.weights:
+        load_weights(model, state.weights, where=where)
+    return state
+
+
+def _num_classes(model: nn.Module, image: torch.Tensor) -> int:
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        parameter = next(model.parameters())
+        logits = class_logits(model(normalized(image[None]).to(parameter.device)), image.shape[-2:])
+    model.train(was_training)
+    return int(logits.shape[1])
+
+
+def _finish(model: nn.Module, state: TrainState, *, is_stopped: bool, is_main: bool) -> FitResult:
+    if state.best_weights:
+        model.load_state_dict(state.best_weights)
+    model.eval()
+    return FitResult(
+        score=state.best_score,
+        best_epoch=state.best_epoch,
+        epoch=state.epoch,
+        history=state.history,
+        state=state,
+        is_stopped=is_stopped,
+        is_main=is_main,
+    )
+
+
+def _bars(progress: bool) -> list[Any]:
+    if not progress:
+        return []
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    return [RichProgressBar(console_kwargs={"stderr": True})]
+
+
+@contextlib.contextmanager
+def _repeatable(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch and choose repeatable CPU kernels; put all back at the end."""
+    was_on = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    fills = torch.utils.deterministic.fill_uninitialized_memory
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        if device.type == "cpu":
+            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.utils.deterministic.fill_uninitialized_memory = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(was_on, warn_only=warns)
+            torch.utils.deterministic.fill_uninitialized_memory = fills
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and hints, which are not about this run, off the screen."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,99 @@
+"""From uint8 pictures to class probabilities: the same steps for training, scoring and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalized(
+    image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Tensor:
+    """Return (N, C, H, W) uint8 pictures as float32: divided by 255, less the mean, by the deviation.
+
+    A grey picture (C = 1) takes the averages of the three values.
+    """
+    if image.shape[1] == 1:
+        mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
+    shift = torch.tensor(mean, device=image.device).view(1, -1, 1, 1)
+    scale = torch.tensor(std, device=image.device).view(1, -1, 1, 1)
+    return (image.float() / 255 - shift) / scale
+
+
+def class_logits(output: Any, size: Sequence[int]) -> Tensor:
+    """Return a model's output as logits of at least two classes at a mask's size.
+
+    One output channel is read as the lesion's logit against 0; smaller maps are upsampled (bilinear).
+
+    Raises:
+        ValueError: the output is not one (N, K, H, W) tensor.
+    """
+    if isinstance(output, dict) and len(output) == 1:
+        output = next(iter(output.values()))
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"model: the output must be logits (N, K, H, W), got {got}. Return the logits alone.")
+    if output.shape[1] == 1:
+        output = torch.cat([torch.zeros_like(output), output], dim=1)
+    if output.shape[-2:] != tuple(size):
+        output = F.interpolate(output, size=tuple(size), mode="bilinear", align_corners=False)
+    return output
+
+
+@torch.inference_mode()
+def probabilities(
+    model: nn.Module,
+    image: Tensor,
+    *,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    device: str | torch.device = "cpu",
+) -> Tensor:
+    """Return the share of each class at each pixel, on the CPU.
+
+    Args:
+        model: in eval mode, on ``device``.
+        image: (N, C, S, S) uint8.
+        mean: of the channels.
+        std: of the channels.
+        device: where to compute.
+
+    Returns:
+        (N, K, S, S) float32.
+    """
+    logits = class_logits(model(normalized(image.to(device), mean, std)), image.shape[-2:])
+    return logits.float().softmax(dim=1).cpu()
+
+
+def at_own_size(shares: Tensor, height: int, width: int) -> Tensor:
+    """Return one picture's (K, S, S) class shares at its own size (bilinear), (K, height, width)."""
+    if shares.shape[-2:] == (height, width):
+        return shares
+    return F.interpolate(shares[None], size=(height, width), mode="bilinear", align_corners=False)[0]
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device for a name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ValueError: the name is unknown or the machine has no such device.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device: it must be auto, cpu, cuda or cuda:N, got device={device!r}. Use auto.") from None
+    count = torch.cuda.device_count() if resolved.type == "cuda" else 0
+    if resolved.type == "cuda" and (resolved.index or 0) >= count:
+        raise ValueError(f"device: the machine must have it, got device={device!r} with {count} GPUs. Use cpu.")
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: it must be auto, cpu, cuda or cuda:N, got device={device!r}. Use auto.")
+    return resolved

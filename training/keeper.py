@@ -1,0 +1,133 @@
+"""What happens after each epoch: a history row, the best weights, the files, and the caller's say."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+
+from .durable import write_durably
+from .segmentation_module import SegmentationModule, learning_rate
+from .state import TrainState, copy_weights
+from .weights_file import save_weights
+
+CHECKPOINT = "last.ckpt"
+BEST = "best.safetensors"
+LOG = "log.csv"
+
+_LOGGED = ("dice_foreground_mean", "dice_foreground_pooled", "dice_macro_pooled", "iou_foreground_pooled")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What a callback is told after an epoch.
+
+    Args:
+        epoch: epochs done, from 1, those before a resume too.
+        score: foreground Dice, mean over validation images, after this epoch.
+        best_score: the highest so far.
+        row: the history's row: lr, losses, scores, seconds.
+    """
+
+    epoch: int
+    score: float
+    best_score: float
+    row: dict[str, float]
+
+
+class EpochKeeper(L.Callback):
+    """Keeps the state of a training up to date, in memory and in a folder.
+
+    Args:
+        start: the state that the training starts from; not changed.
+        folder: where to write; None for nowhere.
+        callbacks: of the caller.
+    """
+
+    def __init__(
+        self, start: TrainState, folder: Path | None, callbacks: Sequence[Callable[[EpochReport], bool | None]]
+    ) -> None:
+        self.state = copy.copy(start)
+        self.state.history = list(start.history)
+        self.folder = folder
+        self.callbacks = callbacks
+        self.is_stopped = False
+        self._board: Any = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write down the epoch; validation has run before."""
+        assert isinstance(pl_module, SegmentationModule)
+        row = self._row(pl_module)
+        score = row["val_dice_foreground_mean"]
+        state = self.state
+        state.epoch = int(row["epoch"])
+        state.history.append(row)
+        state.weights = copy_weights(pl_module.model)
+        state.optimizer = _copied(trainer.optimizers[0].state_dict())
+        if pl_module.average is not None:
+            state.average = copy_weights(pl_module.average)
+        if score > state.best_score:
+            state.best_epoch, state.best_score = state.epoch, score
+            state.best_weights = copy_weights(pl_module.scored)
+        if self.folder is not None and trainer.is_global_zero:
+            self._write(self.folder, row)
+        report = EpochReport(state.epoch, score, state.best_score, row)
+        if any([callback(report) for callback in self.callbacks]):  # noqa: C419  every callback is told
+            self.is_stopped = trainer.should_stop = True
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Close the TensorBoard file."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def _row(self, module: SegmentationModule) -> dict[str, float]:
+        epoch = module.epochs_done + 1
+        means = {
+            f"{name}_loss": float(torch.stack(values).mean()) if values else math.nan
+            for name, values in module.losses.items()
+        }
+        scores = {f"val_{name}": module.scores[name] for name in _LOGGED}
+        rate = learning_rate(module.recipe, epoch - 1, module.schedule_epochs)
+        return {"epoch": epoch, "lr": rate, **means, **scores, **module.clock.read()}
+
+    def _write(self, folder: Path, row: dict[str, float]) -> None:
+        state = self.state
+        state.save(folder / CHECKPOINT)  # first: it holds all that the other files are made of
+        if state.best_epoch == state.epoch or not (folder / BEST).exists():
+            facts = {"epoch": str(state.best_epoch), "score": repr(state.best_score)}
+            save_weights(folder / BEST, state.best_weights, facts)
+        write_durably(folder / LOG, history_csv(state.history).encode())
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=state.epoch)  # type: ignore[no-untyped-call]
+        for name, value in row.items():
+            self._board.add_scalar(name, value, state.epoch)
+        self._board.flush()
+
+
+def history_csv(history: Sequence[dict[str, float]]) -> str:
+    """Return the history as CSV, one line an epoch."""
+    text = io.StringIO()
+    if history:
+        writer = csv.DictWriter(text, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+    return text.getvalue()
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(entry) for key, entry in value.items()}
+    return [_copied(entry) for entry in value] if isinstance(value, list) else value

@@ -1,0 +1,177 @@
+"""Recipes: all that decides how a model is trained, in a strict YAML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+RECIPES = Path(__file__).parent / "recipes"
+
+_CHOICES = {
+    "augment": ("none", "light", "paper"),
+    "precision": ("32-true", "16-mixed", "bf16-mixed"),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained. The defaults are those of ``recipes/default.yaml``.
+
+    Args:
+        name: of the recipe.
+        size: side in pixels that images are resized to.
+        epochs: passes over the training images.
+        batch_size: images in one step, in each process.
+        accumulate: batches whose gradients are added up to one step.
+        lr: AdamW's learning rate at its peak.
+        min_lr: learning rate at the end of the cosine.
+        warmup_epochs: epochs over which the rate rises from 0, may be a fraction.
+        weight_decay: AdamW's weight decay.
+        clip_norm: largest norm of the gradient; 0 for no limit.
+        class_weights: weights of the classes in the cross-entropy; empty for equal weights.
+        label_smoothing: share of the target spread over all classes.
+        dice_weight: weight of the Dice loss against the cross-entropy.
+        use_background_dice: whether the Dice loss averages the background in.
+        augment: none, light (flips, affine, colour) or paper (the authors' list).
+        ema_decay: decay of the moving average of the weights that is then scored and kept; 0 for none.
+        channels_last: memory order of the images; faster on many machines.
+        precision: 32-true, 16-mixed or bf16-mixed, as Lightning names them.
+        mean: of the channels, subtracted from images in 0..1.
+        std: of the channels, divided by.
+    """
+
+    name: str = "default"
+    size: int = 128
+    epochs: int = 40
+    batch_size: int = 8
+    accumulate: int = 1
+    lr: float = 3e-3
+    min_lr: float = 1e-5
+    warmup_epochs: float = 1.0
+    weight_decay: float = 1e-2
+    clip_norm: float = 1.0
+    class_weights: tuple[float, ...] = ()
+    label_smoothing: float = 0.0
+    dice_weight: float = 1.0
+    use_background_dice: bool = False
+    augment: str = "light"
+    ema_decay: float = 0.0
+    channels_last: bool = True
+    precision: str = "32-true"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ValueError: a value is out of its range.
+        """
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ValueError(
+                    f"recipe: {key} must be one of {', '.join(choices)}, got {key}={getattr(self, key)!r}. "
+                    f"Use {choices[0]}."
+                )
+        for key in ("size", "epochs", "batch_size", "accumulate"):
+            _at_least(key, getattr(self, key), 1)
+        for key in ("min_lr", "warmup_epochs", "weight_decay", "clip_norm", "dice_weight"):
+            _at_least(key, getattr(self, key), 0)
+        if not self.lr > 0:
+            raise ValueError(f"recipe: lr must be above 0, got lr={self.lr}. Use a rate like 1e-3.")
+        for key in ("label_smoothing", "ema_decay"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(
+                    f"recipe: {key} must be at least 0 and below 1, got {key}={getattr(self, key)}. Use 0 for none."
+                )
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                f"recipe: mean and std must have 3 values and std be above 0, got mean={self.mean}, std={self.std}. "
+                "Leave them out for ImageNet's."
+            )
+
+    def override(self, values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+        """Return a recipe with some values changed.
+
+        Args:
+            values: new values by name.
+            where: file or option that they come from, for messages.
+
+        Raises:
+            ValueError: a name is unknown, or a value is of the wrong type or out of range.
+        """
+        hints = get_type_hints(Recipe)
+        changes = {}
+        for key, value in values.items():
+            if key not in hints:
+                close = difflib.get_close_matches(key, hints, n=1)
+                hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(hints)}."
+                raise ValueError(f"{where}: a recipe must have known keys, got {key}={value!r}. {hint}")
+            changes[key] = _typed(where, key, value, hints[key])
+        return dataclasses.replace(self, **changes)
+
+    def dump(self) -> str:
+        """Return the recipe as YAML that ``load_recipe`` reads."""
+        import yaml
+
+        content = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
+        return yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+
+
+def load_recipe(recipe: str | Path) -> Recipe:
+    """Return a recipe by its name (``default``, ``paper``) or from a file; keys left out keep the default's values.
+
+    Raises:
+        ValueError: no such name or file, or the file is not strict YAML with known keys and good values.
+    """
+    from lmnet.builder.strict_yaml import load_yaml  # late: only recipes need the builder
+
+    path = Path(recipe)
+    if path.suffix not in (".yaml", ".yml"):
+        names = recipe_names()
+        if str(recipe) not in names:
+            raise ValueError(
+                f"recipe: it must be one of {', '.join(names)} or a .yaml file, got recipe={str(recipe)!r}. "
+                "Use default."
+            )
+        path = RECIPES / f"{recipe}.yaml"
+    content = load_yaml(path).data
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: a recipe must be key: value lines, got {type(content).__name__}. Copy {RECIPES}/default.yaml."
+        )
+    return Recipe(name=path.stem).override(content, where=str(path))
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _at_least(key: str, value: float, low: float) -> None:
+    if not low <= value < float("inf"):
+        raise ValueError(f"recipe: {key} must be at least {low}, got {key}={value}. Raise {key}.")
+
+
+def _typed(where: str, key: str, value: Any, hint: Any) -> Any:
+    wanted = "a list of numbers" if get_origin(hint) is tuple else hint.__name__
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if hint is float and is_number:
+        return float(value)
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint in (bool, str) and isinstance(value, hint):
+        return value
+    if get_origin(hint) is tuple and isinstance(value, Sequence) and not isinstance(value, str):
+        item = get_args(hint)[0]
+        return tuple(_typed(where, key, entry, item) for entry in value)
+    raise ValueError(f"{where}: {key} must be {wanted}, got {key}={value!r}. Write a value like {_like(key)}.")
+
+
+def _like(key: str) -> str:
+    value = getattr(Recipe(), key)
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value).lower()

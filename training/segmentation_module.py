@@ -1,0 +1,213 @@
+"""The model as Lightning sees it: one step, one validation, the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from .data.case_set import ResizedSet
+from .inference import class_logits, normalized
+from .loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
+from .losses import CrossEntropyDice
+from .metrics.confusion import ConfusionByCase
+from .metrics.store import CaseScores
+from .recipe import Recipe
+from .state import TrainState
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss became infinite or not a number."""
+
+
+class SegmentationModule(L.LightningModule):
+    """Trains a model by a recipe from where a state stands.
+
+    Args:
+        model: image (N, C, H, W) → logits (N, num_classes, H, W).
+        recipe: how.
+        train: training cases at their size.
+        val: validation cases at their size.
+        num_classes: outputs of the model.
+        seed: of order, augmentation and dropout.
+        state: where to start; its weights are in the model already.
+        schedule_epochs: length of the cosine.
+        workers: processes that augment.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        *,
+        train: ResizedSet,
+        val: ResizedSet,
+        num_classes: int,
+        seed: int,
+        state: TrainState,
+        schedule_epochs: int,
+        workers: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = recipe
+        self.cases = {"train": train, "val": val}
+        self.seed, self.state, self.workers = seed, state, workers
+        self.schedule_epochs = schedule_epochs
+        self.loss = CrossEntropyDice(
+            class_weights=recipe.class_weights,
+            label_smoothing=recipe.label_smoothing,
+            dice_weight=recipe.dice_weight,
+            use_background=recipe.use_background_dice,
+        )
+        self.average: AveragedModel | None = None
+        if recipe.ema_decay:
+            average = get_ema_multi_avg_fn(recipe.ema_decay)
+            self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.val_counts = ConfusionByCase(num_classes)
+        self.losses: dict[str, list[Tensor]] = {"train": [], "val": []}
+        self.scores: dict[str, float] = {}
+        self.clock = _Clock()
+
+    @property
+    def scored(self) -> nn.Module:
+        """The model that validation scores and the best checkpoint keeps."""
+        return self.average.module if self.average is not None else self.model
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's batches."""
+        sampler = EpochSampler(
+            len(self.cases["train"]),
+            seed=self.seed,
+            first_epoch=self.state.epoch,
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+        return training_loader(
+            self.cases["train"],
+            augment=self.recipe.augment,
+            batch_size=self.recipe.batch_size,
+            sampler=sampler,
+            workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return this process's share of the validation cases."""
+        return scoring_loader(
+            self.cases["val"],
+            batch_size=max(8, self.recipe.batch_size),
+            rank=self.trainer.global_rank,
+            world_size=self.trainer.world_size,
+        )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return AdamW, with its moments as the state has them."""
+        recipe = self.recipe
+        optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        if self.state.optimizer:
+            optimizer.load_state_dict(self.state.optimizer)
+        if self.average is not None and self.state.average:
+            self.average.load_state_dict(self.state.average)
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by (seed, epoch, process), so that a resumed run draws what an unbroken one draws."""
+        torch.manual_seed(mixed_seed(self.seed, self.epochs_done, self.global_rank, 1))
+        self.losses = {"train": [], "val": []}
+        self.clock = _Clock()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of this step."""
+        self.clock.start_step()
+        epoch = self.epochs_done + batch_idx / max(1, int(self.trainer.num_training_batches))
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = learning_rate(self.recipe, epoch, self.schedule_epochs)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch.
+
+        Raises:
+            TrainingDiverged: the loss is not finite.
+        """
+        image, mask, _ = batch
+        loss: Tensor = self.loss(self._logits(self.model, image, mask), mask.long())
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(
+                f"fit: the loss must stay finite, got loss={float(loss)} in epoch {self.epochs_done + 1}, step "
+                f"{batch_idx + 1}. Lower lr, or set clip_norm."
+            )
+        self.losses["train"].append(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Move the average along and stop the clock."""
+        if self.average is not None and (batch_idx + 1) % self.recipe.accumulate == 0:
+            self.average.update_parameters(self.model)
+        self.clock.end_step(len(batch[0]))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        image, mask, index = batch
+        logits = self._logits(self.scored, image, mask)
+        self.losses["val"].append(self.loss(logits, mask.long()))
+        self.val_counts.update(logits.argmax(dim=1), mask, index)
+
+    def on_validation_epoch_end(self) -> None:
+        """Turn the counts of all processes into scores."""
+        indices, counts = self.val_counts.compute()
+        self.val_counts.reset()
+        names = self.cases["val"].cases.names
+        scores = CaseScores(tuple(names[i] for i in indices.tolist()), counts.cpu().numpy())
+        self.scores = scores.values()
+        self.log("dice", self.scores["dice_foreground_mean"], prog_bar=True, rank_zero_only=True)
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs finished before the running one, those of earlier sessions too."""
+        return self.state.epoch + int(self.current_epoch)
+
+    def _logits(self, model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
+        image = normalized(image, self.recipe.mean, self.recipe.std)
+        if self.recipe.channels_last:
+            image = image.contiguous(memory_format=torch.channels_last)
+        return class_logits(model(image), mask.shape[-2:])
+
+
+def learning_rate(recipe: Recipe, epoch: float, schedule_epochs: int) -> float:
+    """Return the rate at a (fractional) epoch: a linear rise, then a cosine down to min_lr."""
+    if epoch < recipe.warmup_epochs:
+        return recipe.lr * max(epoch, 0.01) / recipe.warmup_epochs
+    length = max(schedule_epochs - recipe.warmup_epochs, 1e-9)
+    share = min(1.0, (epoch - recipe.warmup_epochs) / length)
+    return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * share)) / 2
+
+
+class _Clock:
+    """How long an epoch's steps took and how long they waited for data."""
+
+    def __init__(self) -> None:
+        self.began = self.ended = time.perf_counter()
+        self.waited = 0.0
+        self.images = 0
+
+    def start_step(self) -> None:
+        self.waited += time.perf_counter() - self.ended
+
+    def end_step(self, images: int) -> None:
+        self.ended = time.perf_counter()
+        self.images += images
+
+    def read(self) -> dict[str, float]:
+        seconds = max(self.ended - self.began, 1e-9)
+        return {
+            "seconds": seconds,
+            "images_per_second": self.images / seconds,
+            "waiting_share": self.waited / seconds,
+        }
