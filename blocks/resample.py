@@ -66,7 +66,7 @@ class Upsample(nn.Module):
         out_channels: channels of the output.
         scale: factor, a whole number.
         mode: ``bilinear`` interpolation (corners aligned), then a 3x3 convolution; ``transposed`` convolution with
-            kernel and stride ``scale``; ``pixel_shuffle`` a 3x3 convolution to scale^2 * out_channels, then the shuffle.
+            kernel and stride ``scale``; ``pixel_shuffle`` a 3x3 convolution to scale^2 * out_channels, then a shuffle.
         activation: ``none``, ``pre`` (batch norm and GELU before the convolution) or ``post`` (after all).
 
     Shapes:

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_map, check_positive
 from lmnet.blocks.registry import Example, register
+
+
+def make_backbone(model: str, in_channels: int, out_indices: list[int] | None, *, pretrained: bool) -> Any:
+    """Return timm's backbone without the stages behind the last map asked for.
+
+    timm's EfficientNet and MobileNet families keep those stages, run them, and throw their maps away.
+    """
+    backbone: Any = timm.create_model(
+        model, features_only=True, in_chans=in_channels, out_indices=out_indices, pretrained=pretrained
+    )
+    stages, blocks = getattr(backbone, "_stage_out_idx", None), getattr(backbone, "blocks", None)
+    if stages and isinstance(blocks, nn.Sequential):
+        backbone.blocks = blocks[: max(stages)]
+    return backbone
 
 
 @register(
@@ -41,6 +56,9 @@ class TimmEncoder(nn.Module):
     Source:
         timm, https://github.com/huggingface/pytorch-image-models. Built with random weights, never downloaded by the
         constructor; ``load_pretrained`` fetches timm's.
+
+    Differs:
+        stages behind the last map asked for are dropped where timm keeps them (EfficientNet, MobileNet).
     """
 
     def __init__(self, in_channels: int, *, model: str, out_indices: Sequence[int] | None = None) -> None:
@@ -52,7 +70,7 @@ class TimmEncoder(nn.Module):
             raise ValueError(f"timm_encoder: model must be one of timm's, got model={model!r}. {hint}")
         indices = None if out_indices is None else list(out_indices)
         try:
-            self.backbone = timm.create_model(model, features_only=True, in_chans=in_channels, out_indices=indices)
+            self.backbone = make_backbone(model, in_channels, indices, pretrained=False)
         except (AssertionError, IndexError, RuntimeError, TypeError, AttributeError) as err:
             raise ValueError(
                 f"timm_encoder: model must give the feature maps asked for, got model={model!r}, "
@@ -66,9 +84,7 @@ class TimmEncoder(nn.Module):
     def load_pretrained(self) -> None:
         """Fetch timm's pretrained weights (needs the network or timm's cache) and load them into the backbone."""
         indices = list(self.backbone.feature_info.out_indices)
-        source = timm.create_model(
-            self.model, features_only=True, in_chans=self.in_channels, out_indices=indices, pretrained=True
-        )
+        source = make_backbone(self.model, self.in_channels, indices, pretrained=True)
         self.backbone.load_state_dict(source.state_dict())
 
     def forward(self, x: Tensor) -> list[Tensor]:
