@@ -1,0 +1,285 @@
+"""The command ``lmnet-build``: check, price, draw, run and export a spec."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmnet.builder.command_line import DONE, FAILED, paused_collector, read_assignments, run_command
+
+if TYPE_CHECKING:  # torch is imported late, so that --help is quick
+    from rich.table import Table
+
+    from lmnet.builder.graph import GraphModel
+    from lmnet.builder.plan import Plan
+    from lmnet.builder.planner import Planner
+    from lmnet.builder.spec import Spec
+
+PROGRAM = "lmnet-build"
+EPILOG = """\
+more commands:
+  lmnet-build cat NAME              print a spec of the zoo
+  lmnet-build cp NAME FILE          copy a spec of the zoo to start your own from
+  lmnet-build check-block NAME      run the contract tests on a block, yours too (--import my_package.blocks)
+
+1 GMAC is 10^9 multiply-accumulates at batch 1, what papers call a GFLOP.
+exit codes: 0 done, 1 ran and failed (an expected figure is missed), 2 usage or a wrong spec
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lmnet-build [SPEC]``."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Check a spec, price it and print what it costs; draw, run or export it.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("spec", nargs="?", default="lmnet_paper", help="YAML file or name of the zoo (default: lmnet_paper)")
+    add("--input-size", nargs=2, type=int, metavar=("H", "W"), help="picture's size instead of the spec's")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a variable: width=16, depth[0]=3")
+    add("--deploy", action="store_true", help="show (and save) the re-parameterised form")
+    add("--weights", metavar="FILE", help="load .safetensors or .pth weights, the authors' too")
+    add("--json", action="store_true", help="print one JSON object instead of tables")
+    add("--validate", action="store_true", help="check only: exit 0, or 2 with all problems on stderr")
+    add("--schema", action="store_true", help="print the JSON Schema of specs, for editors")
+    add("--list-blocks", action="store_true", help="list the registered blocks")
+    add("--list-models", action="store_true", help="list the zoo")
+    add("--diff", metavar="OTHER", help="compare with another spec: knobs, params, MACs")
+    add("--graph", metavar="FILE", help="draw the graph: .svg or .mmd (Mermaid)")
+    add("--export", metavar="FILE", help="write .onnx, .pt2 or .safetensors, checked against the eager model")
+    add("--forward", nargs="?", const="", metavar="IMAGE", help="run on a picture (without IMAGE, a drawn one)")
+    add("--out", metavar="MASK.png", default="mask.png", help="where --forward writes the mask (default: mask.png)")
+    add("--cross-check", action="store_true", help="print our count of MACs beside torch's and ptflops'")
+    add_common(parser)
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Add the options that all commands of ``lmnet-build`` take."""
+    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="PACKAGE",
+                        help="import a package that registers blocks")  # fmt: skip
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``lmnet-build`` and return its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    commands = {"cat": _cat, "cp": _copy, "check-block": _check_block}
+    if argv and argv[0] in commands:
+        parser = argparse.ArgumentParser(prog=f"{PROGRAM} {argv[0]}")
+        parser.add_argument("name")
+        if argv[0] == "cp":
+            parser.add_argument("file", help="where to write the copy")
+        if argv[0] == "check-block":
+            parser.add_argument("--slow", action="store_true", help="also torch.compile and ONNX")
+        add_common(parser)
+        body, argv = commands[argv[0]], argv[1:]
+    else:
+        parser, body = make_parser(), _build
+    args = parser.parse_args(argv)
+    return run_command(PROGRAM, lambda: _with_imports(body, args), debug=args.debug)
+
+
+def _with_imports(body: Any, args: argparse.Namespace) -> int:
+    with paused_collector():
+        import lmnet.builder.planner  # noqa: F401 - torch and timm come with it
+    if args.imports:
+        import importlib
+
+        sys.path.insert(0, "")
+        for package in args.imports:
+            try:
+                importlib.import_module(package)
+            except ModuleNotFoundError as err:
+                raise ValueError(f"--import: a package must be importable, got {package} ({err}). Install it.") from err
+    code: int = body(args)
+    return code
+
+
+def _build(args: argparse.Namespace) -> int:
+    from lmnet.builder.planner import Planner
+    from lmnet.builder.spec import load_spec
+    from lmnet.builder.zoo import list_models
+
+    if args.list_models:
+        return _list_models(list_models())
+    if args.schema or args.list_blocks:
+        return _list_blocks(args)
+    spec = load_spec(args.spec).override(read_assignments(args.set))
+    planner = Planner(spec)
+    plan = planner.plan(input_size=args.input_size)
+    if args.graph:
+        from lmnet.builder.drawing import write_drawing
+
+        write_drawing(plan, args.graph)
+        print(f"wrote {args.graph}", file=sys.stderr)
+    if args.validate:
+        print(f"{spec.name}: valid, {len(plan.nodes)} nodes", file=sys.stderr)
+        return DONE
+    if args.diff:
+        return _diff(plan, load_spec(args.diff), args)
+    if args.cross_check:
+        return _cross_check(plan)
+    code = _show(planner, plan, args)
+    if args.forward is not None or args.export or args.weights:
+        _run_model(spec, plan, args)
+    return code
+
+
+def _show(planner: Planner, plan: Plan, args: argparse.Namespace) -> int:
+    from lmnet.builder import summary, tables
+
+    expectations = summary.check_expectations(planner)
+    if args.json:
+        print(json.dumps(summary.as_dict(plan, expectations), indent=2))
+    else:
+        shown = [tables.nodes_table(plan, deploy=args.deploy), tables.totals_table(plan)]
+        if expectations:
+            shown.append(tables.expectations_table(expectations))
+        _print(*shown)
+        if plan.spec.layout.source:
+            print(f"source: {plan.spec.layout.source}")
+    missed = [item.figure for item in expectations if not item.is_met]
+    if missed:
+        print(f"{PROGRAM}: expect is missed by {', '.join(missed)}.", file=sys.stderr)
+    return FAILED if missed else DONE
+
+
+def _print(*tables: Table) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for table in tables:
+        console.print(table)
+
+
+def _run_model(spec: Spec, plan: Plan, args: argparse.Namespace) -> None:
+    from lmnet.builder.graph import GraphModel
+    from lmnet.builder.pretrained import deploy, load_weights
+
+    model = GraphModel(plan).eval()
+    if args.weights:
+        load_weights(model, args.weights)
+        print(f"loaded {args.weights}", file=sys.stderr)
+    if args.deploy:
+        model = deploy(model)
+    if args.forward is not None:
+        _forward(model, args)
+    if args.export:
+        from lmnet.builder.export import export_model
+
+        for check in export_model(model, args.export, plan.padded_size):
+            shape = "x".join(map(str, check.shape))
+            print(f"{args.export}: at {shape} equal to the eager model to {check.error:.1e}", file=sys.stderr)
+
+
+def _forward(model: GraphModel, args: argparse.Namespace) -> None:
+    import torch
+
+    from lmnet.builder.picture import draw_picture, read_picture, to_mask, to_tensor
+
+    channels, height, width = model.plan.input_shape
+    if args.forward:
+        picture = read_picture(args.forward, channels)
+    else:
+        picture = draw_picture(height, width).convert({1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "RGB"))
+    with torch.no_grad():
+        logits = model(to_tensor(picture))
+    to_mask(logits if isinstance(logits, torch.Tensor) else logits["logits"]).save(args.out)
+    note = (
+        "" if args.weights else " (random weights: train the net, or give --weights, for a mask that means something)"
+    )
+    size = f"{picture.size[0]}x{picture.size[1]}"
+    print(f"{args.forward or 'a drawn picture'}, {size}: mask written to {args.out}{note}", file=sys.stderr)
+
+
+def _diff(plan: Plan, other: Spec, args: argparse.Namespace) -> int:
+    from lmnet.builder.planner import plan_spec
+    from lmnet.builder.tables import diff_table
+
+    _print(diff_table(plan, plan_spec(other, input_size=args.input_size)))
+    return DONE
+
+
+def _cross_check(plan: Plan) -> int:
+    from lmnet.builder.cross_check import cross_check
+    from lmnet.builder.tables import make_table
+
+    rows = []
+    for count in cross_check(plan):
+        parts = [f"{block} {value / 1e6:+,.1f} M" for block, value in count.differences.items()]
+        parts += [f"{block}: no answer" for block in count.failed]
+        rows.append((count.counter, f"{count.macs / 1e9:.6f} G", ", ".join(parts) or "-"))
+    table = make_table(f"{plan.spec.name}: MACs, training form", ("counter", "MACs", "beside ours, by block"), rows)
+    table.columns[2].justify = "left"
+    _print(table)
+    return DONE
+
+
+def _list_models(names: Sequence[str]) -> int:
+    from lmnet.builder.planner import plan_spec
+    from lmnet.builder.spec import load_spec
+    from lmnet.builder.tables import make_table, millions, shape_text
+
+    rows = []
+    for name in names:
+        plan = plan_spec(load_spec(name))
+        figures = (millions(plan.deploy_params), f"{plan.deploy_macs / 1e9:.3f} G")
+        rows.append((name, shape_text([plan.input_shape]), *figures, plan.spec.layout.source or ""))
+    table = make_table("zoo (re-parameterised form)", ("name", "input", "params", "MACs", "source"), rows)
+    table.columns[4].justify = "left"
+    _print(table)
+    return DONE
+
+
+def _list_blocks(args: argparse.Namespace) -> int:
+    if args.schema:
+        from lmnet.builder.schema import json_schema
+
+        print(json.dumps(json_schema(), indent=2))
+    else:
+        from lmnet.builder.tables import blocks_table
+
+        _print(blocks_table())
+    return DONE
+
+
+def _cat(args: argparse.Namespace) -> int:
+    from lmnet.builder.spec import load_spec
+    from lmnet.builder.zoo import zoo_path
+
+    load_spec(args.name)
+    print(zoo_path(args.name).read_text(encoding="utf-8"), end="")
+    return DONE
+
+
+def _copy(args: argparse.Namespace) -> int:
+    from lmnet.builder.spec import load_spec
+    from lmnet.builder.zoo import zoo_path
+
+    load_spec(args.name)
+    target = Path(args.file)
+    if target.exists():
+        raise ValueError(f"cp: the target must not exist, got {target}. Name another file.")
+    target.write_text(zoo_path(args.name).read_text(encoding="utf-8"), encoding="utf-8")
+    print(f"wrote {target}", file=sys.stderr)
+    return DONE
+
+
+def _check_block(args: argparse.Namespace) -> int:
+    from lmnet.blocks.testing import check_block
+    from lmnet.builder.tables import make_table
+
+    results = check_block(args.name, slow=args.slow)
+    rows = [
+        (result.name, "skipped" if result.skipped else "passed" if result.passed else "FAILED", result.reason or "")
+        for result in results
+    ]
+    _print(make_table(f"contract of {args.name}", ("check", "result", "reason"), rows, text_columns=3))
+    return DONE if all(result.passed or result.skipped for result in results) else FAILED
