@@ -1,1 +1,5 @@
 """Training, evaluation and prediction of any segmentation module."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

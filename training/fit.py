@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,16 +18,14 @@ import torch
 from torch import nn
 
 from .data.load import DataSets
-from .inference import class_logits, normalized, resolve_device
-from .keeper import EpochKeeper, EpochReport
+from .inference import probe_classes, resolve_device
+from .keeper import CHECKPOINT, EpochKeeper, EpochReport
 from .loaders import default_workers
 from .recipe import Recipe
 from .segmentation_module import SegmentationModule, TrainingDiverged
-from .state import TrainState, copy_weights, load_weights
+from .state import TrainState, load_weights
 
 __all__ = ["EpochReport", "FitResult", "TrainingDiverged", "fit"]
-
-CHECKPOINT = "last.ckpt"
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,13 @@ def fit(
             recipe,
             train=train,
             val=val,
-            num_classes=_num_classes(model, train[0][0]),
+            num_classes=probe_classes(model, size=side, in_channels=in_channels),
             seed=seed,
             state=state,
             schedule_epochs=schedule_epochs or epochs,
             workers=workers,
         )
-        keeper = EpochKeeper(state, folder, list(callbacks))
+        keeper = EpochKeeper(state, folder, list(callbacks), _facts(recipe, side, seed, in_channels))
         trainer = L.Trainer(
             max_epochs=epochs - state.epoch,
             accelerator="gpu" if target.type == "cuda" else "cpu",
@@ -143,9 +144,36 @@ def fit(
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
-        trainer.fit(module)
+        _run(trainer, module)
     model.to("cpu")
     return _finish(model, keeper.state, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
+
+
+def _run(trainer: L.Trainer, module: SegmentationModule) -> None:
+    """Train; Ctrl-C stays a KeyboardInterrupt (Lightning exits the process and leaves the signal ignored)."""
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module)
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if is_main_thread and signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _facts(recipe: Recipe, size: int, seed: int, in_channels: int) -> dict[str, str]:
+    """What whoever opens the weights must know to feed them."""
+    return {
+        "size": str(size),
+        "in_channels": str(in_channels),
+        "mean": json.dumps(recipe.mean),
+        "std": json.dumps(recipe.std),
+        "recipe": recipe.name,
+        "seed": str(seed),
+    }
 
 
 def _starting_state(model: nn.Module, folder: Path | None, resume: TrainState | None) -> TrainState:
@@ -156,16 +184,6 @@ def _starting_state(model: nn.Module, folder: Path | None, resume: TrainState | 
     if state.weights:
         load_weights(model, state.weights, where=where)
     return state
-
-
-def _num_classes(model: nn.Module, image: torch.Tensor) -> int:
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        parameter = next(model.parameters())
-        logits = class_logits(model(normalized(image[None]).to(parameter.device)), image.shape[-2:])
-    model.train(was_training)
-    return int(logits.shape[1])
 
 
 def _finish(model: nn.Module, state: TrainState, *, is_stopped: bool, is_main: bool) -> FitResult:

@@ -72,6 +72,26 @@ def probabilities(
     return logits.float().softmax(dim=1).cpu()
 
 
+def probe_classes(model: nn.Module, *, size: int, in_channels: int = 3) -> int:
+    """Return how many classes a model gives, by running it once on a black picture.
+
+    Args:
+        model: left as it was.
+        size: side of the picture in pixels.
+        in_channels: of the picture.
+
+    Raises:
+        ValueError: the output is not one (N, K, H, W) tensor.
+    """
+    was_training = model.training
+    model.eval()
+    image = torch.zeros(1, in_channels, size, size, device=next(model.parameters()).device)
+    with torch.inference_mode():
+        logits = class_logits(model(image), (size, size))
+    model.train(was_training)
+    return int(logits.shape[1])
+
+
 def at_own_size(shares: Tensor, height: int, width: int) -> Tensor:
     """Return one picture's (K, S, S) class shares at its own size (bilinear), (K, height, width)."""
     if shares.shape[-2:] == (height, width):

@@ -6,7 +6,7 @@ import copy
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,21 @@ class EpochKeeper(L.Callback):
         start: the state that the training starts from; not changed.
         folder: where to write; None for nowhere.
         callbacks: of the caller.
+        facts: written beside the best weights.
     """
 
     def __init__(
-        self, start: TrainState, folder: Path | None, callbacks: Sequence[Callable[[EpochReport], bool | None]]
+        self,
+        start: TrainState,
+        folder: Path | None,
+        callbacks: Sequence[Callable[[EpochReport], bool | None]],
+        facts: Mapping[str, str] | None = None,
     ) -> None:
         self.state = copy.copy(start)
         self.state.history = list(start.history)
         self.folder = folder
         self.callbacks = callbacks
+        self.facts = dict(facts or {})
         self.is_stopped = False
         self._board: Any = None
 
@@ -103,7 +109,7 @@ class EpochKeeper(L.Callback):
         state = self.state
         state.save(folder / CHECKPOINT)  # first: it holds all that the other files are made of
         if state.best_epoch == state.epoch or not (folder / BEST).exists():
-            facts = {"epoch": str(state.best_epoch), "score": repr(state.best_score)}
+            facts = {**self.facts, "epoch": str(state.best_epoch), "score": repr(state.best_score)}
             save_weights(folder / BEST, state.best_weights, facts)
         write_durably(folder / LOG, history_csv(state.history).encode())
         if self._board is None:

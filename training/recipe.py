@@ -46,10 +46,10 @@ class Recipe:
 
     name: str = "default"
     size: int = 128
-    epochs: int = 40
+    epochs: int = 16
     batch_size: int = 8
     accumulate: int = 1
-    lr: float = 3e-3
+    lr: float = 2e-3
     min_lr: float = 1e-5
     warmup_epochs: float = 1.0
     weight_decay: float = 1e-2

@@ -1,0 +1,149 @@
+"""``lmnet-train``: train a spec on a data set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lmnet.builder.command_line import DONE, read_assignments, run_command
+
+_EPILOG = """\
+The same command again goes on where it stopped. The run folder is the last line on stdout (with --json: key "run").
+Example: lmnet-train lmnet_xs --data synthetic
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = argparse.ArgumentParser(
+        prog="lmnet-train",
+        description="Train a segmentation net on a data set, score its best epoch and write a report.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("spec", metavar="SPEC", help="zoo name or YAML file")
+    add_data_options(parser)
+    parser.add_argument("--recipe", default="default", help="default, paper, or a YAML file (default: %(default)s)")
+    parser.add_argument("--size", type=int, help="side in pixels that pictures are resized to")
+    parser.add_argument("--epochs", type=int, help="passes over the training pictures")
+    parser.add_argument("--batch-size", type=int, help="pictures in one step")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
+    parser.add_argument("--var", action="append", default=[], metavar="KEY=VALUE", help="change a variable of the spec")
+    parser.add_argument("--weights", metavar="FILE", help="start from these weights instead of random ones")
+    parser.add_argument("--out", metavar="FOLDER", help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
+    parser.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="processes that augment (default: by the machine)")
+    parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose data and split."""
+    parser.add_argument(
+        "--data",
+        default="synthetic",
+        help="folder laid out like Kvasir-SEG (images/, masks/), LGG or BUSI; or synthetic (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, split and order (default: %(default)s)")
+    parser.add_argument("--split-file", metavar="FILE", help='JSON: {"train": [...], "val": [...], "test": [...]}')
+    parser.add_argument(
+        "--split-scheme",
+        choices=("holdout", "authors"),
+        default="holdout",
+        help="80/10/10 %%, or the authors' 10 %% test and 5 folds (default: %(default)s)",
+    )
+    parser.add_argument("--fold", type=int, default=0, help="0 to 4, for --split-scheme authors")
+    parser.add_argument(
+        "--split-by",
+        choices=("patient", "image"),
+        default="patient",
+        help="image cuts through patients, as the authors did: scores come out too high (default: %(default)s)",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = build_parser().parse_args(argv)
+    return run_command("lmnet-train", lambda: _train(args), debug=args.debug)
+
+
+def _train(args: argparse.Namespace) -> int:
+    changes = read_assignments(args.set)
+    for key in ("size", "epochs", "batch_size"):
+        if getattr(args, key) is not None:
+            changes[key] = getattr(args, key)
+    variables = read_assignments(args.var)
+
+    from .train_run import train_run
+
+    is_terminal = sys.stderr.isatty()
+    run = train_run(
+        args.spec,
+        data_choice(args),
+        recipe=args.recipe,
+        changes=changes,
+        variables=variables,
+        weights=args.weights,
+        seed=args.seed,
+        out=args.out,
+        device=args.device,
+        devices=args.devices,
+        nodes=args.nodes,
+        workers=args.workers,
+        progress=is_terminal,
+        say=say,
+        callbacks=[] if is_terminal else [_say_epoch],
+    )
+    if run.is_main:
+        print_run(run.metrics, str(run.folder.path), as_json=args.json)
+    return DONE
+
+
+def data_choice(args: argparse.Namespace) -> Any:
+    """Return the data that the options choose."""
+    from .train_run import DataChoice
+
+    return DataChoice(
+        path=args.data,
+        scheme=args.split_scheme,
+        fold=args.fold,
+        by_group=args.split_by == "patient",
+        split_file=args.split_file,
+    )
+
+
+def print_run(metrics: dict[str, Any], folder: str, *, as_json: bool) -> None:
+    """Print a finished run's metrics on stdout; the folder comes last."""
+    if as_json:
+        print(json.dumps({**metrics, "run": folder}))
+        return
+    from .score_table import print_scores
+
+    print_scores({side: metrics[side] for side in ("val", "test")})
+    print(folder)
+
+
+def say(text: str) -> None:
+    """Print a message for people on stderr, from the first process only."""
+    import os
+
+    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _say_epoch(report: Any) -> None:
+    row = report.row
+    say(
+        f"epoch {report.epoch}: loss {row['train_loss']:.3f}, val Dice {report.score:.3f} (best {report.best_score:.3f}), "
+        f"{row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s, {row['waiting_share']:.0%} waiting for data"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

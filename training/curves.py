@@ -1,0 +1,39 @@
+"""The curves of a training as a picture: losses and scores by epoch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+
+def draw_curves(history: Sequence[dict[str, float]]) -> bytes:
+    """Return a PNG with the losses on the left and the validation scores on the right.
+
+    Args:
+        history: of ``FitResult``.
+    """
+    from matplotlib.figure import Figure  # late: it takes half a second
+
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    losses.plot(epochs, [row["train_loss"] for row in history], label="training", color="#888888")
+    losses.plot(epochs, [row["val_loss"] for row in history], label="validation", color="#c2185b")
+    losses.set(xlabel="epoch", ylabel="loss")
+    for key, label, color in (
+        ("val_dice_foreground_mean", "lesion Dice, mean over images", "#c2185b"),
+        ("val_dice_foreground_pooled", "lesion Dice, pooled", "#1976d2"),
+        ("val_dice_macro_pooled", "Dice of both classes, pooled", "#bbbbbb"),
+    ):
+        scores.plot(epochs, [row[key] for row in history], label=label, color=color)
+    scores.set(xlabel="epoch", ylabel="validation score", ylim=(0, 1))
+    for axes in (losses, scores):
+        axes.legend(frameon=False, fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(epochs) == 1:
+            axes.margins(0.5)
+            for line in axes.lines:
+                line.set_marker("o")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,81 @@
+"""Scoring a model on cases, each at its own size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from .data.case_set import CaseSet
+from .inference import IMAGENET_MEAN, IMAGENET_STD, at_own_size, probabilities, resolve_device
+from .loaders import scoring_loader
+from .metrics.boundary import boundary_iou, hd95
+from .metrics.confusion import confusion
+from .metrics.store import CaseScores
+
+
+def evaluate(
+    model: nn.Module,
+    cases: CaseSet,
+    *,
+    size: int,
+    batch_size: int = 8,
+    device: str = "auto",
+    in_channels: int = 3,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    on_case: Callable[[int], None] | None = None,
+) -> CaseScores:
+    """Score a model on every case.
+
+    A picture is resized to ``size``, its class shares are brought back to its own size (bilinear), and the class with
+    the largest share is compared with the mask as it is in the file: scores do not depend on the training size's own
+    rounding of the mask.
+
+    Args:
+        model: image (N, C, H, W) → logits; put in eval mode and left on the CPU.
+        cases: what to score on.
+        size: side in pixels that the model is fed.
+        batch_size: pictures at once.
+        device: auto, cpu, cuda or cuda:N.
+        in_channels: of the model, 3 or 1.
+        mean: of the channels.
+        std: of the channels.
+        on_case: told how many cases are done, after each batch.
+
+    Raises:
+        ValueError: there is no case, or a mask has more classes than the model.
+    """
+    if not len(cases):
+        raise ValueError("evaluate: at least one case must be scored, got images=0. Choose another split.")
+    target = resolve_device(device)
+    model = model.to(target).eval()
+    counts, distances, bands, diagonals = [], [], [], []
+    for image, _, index in scoring_loader(cases.at(size, in_channels), batch_size=batch_size):
+        shares = probabilities(model, image, mean=mean, std=std, device=target)
+        for position, each in zip(index.tolist(), shares, strict=True):
+            mask = cases.mask(position)
+            if int(mask.max()) >= len(each):
+                raise ValueError(
+                    f"evaluate: masks must have at most the model's classes, got class {int(mask.max())} in "
+                    f"{cases.names[position]}, num_classes={len(each)}. Use a model for these classes."
+                )
+            predicted = at_own_size(each, *mask.shape).argmax(dim=0)
+            counts.append(confusion(predicted[None], torch.from_numpy(mask)[None], len(each))[0].numpy())
+            found, truth = predicted.numpy() > 0, mask > 0
+            distances.append(hd95(found, truth))
+            bands.append(boundary_iou(found, truth))
+            diagonals.append(math.hypot(*mask.shape))
+        if on_case is not None:
+            on_case(len(counts))
+    model.to("cpu")
+    return CaseScores(
+        names=tuple(cases.names),
+        confusion=np.stack(counts),
+        hd95=np.array(distances),
+        boundary_iou=np.array(bands),
+        diagonal=np.array(diagonals),
+    )

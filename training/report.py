@@ -1,0 +1,155 @@
+"""The report of a run: one HTML file that holds its pictures itself."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from .data.case_set import CaseSet
+from .data.load import DataSets
+from .data.pictures import Pixels
+from .durable import write_durably
+from .inference import at_own_size, probabilities
+from .metrics.store import CONVENTIONS, CaseScores
+from .overlay import overlay
+from .run_folder import RunFolder
+
+TEMPLATE = Path(__file__).with_name("report.html")
+CASES_EACH = 3
+_SIDE = 256
+
+
+def write_report(
+    folder: RunFolder,
+    model: nn.Module,
+    data: DataSets,
+    scores: CaseScores,
+    metrics: dict[str, Any],
+    *,
+    size: int,
+    in_channels: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> None:
+    """Write report.html: scores with intervals, curves, and the best, median and worst test cases as overlays.
+
+    Args:
+        folder: of the run; its curves are drawn already.
+        model: with the best weights.
+        data: of the run.
+        scores: of the test cases.
+        metrics: what metrics.json holds.
+        size: side in pixels that the model is fed.
+        in_channels: of the model.
+        mean: of the channels.
+        std: of the channels.
+    """
+    manifest = folder.manifest()
+    groups = []
+    for title, indices in chosen_cases(scores).items():
+        figures = []
+        for index in indices:
+            image = data.test.at(size, in_channels)[index][0]
+            shares = probabilities(model, image[None], mean=mean, std=std)[0]
+            figures.append(_figure(data.test, index, at_own_size(shares, *data.test.mask(index).shape), scores))
+        groups.append(f"<h3>{title}</h3><div class=cases>{''.join(figures)}</div>")
+    page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=html.escape(f"{metrics['model']} on {metrics['data']}"),
+        summary=html.escape(_summary(metrics)),
+        scores=_table(metrics),
+        curves=_embedded(folder.file("curves").read_bytes()),
+        cases="\n".join(groups),
+        facts=_facts(manifest),
+        notes="".join(f"<p class=note>{html.escape(note)}</p>" for note in manifest["notes"]),
+    )
+    write_durably(folder.file("report"), page.encode())
+
+
+def chosen_cases(scores: CaseScores) -> dict[str, list[int]]:
+    """Return the indices of the best, median and worst cases by foreground Dice; no case twice."""
+    order = np.argsort(-scores.dice, kind="stable").tolist()
+    each = min(CASES_EACH, max(1, len(order) // 3))
+    middle = (len(order) - each) // 2
+    groups = {"Best": order[:each], "Median": order[middle : middle + each], "Worst": order[-each:]}
+    seen: set[int] = set()
+    chosen: dict[str, list[int]] = {}
+    for title, indices in groups.items():
+        fresh = [index for index in indices if index not in seen]
+        seen.update(fresh)
+        if fresh:
+            chosen[title] = fresh
+    return chosen
+
+
+def _figure(cases: CaseSet, index: int, shares: Any, scores: CaseScores) -> str:
+    predicted = shares.argmax(dim=0).numpy() > 0
+    image, truth = cases.image(index), cases.mask(index) > 0
+    drawn = np.concatenate([image, overlay(image, predicted=predicted, truth=truth)], axis=1)
+    caption = f"{cases.names[index]}: Dice {scores.dice[index]:.3f}"
+    return (
+        f'<figure><img alt="{html.escape(caption)}" src="{_embedded(_png(drawn))}">'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+    )
+
+
+def _png(pixels: Pixels) -> bytes:
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((2 * _SIDE, _SIDE * 2))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _summary(metrics: dict[str, Any]) -> str:
+    test = metrics["test"]
+    low, high = test["dice_foreground_mean_interval"]
+    return (
+        f"Lesion Dice {test['dice_foreground_mean']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
+        f"mean over {test['images']} test images that it was neither trained nor chosen on."
+    )
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    rows = []
+    for name, meaning in CONVENTIONS.items():
+        if name in metrics["test"]:
+            cells = "".join(f"<td>{value_with_interval(metrics[side], name)}</td>" for side in ("test", "val"))
+            rows.append(f"<tr><th scope=row>{name}</th>{cells}<td class=meaning>{html.escape(meaning)}</td></tr>")
+    return "\n".join(rows)
+
+
+def value_with_interval(summary: dict[str, Any], name: str) -> str:
+    """Return ``0.812 [0.770, 0.850]`` for one metric of what ``summarize`` gave."""
+    value, interval = summary[name], summary[f"{name}_interval"]
+    digits = 1 if name.startswith("hd95") else 3
+    if value is None:
+        return "undefined"
+    limits = f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else ""
+    return f"{value:.{digits}f}{limits}"
+
+
+def _facts(manifest: dict[str, Any]) -> str:
+    recipe = manifest["recipe"]
+    facts = {
+        "data": f"{manifest['data']} ({manifest['data_name']}), "
+        + ", ".join(f"{side} {count}" for side, count in manifest["images"].items()),
+        "fingerprint of data and split": manifest["fingerprint"],
+        "spec": f"{manifest['model']}, hash {manifest['spec_hash']}",
+        "seed": manifest["seed"],
+        "recipe": ", ".join(f"{key} {value}" for key, value in recipe.items()),
+        "versions": ", ".join(f"{key} {value}" for key, value in manifest["versions"].items()),
+    }
+    return "".join(f"<tr><th scope=row>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items())

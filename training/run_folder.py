@@ -1,0 +1,170 @@
+"""A run's folder: what was asked for, so that the same command goes on and another one is refused."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .data.load import DataSets
+from .data.splits import SIDES, Split
+from .durable import write_durably
+from .recipe import Recipe
+
+MANIFEST = "run.json"
+FORMAT = "lmnet-run/1"
+FILES = {
+    "spec": "spec.yaml",
+    "recipe": "recipe.yaml",
+    "split": "split.json",
+    "metrics": "metrics.json",
+    "scores": "scores.json",
+    "report": "report.html",
+    "curves": "curves.png",
+}
+_PACKAGES = ("lmnet", "torch", "torchvision", "lightning", "torchmetrics", "timm", "numpy", "scipy", "pillow")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What makes two runs the same run.
+
+    Args:
+        model: name of the spec.
+        spec_hash: of the resolved graph.
+        recipe: with size, epochs and all overrides in it.
+        data: path of the data set, or "synthetic".
+        fingerprint: of the data set's content and split.
+        seed: of the run.
+    """
+
+    model: str
+    spec_hash: str
+    recipe: Recipe
+    data: str
+    fingerprint: str
+    seed: int
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is compared, as JSON has it."""
+        facts: dict[str, Any] = json.loads(json.dumps({**asdict(self), "recipe": asdict(self.recipe)}))
+        facts.pop("data")  # the same pictures may be reached by another path
+        return facts
+
+
+class RunFolder:
+    """A folder that one run writes to.
+
+    Args:
+        path: of the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def file(self, kind: str) -> Path:
+        """Return the path of one of ``FILES``."""
+        return self.path / FILES[kind]
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / MANIFEST).is_file()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run's metrics are there."""
+        return self.is_run and self.file("metrics").is_file()
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what ``begin`` wrote.
+
+        Raises:
+            ValueError: the folder is no run folder.
+        """
+        try:
+            content = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{self.path}: a run folder must have a readable {MANIFEST}, got error={str(error)!r}. Give the folder "
+                "that lmnet-train printed."
+            ) from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"{self.path}: {MANIFEST} must have format={FORMAT!r}, got another. Train again.")
+        return content
+
+    def recipe(self) -> Recipe:
+        """Return the run's recipe, its size and overrides included."""
+        content = {key: tuple(v) if isinstance(v, list) else v for key, v in self.manifest()["recipe"].items()}
+        return Recipe(**content)
+
+    def split(self) -> Split:
+        """Return the run's split."""
+        content = json.loads(self.file("split").read_text(encoding="utf-8"))
+        return Split(*(tuple(content[side]) for side in SIDES))
+
+    def begin(self, request: Request, *, spec: str, data: DataSets) -> bool:
+        """Write down what was asked for, or check that it is what was asked for before.
+
+        Returns:
+            True where the run is begun, False where it goes on.
+
+        Raises:
+            ValueError: the folder holds another run, or other files; nothing is written then.
+        """
+        if self.is_run:
+            self._check_same(request)
+            return False
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise ValueError(
+                f"{self.path}: a run must have a new folder or its own, got one with other files. Use another --out."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_durably(self.file("spec"), spec.encode())
+        write_durably(self.file("recipe"), request.recipe.dump().encode())
+        write_durably(self.file("split"), data.split.dump().encode())
+        content = {
+            "format": FORMAT,
+            **request.facts(),
+            "data": request.data,
+            "data_name": data.name,
+            "images": {side: len(data.side(side)) for side in SIDES},
+            "notes": list(data.notes),
+            "versions": versions(),
+        }
+        write_durably(self.path / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+        return True
+
+    def _check_same(self, request: Request) -> None:
+        before, now = _flat(self.manifest()), _flat(request.facts())
+        changed = [f"{key} {before.get(key)} → {value}" for key, value in now.items() if before.get(key) != value]
+        if changed:
+            raise ValueError(
+                f"{self.path}: a run folder must be of the same run, got other values: {', '.join(changed)}. "
+                "Use another --out, or the old values to go on."
+            )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the machine and the packages that a score depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": entry for inner, entry in value.items()}
+        else:
+            flat[key] = value
+    return flat

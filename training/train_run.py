@@ -1,0 +1,195 @@
+"""A whole training run in a folder: spec, data, recipe in; checkpoints, scores and report out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmnet.builder.pretrained import build_model, load_weights
+from lmnet.builder.spec import load_spec
+
+from .curves import draw_curves
+from .data.load import DataSets, load_data
+from .durable import write_durably
+from .evaluate import evaluate
+from .fit import fit
+from .inference import resolve_device
+from .keeper import EpochReport
+from .metrics.intervals import summarize
+from .metrics.store import CaseScores
+from .opened_model import model_facts
+from .recipe import Recipe, load_recipe
+from .report import write_report
+from .run_folder import Request, RunFolder
+from .state import TrainState
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a run came to.
+
+    Args:
+        folder: of the run.
+        metrics: what metrics.json holds: model, data, epoch, then val and test with every metric.
+        was_finished: the run was done before and nothing was trained.
+        is_main: False in the further processes of a training by several.
+    """
+
+    folder: RunFolder
+    metrics: dict[str, Any] = field(default_factory=dict)
+    was_finished: bool = False
+    is_main: bool = True
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Which data and how it is split; see ``load_data``.
+
+    Args:
+        path: folder or "synthetic".
+        scheme: holdout or authors.
+        fold: of the authors' scheme.
+        by_group: whether patients stay whole.
+        split_file: instead of a scheme.
+    """
+
+    path: str = "synthetic"
+    scheme: str = "holdout"
+    fold: int = 0
+    by_group: bool = True
+    split_file: str | None = None
+
+    def load(self, *, seed: int, num_classes: int) -> DataSets:
+        """Load the data."""
+        return load_data(
+            self.path,
+            seed=seed,
+            scheme=self.scheme,
+            fold=self.fold,
+            by_group=self.by_group,
+            split_file=self.split_file,
+            num_classes=num_classes,
+        )
+
+
+def train_run(
+    spec: str,
+    choice: DataChoice,
+    *,
+    recipe: str | Recipe = "default",
+    changes: Mapping[str, Any] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    out: str | None = None,
+    device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    workers: int | None = None,
+    progress: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+    callbacks: Sequence[Callable[[EpochReport], bool | None]] = (),
+) -> TrainedRun:
+    """Train a spec, score its best epoch on val and test, and write the report. The same call again goes on.
+
+    Args:
+        spec: zoo name or path.
+        choice: the data.
+        recipe: name, file or recipe.
+        changes: values of the recipe to change.
+        variables: values of the spec's variables to change.
+        weights: file to start from, instead of random weights.
+        seed: of weights, split, order, augmentation and dropout.
+        out: folder; None for runs/MODEL-DATA-RECIPE-sSEED.
+        device: auto, cpu, cuda or cuda:N.
+        devices: processes on this machine.
+        nodes: machines.
+        workers: processes that augment; None for a good number.
+        progress: show a progress bar on stderr.
+        say: told what happens, for people.
+        callbacks: see ``fit``.
+
+    Raises:
+        ValueError: anything wrong with spec, recipe, data or folder; nothing is written then.
+        TrainingDiverged: the loss became infinite or not a number.
+        SaveError: the disk is full; the last good checkpoint is kept.
+    """
+    chosen = (recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).override(changes or {}, where="--set")
+    resolve_device(device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build_model(load_spec(spec).override(dict(variables or {})))
+    if weights is not None:
+        load_weights(model, weights)
+    name, in_channels, num_classes = model_facts(model)
+    data = choice.load(seed=seed, num_classes=num_classes)
+    for note in data.notes:
+        say(f"note: {note}")
+    folder = RunFolder(out or Path("runs") / f"{name}-{data.name}-{chosen.name}-s{seed}")
+    request = Request(name, model.hash, chosen, choice.path, data.fingerprint, seed)
+    if _is_first_process() and not folder.begin(request, spec=model.spec.dump(), data=data):
+        if folder.is_finished:
+            say(f"{folder.path} is finished already.")
+            return TrainedRun(folder, read_metrics(folder), was_finished=True)
+        say(f"going on in {folder.path}")
+    sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
+    say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px")
+    result = fit(
+        model,
+        data,
+        chosen,
+        seed=seed,
+        out=folder.path,
+        callbacks=callbacks,
+        device=device,
+        devices=devices,
+        nodes=nodes,
+        workers=workers,
+        in_channels=in_channels,
+        progress=progress,
+    )
+    if not result.is_main:
+        return TrainedRun(folder, is_main=False)
+    say(f"best epoch {result.best_epoch} of {result.epoch}; scoring it on val and test")
+    settings = {"size": chosen.size, "in_channels": in_channels, "mean": chosen.mean, "std": chosen.std}
+    scores = {
+        side: evaluate(model, data.side(side), device=device, **settings)  # type: ignore[arg-type]
+        for side in ("val", "test")
+    }
+    metrics = {
+        "model": name,
+        "data": data.name,
+        "size": chosen.size,
+        "epoch": result.best_epoch,
+        **{side: summarize(each) for side, each in scores.items()},
+    }
+    _write_results(folder, data, metrics, scores, result.state)
+    write_report(folder, model, data, scores["test"], metrics, **settings)
+    write_durably(folder.file("metrics"), (json.dumps(metrics, indent=1) + "\n").encode())  # last: it marks the end
+    return TrainedRun(folder, metrics)
+
+
+def read_metrics(folder: RunFolder) -> dict[str, Any]:
+    """Return a finished run's metrics."""
+    content: dict[str, Any] = json.loads(folder.file("metrics").read_text(encoding="utf-8"))
+    return content
+
+
+def _write_results(
+    folder: RunFolder, data: DataSets, metrics: dict[str, Any], scores: dict[str, CaseScores], state: TrainState
+) -> None:
+    stores = {side: {"fingerprint": data.side(side).fingerprint, **each.dump()} for side, each in scores.items()}
+    write_durably(folder.file("scores"), json.dumps(stores).encode())
+    write_durably(folder.file("curves"), draw_curves(state.history))
+
+
+def _is_first_process() -> bool:
+    return all(int(os.environ.get(key, "0")) == 0 for key in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
+
+
