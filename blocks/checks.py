@@ -94,8 +94,17 @@ def check_same_size(where: str, maps: Sequence[Tensor]) -> None:
         if x.shape[2:] != first:
             raise ValueError(
                 f"{where}: inputs must have one size, got {first[0]}x{first[1]} (input 0) and "
-                f"{x.shape[2]}x{x.shape[3]} (input {index}). Down- or upsample one of them."
+                f"{x.shape[2]}x{x.shape[3]} (input {index}). {_resize_hint(first, x.shape[2:], index)}"
             )
+
+
+def _resize_hint(first: Sequence[int], size: Sequence[int], index: int) -> str:
+    """Return how to bring input ``index`` and input 0 to one size."""
+    for large, small, names in ((first, size, (index, 0)), (size, first, (0, index))):
+        factor = large[0] // max(1, small[0])
+        if factor > 1 and all(a == factor * b for a, b in zip(large, small, strict=True)):
+            return f"Upsample input {names[0]} by {factor}, or downsample input {names[1]} by {factor}."
+    return "Pad the picture to a multiple of the net's stride."
 
 
 def act_layer_of(where: str, name: str) -> type[nn.Module]:

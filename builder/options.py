@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,7 @@ from torch import nn
 from lmnet.blocks.registry import REGISTRY
 from lmnet.builder.expressions import is_expression
 from lmnet.builder.problems import did_you_mean
+from lmnet.builder.strict_yaml import read_scalar
 
 MAX_INT = 65_536
 MAX_ITEMS = 64
@@ -30,6 +33,15 @@ def describe(annotation: Any) -> str:
     if origin is not None and issubclass(origin, Sequence):
         return f"a list (each {describe(typing.get_args(annotation)[0])})"
     return _NAMES.get(annotation, str(annotation))
+
+
+def next_step(annotation: Any, value: Any) -> str:
+    """Return what to write instead of a value of the wrong type."""
+    if annotation is int and isinstance(value, float) and math.isfinite(value):
+        return f"Use {math.floor(value)} or {math.floor(value) + 1}."
+    if isinstance(value, str) and isinstance(read_scalar(value), (int, float)):
+        return "Leave the quotes out."
+    return f"Write {describe(annotation)}."
 
 
 def too_large(value: Any) -> str | None:
@@ -63,7 +75,8 @@ class Option:
             self.adapter.validate_python(value)
         except ValidationError:
             shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:57]}..."
-            return f"{self.name} must be {describe(self.annotation)}, got {self.name}={shown}. Change the value."
+            rule = f"{self.name} must be {describe(self.annotation)}, got {self.name}={shown}."
+            return f"{rule} {next_step(self.annotation, value)}"
         message = too_large(value)
         return f"{self.name}: {message}" if message else None
 
@@ -92,16 +105,18 @@ class Signature:
     def faults(self, given: Mapping[str, Any]) -> dict[str, str]:
         """Return what is wrong with options, by name; unresolved expressions are passed over."""
         faults = {}
+        meant = set()
         for name, value in given.items():
             if name not in self.options:
                 hint = did_you_mean(name, self.options)
+                meant |= set(difflib.get_close_matches(name, self.options, n=1))
                 faults[name] = f"an option of {self.block} must be known, got {name}. {hint}"
             elif not is_expression(value):
                 message = self.options[name].fault(value)
                 if message:
                     faults[name] = message
         for name, option in self.options.items():
-            if option.is_required and name not in given:
+            if option.is_required and name not in given and name not in meant:  # a typo is one fault, not two
                 faults[name] = f"{self.block} needs {name} ({describe(option.annotation)}), got none. Add {name}: ..."
         return faults
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,12 @@ class Planner:
         Raises:
             SpecError: an expression has no value.
         """
+        resolved, problems = self._variables(values)
+        if problems:
+            raise SpecError(problems)
+        return resolved
+
+    def _variables(self, values: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[Problem]]:
         resolved: dict[str, Any] = {}
         problems = []
         for name, value in self.spec.layout.vars.items():
@@ -51,9 +58,7 @@ class Planner:
                 resolved[name] = evaluate(values[name] if values and name in values else value, resolved)
             except ExpressionError as err:
                 problems.append(self.spec.document.problem(("vars", name), str(err)))
-        if problems:
-            raise SpecError(problems)
-        return resolved
+        return resolved, problems
 
     def plan(self, values: Mapping[str, Any] | None = None, *, input_size: Sequence[int] | None = None) -> Plan:
         """Check and price the graph.
@@ -67,11 +72,8 @@ class Planner:
         """
         layout = self.spec.layout
         size = tuple(input_size or layout.input.size)
-        problems = list(self.wiring.problems)
-        try:
-            variables = self.variables(values)
-        except SpecError as error:
-            raise SpecError([*problems, *error.problems]) from error
+        variables, found = self._variables(values)
+        problems = [*self.wiring.problems, *found]
         height, width = size
         faults, nodes = self._trace(variables, (layout.input.channels, height, width))
         stride = 1 if faults or problems else exact_stride(nodes, height, width)
@@ -153,19 +155,25 @@ class Planner:
         problems = []
         options = node.signature.defaults()
         for key, value in node.options.items():
+            if names_in(value) - variables.keys():  # a variable without value, already reported
+                options.pop(key, None)
+                continue
             try:
                 options[key] = evaluate(value, variables)
             except ExpressionError as err:
                 problems.append(self.spec.document.problem((*node.path, key), str(err)))
+                options.pop(key, None)
         for key, message in node.signature.faults(options).items():
-            if key in node.options and names_in(node.options[key]):  # others are reported already
+            if key in options:  # the others are missing or reported already
                 problems.append(self.spec.document.problem((*node.path, key), message))
                 options.pop(key)
         if any(option.is_required and name not in options for name, option in node.signature.options.items()):
             return problems, None
         message, cost = _attempt(node.block, options, in_shapes, node.inputs)
         if message:
-            problems.append(self.spec.document.problem(node.path, message, at_key=True))
+            named = re.search(r"got (\w+)=", message)
+            path = (*node.path, named[1]) if named and named[1] in node.options else node.path
+            problems.append(self.spec.document.problem(path, message, at_key=path == node.path))
         if cost is None or in_shapes is None or node.inputs is None:
             return problems, None
         return problems, NodePlan(node.name, node.block, node.inputs, options, in_shapes, cost)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -152,15 +151,14 @@ def write_state(model: nn.Module, path: str | Path, *, dtype: torch.dtype | None
         is_float = value.is_floating_point() and dtype is not None
         state[key] = value.detach().to("cpu", dtype if is_float else value.dtype).contiguous().clone()
     metadata = {"format": "pt", "deploy": str(is_deployed(model)).lower()}
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         save_file(state, temporary, metadata=metadata)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

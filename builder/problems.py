@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Path = tuple[str | int, ...]
 """Where a value stands in a document: ("nodes", "lft2", "window", 0)."""
@@ -34,10 +35,16 @@ class Problem:
 
 
 class SpecError(ValueError):
-    """All that is wrong with a spec, one problem a line."""
+    """All that is wrong with a spec, one problem a line.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    Args:
+        problems: what was found.
+        partial: what could be read all the same, to look for further problems in.
+    """
+
+    def __init__(self, problems: Iterable[Problem], partial: Any = None) -> None:
         self.problems = sorted(set(problems))
+        self.partial = partial
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Literal
@@ -152,7 +152,18 @@ class Spec:
         try:
             return cls(document, SpecLayout.model_validate(document.data))
         except ValidationError as error:
-            raise SpecError(layout_problems(document, error)) from error
+            raise SpecError(layout_problems(document, error), cls._without_faults(document, error)) from error
+
+    @classmethod
+    def _without_faults(cls, document: Document, error: ValidationError) -> Spec | None:
+        """Return the spec with its faulty sections left out, if that makes one."""
+        faulty = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
+        data = {key: value for key, value in document.data.items() if key not in faulty}
+        data = {"schema": SCHEMA, "name": "unnamed"} | data
+        try:
+            return cls(document, SpecLayout.model_validate(data))
+        except ValidationError:
+            return None
 
     @property
     def name(self) -> str:
@@ -248,8 +259,12 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> str | None:
 
 
 def parse_spec(text: str, file: str = "<text>") -> Spec:
-    """Return the spec that a YAML text holds; SpecError with all that is wrong at its top level."""
-    return Spec.of(parse_yaml(text, file))
+    """Return the spec that a YAML text holds.
+
+    Raises:
+        SpecError: the text is no spec; with everything that is wrong with it.
+    """
+    return _read(lambda: parse_yaml(text, file))
 
 
 def load_spec(spec: str | FilePath) -> Spec:
@@ -259,6 +274,28 @@ def load_spec(spec: str | FilePath) -> Spec:
         spec: path of a YAML file, or a name of the zoo (``lmnet_paper``).
 
     Raises:
-        SpecError: there is no such file or name, or with all that is wrong at the spec's top level.
+        SpecError: there is no such file or name, or it is no spec; with everything that is wrong with it.
     """
-    return Spec.of(load_yaml(zoo_path(spec)))
+    return _read(lambda: load_yaml(zoo_path(spec)))
+
+
+def _read(document: Callable[[], Document]) -> Spec:
+    problems: list[Problem] = []
+    try:
+        return Spec.of(document())
+    except SpecError as error:
+        problems, partial = error.problems, error.partial
+        cause = error
+    if isinstance(partial, Document):
+        try:
+            partial = Spec.of(partial)
+        except SpecError as error:
+            problems, partial = [*problems, *error.problems], error.partial
+    if isinstance(partial, Spec):
+        from lmnet.builder.planner import plan_spec  # only here: a faulty file is planned to find all its faults
+
+        try:
+            plan_spec(partial)
+        except SpecError as error:
+            problems = [*problems, *error.problems]
+    raise SpecError(problems) from cause

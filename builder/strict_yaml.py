@@ -84,6 +84,8 @@ class _Reader:
         # open collections: (path, container, key waiting for its value)
         self.stack: list[tuple[Path, Any]] = []
         self.pending: list[Any] = []
+        self.discarded: list[tuple[dict[str, Any], str]] = []  # repeated keys and merges
+        self.is_whole = True  # whether what was read can be looked through for further faults
 
     def fault(self, mark: Any, message: str, path: Path = ()) -> None:
         self.problems.append(Problem(self.document.file, mark.line + 1, mark.column + 1, dotted(path), message))
@@ -103,6 +105,7 @@ class _Reader:
                 else:
                     self.take(event)
         except yaml.YAMLError as err:
+            self.is_whole = False
             mark = getattr(err, "problem_mark", None) or yaml.Mark("", 0, 0, 0, None, None)
             problem = getattr(err, "problem", None) or getattr(err, "reason", None) or "unreadable character"
             hint = (
@@ -112,12 +115,15 @@ class _Reader:
             )
             self.fault(mark, f"the file must be YAML, got {problem}. {hint}")
         if self.problems:
-            raise SpecError(self.problems)
+            for container, key in self.discarded:
+                container.pop(key, None)
+            raise SpecError(self.problems, self.document if self.is_whole else None)
         return self.document
 
     def take(self, event: Any) -> None:
         mark = event.start_mark
         if isinstance(event, yaml.AliasEvent):
+            self.is_whole = False
             self.fault(mark, f"aliases are not allowed, got *{event.anchor}. Write the value out, or use vars.")
             self.put(None, mark)
         elif isinstance(event, yaml.NodeEvent):
@@ -128,6 +134,7 @@ class _Reader:
                 self.fault(mark, f"anchors are not allowed, got &{event.anchor}. Use vars and ${{...}}.")
             tag = getattr(event, "tag", None)
             if tag is not None and tag != "!":
+                self.is_whole = False
                 self.fault(mark, f"tags are not allowed, got {tag}. Remove it.")
             if isinstance(event, yaml.ScalarEvent):
                 plain = event.implicit[0] and not event.style
@@ -177,8 +184,11 @@ class _Reader:
         if key in container:
             first = self.document.keys[(*path, key)][0]
             self.fault(mark, f"a key must stand once, got {key} again (first in line {first}). Remove one.", path)
-            return f"{key} (again)"
+            key = f"{key} (again)"
+            self.discarded.append((container, key))
+            return key
         if key == "<<":
+            self.discarded.append((container, key))
             self.fault(mark, "merges are not allowed, got <<. Write the values out.", path)
         self.document.keys[(*path, key)] = (mark.line + 1, mark.column + 1)
         return key

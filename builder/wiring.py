@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,29 +73,17 @@ class Wiring:
                     at_key=True,
                 )
             later.discard(name)
-            options = {key: value for key, value in fields.items() if key not in ("block", "from")}
             block, signature = self._read_block(path, fields)
             inputs = self._read_inputs(path, fields, known, later)
-            names: frozenset[str] = frozenset()
-            for key, value in options.items():
-                try:
-                    names |= names_in(value)
-                except ExpressionError as err:
-                    self._fault((*path, key), str(err))
-                    options[key] = None
-            if signature is not None:
-                for key, message in signature.faults(options).items():
-                    if key in fields and options[key] is None and fields[key] is not None:
-                        continue  # its expression is already reported
-                    self._fault((*path, key), message, at_key=key not in signature.options)
-                    options.pop(key, None)
+            options, names = self._read_options(path, fields, signature)
             self.nodes.append(WiredNode(name, path, block, signature, inputs, options, names))
             known.add(name)
 
     def _read_block(self, path: Path, fields: Mapping[str, Any]) -> tuple[str | None, Signature | None]:
         block = fields.get("block")
         if not isinstance(block, str):
-            self._fault((*path, "block"), f"a node needs block (a name), got {block!r}. Add block: NAME.")
+            got = "none" if block is None else repr(block)
+            self._fault((*path, "block"), f"a node needs block (a name), got {got}. Add block: NAME.")
             return None, None
         try:
             return block, signature_of(block)
@@ -105,6 +94,30 @@ class Wiring:
             self._fault((*path, "block"), str(err))
         return block, None
 
+    def _read_options(
+        self, path: Path, fields: Mapping[str, Any], signature: Signature | None
+    ) -> tuple[dict[str, Any], frozenset[str]]:
+        """Return the options that can be used, and the variables in them."""
+        given = {key: value for key, value in fields.items() if key not in ("block", "from")}
+        names: frozenset[str] = frozenset()
+        faults: dict[str, str] = {}
+        for key, value in given.items():
+            try:
+                used = names_in(value)
+            except ExpressionError as err:
+                faults[key] = str(err)
+                continue
+            unknown = sorted(used - self.spec.layout.vars.keys())
+            if unknown:
+                hint = did_you_mean(unknown[0], self.spec.layout.vars)
+                faults[key] = f"a variable must be in vars, got {unknown[0]}. {hint}"
+            names |= used
+        if signature is not None:
+            faults = signature.faults(given) | faults
+        for key, message in faults.items():
+            self._fault((*path, key), message, at_key=signature is not None and key not in signature.options)
+        return {key: value for key, value in given.items() if key not in faults}, names
+
     def _read_inputs(
         self, path: Path, fields: Mapping[str, Any], known: set[str], later: set[str]
     ) -> tuple[Reference, ...] | None:
@@ -112,7 +125,9 @@ class Wiring:
         texts = source if isinstance(source, list) else [source]
         if not texts or not all(isinstance(text, str) for text in texts):
             self._fault(
-                (*path, "from"), f"a node needs from (a name or a list of names), got {source!r}. Add from: input."
+                (*path, "from"),
+                f"a node needs from (a name or a list of names), got {'none' if source is None else repr(source)}. "
+                "Add from: input.",
             )
             return None
         references = []
@@ -128,7 +143,9 @@ class Wiring:
                 else:
                     self._fault(place, f"from must name a node above, got {name}, which stands below. Move it up.")
             elif name not in known and name != INPUT:
-                self._fault(place, f"from must name a node or input, got {name}. {did_you_mean(name, [*known, INPUT])}")
+                self._fault(
+                    place, f"from must name a node or input, got {name}. {did_you_mean(name, [*sorted(known), INPUT])}"
+                )
             else:
                 references.append((name, int(output or 0)))
                 continue
@@ -165,6 +182,8 @@ class Wiring:
         for fields in nodes.values():
             source = fields.get("from")
             used |= {str(text).partition(".")[0] for text in (source if isinstance(source, list) else [source])}
+        for name in used - nodes.keys():  # a misspelt name is one fault, not two
+            used |= set(difflib.get_close_matches(name, nodes, n=1))
         for name in nodes:
             if name not in used:
                 self._fault(
