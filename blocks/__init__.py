@@ -17,6 +17,7 @@ from lmnet.blocks.merge import Add, Concat
 from lmnet.blocks.multi_branch import MultiBranchConv, MultiBranchStage
 from lmnet.blocks.neighborhood import neighborhood_attention
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttention2d
+from lmnet.blocks.neighborhood_backends import attention_backend
 from lmnet.blocks.pyramid_pool import PyramidPool
 from lmnet.blocks.registry import REGISTRY, Example, register
 from lmnet.blocks.resample import Downsample, Upsample
@@ -42,6 +43,7 @@ __all__ = [
     "SegmentationHead",
     "TimmEncoder",
     "Upsample",
+    "attention_backend",
     "neighborhood_attention",
     "register",
 ]

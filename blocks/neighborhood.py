@@ -3,106 +3,135 @@
 The window is centred where it fits and shifted inwards at the border (start = clamp(i - k // 2, 0, L - k)), never
 padded. A window larger than the map is clamped to the map, side by side.
 
+The backends torch and compiled are one opaque operation, ``lmnet::neighborhood_attention``, so that autograd,
+torch.compile, the meta device and FLOP counters know it. Exported files hold plain operations instead, those of the
+backend gather, and load without this package.
+
 Source: Hassani, Walton, Li, Li, Shi: Neighborhood Attention Transformer, 2023, arXiv 2204.07143, section 3; the border
 and the layout (N, H, W, heads, head size) follow NATTEN.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-
-def window_indices(length: int, window: int, device: torch.device) -> Tensor:
-    """Return (length, min(window, length)) int64: the positions that each position attends to along one side."""
-    window = min(window, length)
-    start = (torch.arange(length, device=device) - window // 2).clamp(min=0).clamp(max=length - window)
-    return start[:, None] + torch.arange(window, device=device)
-
-
-def gather_attention(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float) -> Tensor:
-    """Neighbourhood attention by gathering every window: slow, plain tensor operations only.
-
-    The oracle of all other paths, and what exported files contain.
-    """
-    n, height, width, heads, size = query.shape
-    rows, columns = window_indices(height, window, query.device), window_indices(width, window, query.device)
-    area = rows.shape[1] * columns.shape[1]
-
-    def windows(x: Tensor) -> Tensor:
-        gathered = x[:, rows][:, :, :, columns]  # (N, H, k, W, k, heads, head size)
-        return gathered.permute(0, 1, 3, 5, 2, 4, 6).reshape(n, height, width, heads, area, size)
-
-    scores = (query * scale).unsqueeze(-2) @ windows(key).transpose(-2, -1)  # (N, H, W, heads, 1, k * k)
-    return (scores.softmax(dim=-1) @ windows(value)).squeeze(-2)
+from lmnet.blocks.checks import check_choice, check_odd
+from lmnet.blocks.neighborhood_backends import BACKENDS, asked_backend, run_backward, run_forward
+from lmnet.blocks.neighborhood_gather import gather_attention
+from lmnet.blocks.neighborhood_natten import has_natten, natten_attention
 
 
 @torch.library.custom_op("lmnet::neighborhood_attention", mutates_args=())
-def _attention(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float) -> Tensor:
-    return gather_attention(query, key, value, window, scale).contiguous()
+def _attention(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float, backend: str) -> Tensor:
+    return run_forward(backend, query, key, value, window, scale)
 
 
 @_attention.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float) -> Tensor:
+def _(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float, backend: str) -> Tensor:
     return query.new_empty(query.shape)
 
 
 @torch.library.custom_op("lmnet::neighborhood_attention_backward", mutates_args=())
 def _attention_backward(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: int, scale: float
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: int, scale: float, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.enable_grad():
-        leaves = [x.detach().requires_grad_() for x in (query, key, value)]
-        out = gather_attention(leaves[0], leaves[1], leaves[2], window, scale)
-        grads = torch.autograd.grad(out, leaves, grad)
-    return grads[0].contiguous(), grads[1].contiguous(), grads[2].contiguous()
+    return run_backward(backend, grad, query, key, value, window, scale)
 
 
 @_attention_backward.register_fake
 def _(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: int, scale: float
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, window: int, scale: float, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     return query.new_empty(query.shape), query.new_empty(query.shape), query.new_empty(query.shape)
 
 
-def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    query, key, value, ctx.window, ctx.scale = inputs
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    query, key, value, ctx.window, ctx.scale, ctx.backend = inputs
     ctx.save_for_backward(query, key, value)
 
 
-def _backward(ctx, grad):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    grads = torch.ops.lmnet.neighborhood_attention_backward(grad, *ctx.saved_tensors, ctx.window, ctx.scale)
-    return *grads, None, None
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grads = torch.ops.lmnet.neighborhood_attention_backward(
+        grad, *ctx.saved_tensors, ctx.window, ctx.scale, ctx.backend
+    )
+    return *grads, None, None, None
 
 
 _attention.register_autograd(_backward, setup_context=_setup_context)
 
 
+def _product_flops(shape: tuple[int, ...], window: int) -> int:
+    """Return the operations of one product of all pixels with their windows: 2 a multiply-accumulate, as torch counts.
+
+    C * k * k multiply-accumulates a pixel.
+    """
+    n, height, width, heads, size = shape
+    return 2 * n * height * width * heads * size * min(window, height) * min(window, width)
+
+
 @register_flop_formula(torch.ops.lmnet.neighborhood_attention)
-def _flops(query_shape, key_shape, value_shape, window, scale, *args, **kwargs) -> int:  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003
-    """Two products of k * k * channels a pixel, each multiply-accumulate counted as two operations, as torch does."""
-    n, height, width, heads, size = query_shape
-    return 2 * 2 * n * height * width * heads * size * min(window, height) * min(window, width)
+def _flops(query_shape: Any, key_shape: Any, value_shape: Any, window: int, *args: Any, **kwargs: Any) -> int:
+    """Two products: scores and sums."""
+    return 2 * _product_flops(query_shape, window)
+
+
+@register_flop_formula(torch.ops.lmnet.neighborhood_attention_backward)
+def _backward_flops(
+    grad_shape: Any, query_shape: Any, key_shape: Any, value_shape: Any, window: int, *args: Any, **kwargs: Any
+) -> int:
+    """Five products: the scores again, the gradient of the weights, and those of query, key and value."""
+    return 5 * _product_flops(query_shape, window)
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, window: int, backend: str) -> None:
+    where = "neighborhood_attention"
+    check_odd(where, window=window)
+    check_choice(where, BACKENDS, backend=backend)
+    if query.ndim != 5:
+        raise ValueError(
+            f"{where}: query must be (N, H, W, heads, head size), got {tuple(query.shape)}. "
+            "Split the channels: x.reshape(n, h, w, heads, -1)."
+        )
+    for name, x in (("key", key), ("value", value)):
+        if x.shape != query.shape or x.dtype != query.dtype or x.device != query.device:
+            raise ValueError(
+                f"{where}: {name} must be like query, {tuple(query.shape)} {query.dtype} on {query.device}, got "
+                f"{tuple(x.shape)} {x.dtype} on {x.device}. Cut all three from one qkv tensor."
+            )
 
 
 def neighborhood_attention(
-    query: Tensor, key: Tensor, value: Tensor, window: int, *, scale: float | None = None
+    query: Tensor, key: Tensor, value: Tensor, window: int, *, scale: float | None = None, backend: str = "auto"
 ) -> Tensor:
     """Let every pixel attend to the ``window`` x ``window`` pixels around it.
 
     Args:
-        query: (N, H, W, heads, head size).
+        query: (N, H, W, heads, head size); any strides. Half types are computed in float32 inside, except by gather.
         key: the same shape.
         value: the same shape.
         window: odd side of the window; clamped to the map where the map is smaller.
         scale: factor on the scores; None for 1 / sqrt(head size).
+        backend: auto, torch, compiled, natten or gather: see lmnet.blocks.neighborhood_backends. ``attention_backend``
+            overrides it for whole nets.
 
     Returns:
         (N, H, W, heads, head size).
+
+    Raises:
+        ValueError: an even window, an unknown backend, or query, key and value that do not fit together.
+        ImportError: backend natten without the package.
     """
+    _check(query, key, value, window, backend)
     if scale is None:
         scale = query.shape[-1] ** -0.5
-    if torch.compiler.is_exporting():
+    backend = asked_backend(backend)
+    if backend == "gather" or torch.compiler.is_exporting():
         return gather_attention(query, key, value, window, scale)
-    return _attention(query, key, value, window, scale)
+    if backend == "natten" or (backend == "auto" and query.is_cuda and has_natten()):
+        return natten_attention(query, key, value, window, scale)
+    out: Tensor = _attention(query, key, value, window, scale, backend)
+    return out
