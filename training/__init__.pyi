@@ -1,3 +1,4 @@
+# ruff: noqa: TID251 - lazy_loader reads relative imports only
 from .data.case_set import CaseSet as CaseSet
 from .data.errors import DataError as DataError
 from .data.load import DataSets as DataSets

@@ -80,7 +80,7 @@ def _train(args: argparse.Namespace) -> int:
             changes[key] = getattr(args, key)
     variables = read_assignments(args.var)
 
-    from .train_run import train_run
+    from lmnet.training.train_run import train_run
 
     is_terminal = sys.stderr.isatty()
     run = train_run(
@@ -107,7 +107,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def data_choice(args: argparse.Namespace) -> Any:
     """Return the data that the options choose."""
-    from .train_run import DataChoice
+    from lmnet.training.train_run import DataChoice
 
     return DataChoice(
         path=args.data,
@@ -123,7 +123,7 @@ def print_run(metrics: dict[str, Any], folder: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**metrics, "run": folder}))
         return
-    from .score_table import print_scores
+    from lmnet.training.score_table import print_scores
 
     print_scores({side: metrics[side] for side in ("val", "test")})
     print(folder)
@@ -140,7 +140,8 @@ def say(text: str) -> None:
 def _say_epoch(report: Any) -> None:
     row = report.row
     say(
-        f"epoch {report.epoch}: loss {row['train_loss']:.3f}, val Dice {report.score:.3f} (best {report.best_score:.3f}), "
+        f"epoch {report.epoch}: loss {row['train_loss']:.3f}, "
+        f"val Dice {report.score:.3f} (best {report.best_score:.3f}), "
         f"{row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s, {row['waiting_share']:.0%} waiting for data"
     )
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from .data.case_set import CaseSet
-from .inference import IMAGENET_MEAN, IMAGENET_STD, at_own_size, probabilities, resolve_device
-from .loaders import scoring_loader
-from .metrics.boundary import boundary_iou, hd95
-from .metrics.confusion import confusion
-from .metrics.store import CaseScores
+from lmnet.training.data.case_set import CaseSet
+from lmnet.training.inference import IMAGENET_MEAN, IMAGENET_STD, at_own_size, probabilities, resolve_device
+from lmnet.training.loaders import scoring_loader
+from lmnet.training.metrics.boundary import boundary_iou, hd95
+from lmnet.training.metrics.confusion import confusion
+from lmnet.training.metrics.store import CaseScores
 
 
 def evaluate(

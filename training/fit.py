@@ -17,13 +17,13 @@ import lightning.pytorch as L
 import torch
 from torch import nn
 
-from .data.load import DataSets
-from .inference import probe_classes, resolve_device
-from .keeper import CHECKPOINT, EpochKeeper, EpochReport
-from .loaders import default_workers
-from .recipe import Recipe
-from .segmentation_module import SegmentationModule, TrainingDiverged
-from .state import TrainState, load_weights
+from lmnet.training.data.load import DataSets
+from lmnet.training.inference import probe_classes, resolve_device
+from lmnet.training.keeper import CHECKPOINT, EpochKeeper, EpochReport
+from lmnet.training.loaders import default_workers
+from lmnet.training.recipe import Recipe
+from lmnet.training.segmentation_module import SegmentationModule, TrainingDiverged
+from lmnet.training.state import TrainState, load_weights
 
 __all__ = ["EpochReport", "FitResult", "TrainingDiverged", "fit"]
 
@@ -214,17 +214,18 @@ def _repeatable(device: torch.device, seed: int) -> Iterator[None]:
     """Seed torch and choose repeatable CPU kernels; put all back at the end."""
     was_on = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic
+    fills = settings.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         if device.type == "cpu":
             torch.use_deterministic_algorithms(True, warn_only=True)
-            torch.utils.deterministic.fill_uninitialized_memory = False
+            settings.fill_uninitialized_memory = False
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(was_on, warn_only=warns)
-            torch.utils.deterministic.fill_uninitialized_memory = fills
+            settings.fill_uninitialized_memory = fills
 
 
 @contextlib.contextmanager
@@ -233,6 +234,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")

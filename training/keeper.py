@@ -14,10 +14,10 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from .durable import write_durably
-from .segmentation_module import SegmentationModule, learning_rate
-from .state import TrainState, copy_weights
-from .weights_file import save_weights
+from lmnet.training.durable import write_durably
+from lmnet.training.segmentation_module import SegmentationModule, learning_rate
+from lmnet.training.state import TrainState, copy_weights
+from lmnet.training.weights_file import save_weights
 
 CHECKPOINT = "last.ckpt"
 BEST = "best.safetensors"
@@ -115,7 +115,7 @@ class EpochKeeper(L.Callback):
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=state.epoch)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=state.epoch)
         for name, value in row.items():
             self._board.add_scalar(name, value, state.epoch)
         self._board.flush()

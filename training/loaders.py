@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .data.augment import AUGMENTATIONS, augmented
-from .data.case_set import ResizedSet
+from lmnet.training.data.augment import AUGMENTATIONS, augmented
+from lmnet.training.data.case_set import ResizedSet
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """image (N, C, S, S) uint8, mask (N, S, S) uint8, index (N,) int64."""
@@ -121,9 +121,7 @@ def training_loader(
     )
 
 
-def scoring_loader(
-    cases: ResizedSet, *, batch_size: int, rank: int = 0, world_size: int = 1
-) -> DataLoader[Batch]:
+def scoring_loader(cases: ResizedSet, *, batch_size: int, rank: int = 0, world_size: int = 1) -> DataLoader[Batch]:
     """Return the cases in order, this process's share of them."""
     share = list(range(rank, len(cases), world_size)) or [0]  # an idle process repeats a case; scores drop repeats
     return DataLoader(PlainSet(cases), batch_size=batch_size, sampler=share)  # type: ignore[arg-type]

@@ -47,9 +47,7 @@ class CrossEntropyDice(nn.Module):
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the loss of a batch."""
         logits = logits.float()
-        cross_entropy = F.cross_entropy(
-            logits, mask, weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
+        cross_entropy = F.cross_entropy(logits, mask, weight=self.class_weights, label_smoothing=self.label_smoothing)
         return cross_entropy + self.dice_weight * soft_dice_loss(logits, mask, use_background=self.use_background)
 
 

@@ -11,12 +11,11 @@ from torch import nn
 
 from lmnet.builder.pretrained import create_model, load_weights
 from lmnet.builder.zoo import zoo_folder, zoo_path
-
-from .inference import probe_classes
-from .keeper import BEST
-from .recipe import Recipe
-from .run_folder import RunFolder
-from .weights_file import read_weights
+from lmnet.training.inference import probe_classes
+from lmnet.training.keeper import BEST
+from lmnet.training.recipe import Recipe
+from lmnet.training.run_folder import RunFolder
+from lmnet.training.weights_file import read_weights
 
 
 @dataclass(frozen=True)
@@ -76,16 +75,13 @@ def open_model(model: str, *, weights: str | None = None, size: int | None = Non
 def model_facts(model: nn.Module) -> tuple[str, int, int]:
     """Return the name, input channels and classes of a net that the builder made."""
     spec: Any = model.spec
-    in_channels, *size = spec.layout.input.channels, *spec.layout.input.size
-    return spec.name, int(in_channels), probe_classes(model, size=min(size), in_channels=in_channels)
+    channels, size = int(spec.layout.input.channels), min(spec.layout.input.size)
+    return spec.name, channels, probe_classes(model, size=size, in_channels=channels)
 
 
 def _opened(spec: str, weights: Path, size: int | None, run: RunFolder | None) -> OpenedModel:
     net = create_model(spec)
-    if weights.suffix == ".safetensors":
-        facts = read_weights(weights)[1]
-    else:
-        facts = {}
+    facts = read_weights(weights)[1] if weights.suffix == ".safetensors" else {}
     load_weights(net, weights)
     net.eval()
     name, in_channels, num_classes = model_facts(net)

@@ -6,16 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .data.pictures import Pixels
+from lmnet.training.data.pictures import Pixels
 
 PREDICTED = (255, 64, 160)
 TRUE = (64, 255, 96)
 _TINT = 0.3
 
 
-def overlay(
-    image: Pixels, *, predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_] | None = None
-) -> Pixels:
+def overlay(image: Pixels, *, predicted: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_] | None = None) -> Pixels:
     """Return the picture with outlines: the prediction pink and tinted, the truth green.
 
     Args:

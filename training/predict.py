@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +15,12 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from .data.case_set import resize_image
-from .data.cases import pictures_in
-from .data.errors import DataError
-from .data.pictures import Pixels, is_picture, read_image
-from .inference import IMAGENET_MEAN, IMAGENET_STD, at_own_size, probabilities, resolve_device
-from .overlay import overlay
+from lmnet.training.data.case_set import resize_image
+from lmnet.training.data.cases import pictures_in
+from lmnet.training.data.errors import DataError
+from lmnet.training.data.pictures import Pixels, is_picture, read_image
+from lmnet.training.inference import IMAGENET_MEAN, IMAGENET_STD, at_own_size, probabilities, resolve_device
+from lmnet.training.overlay import overlay
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,10 @@ class Prediction:
     probability: npt.NDArray[np.float32]
 
     def save(self, folder: Path, name: str) -> list[Path]:
-        """Write NAME_mask.png (0 and 255; the classes themselves where there are more than two),
-        NAME_probability.png (8 bit) and NAME_overlay.png; return their paths.
-        """  # noqa: D205
+        """Write NAME_mask.png, NAME_probability.png and NAME_overlay.png; return their paths.
+
+        The mask is 0 and 255, or the classes themselves where there are more than two; the probability is 8 bit.
+        """
         is_binary = int(self.mask.max(initial=0)) <= 1
         pictures = {
             "mask": self.mask * 255 if is_binary else self.mask,
@@ -85,6 +88,26 @@ def find_pictures(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     if problems:
         raise DataError("pictures", problems, "Mend the list of pictures.")
     return found
+
+
+def check_pictures(paths: Sequence[Path]) -> None:
+    """Read every picture once, so that nothing is written where one is broken.
+
+    Raises:
+        DataError: with every picture that cannot be read.
+    """
+
+    def problem(path: Path) -> str | None:
+        try:
+            read_image(path)
+        except ValueError as error:
+            return f"{path}: {error}"
+        return None
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        problems = [text for text in pool.map(problem, paths) if text is not None]
+    if problems:
+        raise DataError("pictures", problems)
 
 
 def predict(

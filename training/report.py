@@ -14,14 +14,14 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from .data.case_set import CaseSet
-from .data.load import DataSets
-from .data.pictures import Pixels
-from .durable import write_durably
-from .inference import at_own_size, probabilities
-from .metrics.store import CONVENTIONS, CaseScores
-from .overlay import overlay
-from .run_folder import RunFolder
+from lmnet.training.data.case_set import CaseSet
+from lmnet.training.data.load import DataSets
+from lmnet.training.data.pictures import Pixels
+from lmnet.training.durable import write_durably
+from lmnet.training.inference import at_own_size, probabilities
+from lmnet.training.metrics.store import CONVENTIONS, CaseScores
+from lmnet.training.overlay import overlay
+from lmnet.training.run_folder import RunFolder
 
 TEMPLATE = Path(__file__).with_name("report.html")
 CASES_EACH = 3
@@ -152,4 +152,6 @@ def _facts(manifest: dict[str, Any]) -> str:
         "recipe": ", ".join(f"{key} {value}" for key, value in recipe.items()),
         "versions": ", ".join(f"{key} {value}" for key, value in manifest["versions"].items()),
     }
-    return "".join(f"<tr><th scope=row>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items())
+    return "".join(
+        f"<tr><th scope=row>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items()
+    )

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from .data.load import DataSets
-from .data.splits import SIDES, Split
-from .durable import write_durably
-from .recipe import Recipe
+from lmnet.training.data.load import DataSets
+from lmnet.training.data.splits import SIDES, Split
+from lmnet.training.durable import write_durably
+from lmnet.training.recipe import Recipe
 
 MANIFEST = "run.json"
 FORMAT = "lmnet-run/1"
@@ -99,8 +99,7 @@ class RunFolder:
 
     def recipe(self) -> Recipe:
         """Return the run's recipe, its size and overrides included."""
-        content = {key: tuple(v) if isinstance(v, list) else v for key, v in self.manifest()["recipe"].items()}
-        return Recipe(**content)
+        return Recipe().override(self.manifest()["recipe"], where=str(self.path / MANIFEST))
 
     def split(self) -> Split:
         """Return the run's split."""

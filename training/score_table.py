@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .metrics.compare import Comparison
-from .metrics.store import CONVENTIONS
-from .report import value_with_interval
+from lmnet.training.metrics.compare import Comparison
+from lmnet.training.metrics.store import CONVENTIONS
+from lmnet.training.report import value_with_interval
 
 
 def print_scores(summaries: Mapping[str, Mapping[str, Any]]) -> None:

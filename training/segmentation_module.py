@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from .data.case_set import ResizedSet
-from .inference import class_logits, normalized
-from .loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
-from .losses import CrossEntropyDice
-from .metrics.confusion import ConfusionByCase
-from .metrics.store import CaseScores
-from .recipe import Recipe
-from .state import TrainState
+from lmnet.training.data.case_set import ResizedSet
+from lmnet.training.inference import class_logits, normalized
+from lmnet.training.loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
+from lmnet.training.losses import CrossEntropyDice
+from lmnet.training.metrics.confusion import ConfusionByCase
+from lmnet.training.metrics.store import CaseScores
+from lmnet.training.recipe import Recipe
+from lmnet.training.state import TrainState
 
 
 class TrainingDiverged(RuntimeError):
@@ -68,7 +68,7 @@ class SegmentationModule(L.LightningModule):
         )
         self.average: AveragedModel | None = None
         if recipe.ema_decay:
-            average = get_ema_multi_avg_fn(recipe.ema_decay)
+            average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
             self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.val_counts = ConfusionByCase(num_classes)
         self.losses: dict[str, list[Tensor]] = {"train": [], "val": []}

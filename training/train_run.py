@@ -13,21 +13,20 @@ import torch
 
 from lmnet.builder.pretrained import build_model, load_weights
 from lmnet.builder.spec import load_spec
-
-from .curves import draw_curves
-from .data.load import DataSets, load_data
-from .durable import write_durably
-from .evaluate import evaluate
-from .fit import fit
-from .inference import resolve_device
-from .keeper import EpochReport
-from .metrics.intervals import summarize
-from .metrics.store import CaseScores
-from .opened_model import model_facts
-from .recipe import Recipe, load_recipe
-from .report import write_report
-from .run_folder import Request, RunFolder
-from .state import TrainState
+from lmnet.training.curves import draw_curves
+from lmnet.training.data.load import DataSets, load_data
+from lmnet.training.durable import write_durably
+from lmnet.training.evaluate import evaluate
+from lmnet.training.fit import fit
+from lmnet.training.inference import resolve_device
+from lmnet.training.keeper import EpochReport
+from lmnet.training.metrics.intervals import summarize
+from lmnet.training.metrics.store import CaseScores
+from lmnet.training.opened_model import model_facts
+from lmnet.training.recipe import Recipe, load_recipe
+from lmnet.training.report import write_report
+from lmnet.training.run_folder import Request, RunFolder
+from lmnet.training.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -157,11 +156,8 @@ def train_run(
     if not result.is_main:
         return TrainedRun(folder, is_main=False)
     say(f"best epoch {result.best_epoch} of {result.epoch}; scoring it on val and test")
-    settings = {"size": chosen.size, "in_channels": in_channels, "mean": chosen.mean, "std": chosen.std}
-    scores = {
-        side: evaluate(model, data.side(side), device=device, **settings)  # type: ignore[arg-type]
-        for side in ("val", "test")
-    }
+    settings: dict[str, Any] = {"size": chosen.size, "in_channels": in_channels, "mean": chosen.mean, "std": chosen.std}
+    scores = {side: evaluate(model, data.side(side), device=device, **settings) for side in ("val", "test")}
     metrics = {
         "model": name,
         "data": data.name,
@@ -191,5 +187,3 @@ def _write_results(
 
 def _is_first_process() -> bool:
     return all(int(os.environ.get(key, "0")) == 0 for key in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK"))
-
-

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .durable import write_durably
+from lmnet.training.durable import write_durably
 
 
 def save_weights(

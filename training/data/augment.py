@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import InterpolationMode
 
-from .distort import CLAHE, GridDistortion, GridDropout, RGBShift
+from lmnet.training.data.distort import CLAHE, GridDistortion, GridDropout, RGBShift
 
 
 def light(size: int) -> v2.Transform:

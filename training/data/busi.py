@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .cases import Case, Found, pictures_in
+from lmnet.training.data.cases import Case, Found, pictures_in
 
 _CLASSES = ("benign", "malignant", "normal")
 _MASK = re.compile(r"^(?P<image>.+)_mask(?:_\d+)?$")
@@ -15,8 +15,8 @@ def find(path: Path) -> Found | None:
     """Return the cases of a folder with benign/, malignant/ or normal/, else None.
 
     Several masks of one image (several lesions) are joined. Images of the class normal have empty masks. The class is
-    the stratum: every side of a split has its share of each. A further mask of another size than its image is stretched to
-    it, with a note: the published set has one, benign (4)_mask_1.png.
+    the stratum: every side of a split has its share of each. A further mask of another size than its image is
+    stretched to it, with a note: the published set has one, benign (4)_mask_1.png.
     """
     folders = [path / name for name in _CLASSES if (path / name).is_dir()]
     if not folders:
@@ -36,9 +36,7 @@ def find(path: Path) -> Found | None:
             name = f"{folder.name}/{stem}"
             if stem in masks:
                 files = tuple(sorted(masks[stem], key=lambda file: (len(file.stem), file.stem)))
-                cases.append(
-                    Case(name, image, files, group=name, stratum=folder.name, resize_further_masks=True)
-                )
+                cases.append(Case(name, image, files, group=name, stratum=folder.name, resize_further_masks=True))
             else:
                 problems.append(f"{folder.name}/{image.name}: an image must have a mask, got no {stem}_mask.png.")
         problems += [

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .pictures import Pixels, read_image, read_mask
+from lmnet.training.data.pictures import Pixels, read_image, read_mask
 
 MEMORY_MIB = 2048
 """How much one set may keep decoded; larger sets are read from their files each time."""

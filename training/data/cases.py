@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import DataError
-from .pictures import is_picture
+from lmnet.training.data.errors import DataError
+from lmnet.training.data.pictures import is_picture
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def find_cases(path: Path) -> Found:
     Raises:
         DataError: the folder is absent, empty, or laid out in an unknown way.
     """
-    from . import busi, folders, lgg
+    from lmnet.training.data import busi, folders, lgg
 
     layouts: tuple[Layout, ...] = (busi.find, lgg.find, folders.find)
     if not path.is_dir():

@@ -10,7 +10,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from .clahe import clahe
+from lmnet.training.data.clahe import clahe
 
 
 class GridDistortion(v2.Transform):
@@ -29,7 +29,7 @@ class GridDistortion(v2.Transform):
         """Draw the grid: where each row and column of the result is taken from."""
         height, width = F.get_size(flat_inputs[0])
         rows, columns = self._moves(height), self._moves(width)
-        displacement = torch.stack(torch.broadcast_tensors(columns[None, :], rows[:, None]), dim=-1)
+        displacement = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
         return {"displacement": displacement[None]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .cases import Case, Found, pictures_in
+from lmnet.training.data.cases import Case, Found, pictures_in
 
 _MASK_ENDINGS = ("", "_mask", "_segmentation", "_gt")
 

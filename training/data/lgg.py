@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .cases import Case, Found, pictures_in
+from lmnet.training.data.cases import Case, Found, pictures_in
 
 _MASK = "_mask"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .case_set import CaseSet
-from .errors import DataError
-from .scan import Scanned, class_problems, scan
-from .splits import SIDES, Split, check_split, make_split, read_split
-from .synthetic import draw_cases
+from lmnet.training.data.case_set import CaseSet
+from lmnet.training.data.errors import DataError
+from lmnet.training.data.scan import Scanned, class_problems, scan
+from lmnet.training.data.splits import SIDES, Split, check_split, make_split, read_split
+from lmnet.training.data.synthetic import draw_cases
 
 SYNTHETIC = "synthetic"
 
@@ -55,6 +55,22 @@ class DataSets:
         return "-".join(self.side(side).fingerprint for side in SIDES)
 
 
+def load_cases(path: str | Path, *, seed: int = 0, count: int = 480) -> Scanned:
+    """Read a data set and check its files, without a split.
+
+    Args:
+        path: a folder, or "synthetic".
+        seed: of the drawing, for "synthetic".
+        count: number of pictures to draw for "synthetic".
+
+    Raises:
+        DataError: with every problem of the files.
+    """
+    if str(path) == SYNTHETIC:
+        return Scanned(SYNTHETIC, draw_cases(count, seed=seed), ())
+    return scan(Path(path))
+
+
 def load_data(
     path: str | Path,
     *,
@@ -85,10 +101,7 @@ def load_data(
         DataError: with every problem of the files, the split and the classes.
         ValueError: an unknown scheme or a fold out of range.
     """
-    if str(path) == SYNTHETIC:
-        scanned = Scanned(SYNTHETIC, draw_cases(count, seed=seed), ())
-    else:
-        scanned = scan(Path(path))
+    scanned = load_cases(path, seed=seed, count=count)
     cases = scanned.cases
     notes = scanned.notes
     if split_file is not None:

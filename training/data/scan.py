@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import case_set
-from .case_set import CaseSet
-from .cases import Case, find_cases
-from .errors import DataError
-from .pictures import THRESHOLD, Pixels, read_image, read_mask
+from lmnet.training.data import case_set
+from lmnet.training.data.case_set import CaseSet
+from lmnet.training.data.cases import Case, find_cases
+from lmnet.training.data.errors import DataError
+from lmnet.training.data.pictures import THRESHOLD, Pixels, read_image, read_mask
 
 
 @dataclass(frozen=True)

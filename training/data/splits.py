@@ -1,4 +1,4 @@
-"""Splits: which cases train, which choose the best epoch, which are tested; fixed by seed, patients never cut in two."""
+"""Splits: which cases train, which choose the epoch, which are tested; fixed by seed, patients never cut in two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .errors import DataError
+from lmnet.training.data.errors import DataError
 
 SIDES = ("train", "val", "test")
 SCHEMES = ("holdout", "authors")

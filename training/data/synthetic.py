@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .case_set import CaseSet
-from .pictures import Pixels
+from lmnet.training.data.case_set import CaseSet
+from lmnet.training.data.pictures import Pixels
 
 NATIVE_SIZE = 128
 """The side that the pictures are drawn at."""
@@ -94,7 +94,9 @@ def draw_ultrasound(rng: np.random.Generator, size: int) -> tuple[Pixels, Pixels
     echo = echo * (1 + behind * rng.uniform(-0.3, 0.35))
     columns = np.arange(size, dtype=np.float32)[None, :] / size
     for _ in range(rng.integers(1, 3)):
-        shadow = np.exp(-(((columns - rng.uniform(0, 1)) / rng.uniform(0.02, 0.06)) ** 2)) * (depth > rng.uniform(0, 0.5))
+        shadow = np.exp(-(((columns - rng.uniform(0, 1)) / rng.uniform(0.02, 0.06)) ** 2)) * (
+            depth > rng.uniform(0, 0.5)
+        )
         echo = echo * (1 - 0.65 * shadow * (1 - lesion))
     duct = _soft(_blob(rng, size, 0.03, 0.06, flat=3.5, away_from=outline), size)
     echo = echo * (1 - 0.6 * duct) * (1.25 - rng.uniform(0.3, 0.8) * depth)
@@ -176,5 +178,3 @@ def _vignette(rng: np.random.Generator, size: int) -> Field:
 
 def _blur(field: Field) -> Field:
     return np.asarray((field + np.roll(field, 1, 0) + np.roll(field, 1, 1) + np.roll(field, (1, 1), (0, 1))) / 4)
-
-

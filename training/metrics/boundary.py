@@ -53,11 +53,11 @@ def boundary_iou(predicted: Binary, mask: Binary) -> float:
 
 
 def _outline(mask: Binary) -> Binary:
-    return mask & ~ndimage.binary_erosion(mask)
+    return np.asarray(mask & ~ndimage.binary_erosion(mask), dtype=bool)
 
 
 def _band(mask: Binary, width: int) -> Binary:
     """The pixels of the mask at most ``width`` (chessboard distance) from its outside, the image's border included."""
     padded = np.pad(mask, 1).astype(np.uint8)
     inner = ndimage.minimum_filter(padded, size=2 * width + 1, mode="constant", cval=0)[1:-1, 1:-1]
-    return mask & (inner == 0)
+    return np.asarray(mask & (inner == 0), dtype=bool)

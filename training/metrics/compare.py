@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from .intervals import bootstrap_weights
-from .store import CaseScores
+from lmnet.training.metrics.intervals import bootstrap_weights
+from lmnet.training.metrics.store import CaseScores
 
 
 @dataclass(frozen=True)

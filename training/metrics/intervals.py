@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .store import CaseScores, Floats
+from lmnet.training.metrics.store import CaseScores, Floats
 
 DRAWINGS = 2000
 SEED = 0

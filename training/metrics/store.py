@@ -61,7 +61,7 @@ class CaseScores:
     @property
     def dice(self) -> Floats:
         """Foreground Dice of each image, (N,); the mean over the foreground classes where there are several."""
-        return _dice(*_parts(self.confusion.astype(np.float64)))[:, 1:].mean(axis=1)
+        return np.asarray(_dice(*_parts(self.confusion.astype(np.float64)))[:, 1:].mean(axis=1))
 
     def values(self) -> dict[str, float]:
         """Return every metric that the store can give, by its name in ``CONVENTIONS``."""
@@ -80,9 +80,9 @@ class CaseScores:
         counts = self.confusion.astype(np.float64)
         hits, false, missed = _parts(np.tensordot(weights, counts, axes=1))
         total = weights.sum(axis=1)
-        dice, iou = _dice(hits, false, missed), _ratio(hits, hits + false + missed)
+        dice, iou = _dice(hits, false, missed), _iou(hits, false, missed)
         precision, recall = _ratio(hits, hits + false, missed), _ratio(hits, hits + missed, false)
-        each_iou = (lambda h, f, m: _ratio(h, h + f + m))(*_parts(counts))[:, 1:].mean(axis=1)
+        each_iou = _iou(*_parts(counts))[:, 1:].mean(axis=1)
         results = {
             "dice_foreground_mean": weights @ self.dice / total,
             "dice_foreground_pooled": dice[:, 1:].mean(axis=1),
@@ -141,6 +141,10 @@ def _parts(confusion: Floats) -> tuple[Floats, Floats, Floats]:
 
 def _dice(hits: Floats, false: Floats, missed: Floats) -> Floats:
     return _ratio(2 * hits, 2 * hits + false + missed)
+
+
+def _iou(hits: Floats, false: Floats, missed: Floats) -> Floats:
+    return _ratio(hits, hits + false + missed)
 
 
 def _ratio(part: Floats, whole: Floats, otherwise: Floats | None = None) -> Floats:

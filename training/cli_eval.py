@@ -1,0 +1,109 @@
+"""``lmnet-eval``: score a model on a data set, or compare two."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from lmnet.builder.command_line import DONE, run_command
+from lmnet.training.cli_train import add_data_options, data_choice, say
+
+_EPILOG = """\
+MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
+A run folder is scored on its own split; --data may then be left out.
+Pictures are scored at their own size. --json prints every metric NAME with NAME_interval beside it.
+Examples: lmnet-eval runs/lmnet_xs-synthetic-default-s0
+          lmnet-eval lmnet_xs --data Kvasir-SEG --split test --json
+          lmnet-eval --compare runs/A runs/B
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = argparse.ArgumentParser(
+        prog="lmnet-eval",
+        description="Score a segmentation model, each metric with its 95 %% interval, or compare two.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="run folder, zoo name or spec")
+    parser.add_argument("--weights", metavar="FILE", help="weights (.safetensors) for a spec")
+    parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="compare two models image by image")
+    add_data_options(parser)
+    parser.set_defaults(data="")
+    parser.add_argument(
+        "--split", choices=("all", "train", "val", "test"), default="test", help="which images (default: %(default)s)"
+    )
+    parser.add_argument("--size", type=int, help="side in pixels to feed the model (default: as it was trained)")
+    parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if (args.model is None) == (args.compare is None):
+        parser.error("give either MODEL or --compare A B")
+    if args.batch_size < 1:
+        parser.error(f"--batch-size must be at least 1, got {args.batch_size}")
+    return run_command("lmnet-eval", lambda: _compare(args) if args.compare else _score(args), debug=args.debug)
+
+
+def _score(args: argparse.Namespace) -> int:
+    from lmnet.training.metrics.intervals import summarize
+    from lmnet.training.opened_model import open_model
+    from lmnet.training.score_run import score_model
+
+    opened = open_model(args.model, weights=args.weights, size=args.size)
+    scores, facts = score_model(
+        opened,
+        data_choice(args),
+        side=args.split,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        device=args.device,
+        say=say,
+    )
+    summary = summarize(scores)
+    if args.json:
+        print(json.dumps({**facts, **summary}))
+    else:
+        from lmnet.training.score_table import print_scores
+
+        print(f"{facts['model']} on {facts['data']}, fed {facts['size']} px")
+        print_scores({args.split: summary})
+    return DONE
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from lmnet.training.score_run import compare_models
+
+    first, second = args.compare
+    comparison = compare_models(
+        first,
+        second,
+        data_choice(args),
+        side=args.split,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        device=args.device,
+        say=say,
+    )
+    if args.json:
+        print(json.dumps({"a": first, "b": second, "split": args.split, **asdict(comparison)}))
+    else:
+        from lmnet.training.score_table import print_comparison
+
+        print_comparison(comparison, first, second)
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
