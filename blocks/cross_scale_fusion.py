@@ -55,7 +55,8 @@ class CrossScaleFusion(nn.Module):
         ValueError: scales or activation do not have one entry an input, a scale is not k or 1/k, sizes do not meet.
 
     Cost:
-        MACs per output pixel, bilinear, n inputs: 9 * out_channels * (sum of C_i + n * out_channels).
+        MACs per output pixel, bilinear or pixel_shuffle, n inputs: 9 * out_channels * (sum of C_i + n * out_channels);
+        an input at scale 4 or more has Downsample's larger kernel instead of 9, a transposed one 1.
 
     Source:
         LM-Net, arXiv 2501.03838; the release code is bilinear with activation none; the January code pixel_shuffle

@@ -13,7 +13,7 @@ UPSAMPLE_MODES = ("bilinear", "transposed", "pixel_shuffle")
 
 
 def downsample_conv(in_channels: int, out_channels: int, stride: int, activation: str) -> ConvNormAct:
-    """Return a convolution of that stride whose kernel covers every pixel (3 for 1 and 2, 5 for 4, ...)."""
+    """Return a convolution of that stride whose kernel leaves no gap between its steps (3 up to 3, 5 for 4, ...)."""
     kernel_size = max(3, 2 * (stride // 2) + 1)
     return ConvNormAct(
         in_channels, out_channels=out_channels, kernel_size=kernel_size, stride=stride, activation=activation

@@ -1,0 +1,114 @@
+"""The closed forms in the blocks' docstrings are what the builder counts."""
+
+import pytest
+
+from lmnet.builder.cost import node_cost
+
+H, W = 12, 20
+PIXELS = H * W
+
+
+def macs(block, options, *shapes):
+    return node_cost(block, options, shapes).macs
+
+
+@pytest.mark.parametrize(("groups", "kernel_size", "stride"), [(1, 3, 1), (2, 5, 2), (6, 1, 1), (1, 7, 4)])
+def test_conv_norm_act(groups, kernel_size, stride):
+    options = {"out_channels": 18, "groups": groups, "kernel_size": kernel_size, "stride": stride}
+    out_pixels = -(-H // stride) * -(-W // stride)
+    assert macs("conv_norm_act", options, (6, H, W)) == 6 // groups * 18 * kernel_size**2 * out_pixels
+
+
+def test_double_conv():
+    assert macs("double_conv", {"out_channels": 8}, (6, H, W)) == 9 * 8 * (6 + 8) * PIXELS
+
+
+@pytest.mark.parametrize(("stride", "kernel"), [(1, 3), (2, 3), (3, 3), (4, 5), (5, 5), (8, 9)])
+def test_downsample(stride, kernel):
+    out_pixels = -(-H // stride) * -(-W // stride)
+    assert macs("downsample", {"out_channels": 8, "stride": stride}, (6, H, W)) == 6 * 8 * kernel**2 * out_pixels
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("mode", "per_pixel"), [("bilinear", 9 * 6 * 8), ("transposed", 6 * 8), ("pixel_shuffle", 9 * 6 * 8)]
+)
+def test_upsample(mode, per_pixel, scale):
+    options = {"out_channels": 8, "mode": mode, "scale": scale}
+    assert macs("upsample", options, (6, H, W)) == per_pixel * scale**2 * PIXELS
+
+
+@pytest.mark.parametrize("scales", [[1], [2, 1, 0.5], [3, 0.25], [1, 1, 1]])
+def test_cross_scale_fusion(scales):
+    shapes = [(3 + index, int(H * scale), int(W * scale)) for index, scale in enumerate(scales)]
+    want = 9 * 8 * (sum(shape[0] for shape in shapes) + len(scales) * 8) * PIXELS
+    assert macs("cross_scale_fusion", {"out_channels": 8, "scales": scales}, *shapes) == want
+
+
+@pytest.mark.parametrize(("upsample", "kernel"), [("bilinear", 9), ("pixel_shuffle", 9), ("transposed", 1)])
+def test_cross_scale_fusion_of_a_coarser_input(upsample, kernel):
+    options = {"out_channels": 8, "scales": [0.5], "upsample": upsample}
+    assert macs("cross_scale_fusion", options, (3, H // 2, W // 2)) == (kernel * 3 * 8 + 9 * 8 * 8) * PIXELS
+
+
+def test_cross_scale_fusion_of_a_much_finer_input_has_its_larger_kernel():
+    want = (25 * 3 * 8 + 9 * 8 * 8) * PIXELS
+    assert macs("cross_scale_fusion", {"out_channels": 8, "scales": [4]}, (3, 4 * H, 4 * W)) == want
+
+
+@pytest.mark.parametrize(("depth", "mlp_ratio"), [(1, 2.0), (3, 0.5), (2, 4.0)])
+def test_gft(depth, mlp_ratio):
+    channels, options = 12, {"num_heads": 4, "depth": depth, "mlp_ratio": mlp_ratio, "out_channels": 7}
+    layer = 4 * channels**2 + 2 * PIXELS * channels + 2 * int(mlp_ratio * channels) * channels
+    want = (9 * channels**2 + depth * layer + channels * 7) * PIXELS
+    assert macs("gft", options, (channels, H, W)) == want
+
+
+@pytest.mark.parametrize("window", [3, 7, [3, 7], [5, 5, 9]])
+def test_lft(window):
+    channels, windows = 12, window if isinstance(window, list) else [window]
+    attention = len(windows) * 4 * channels**2 + sum(2 * channels * side**2 for side in windows)
+    want = (9 * channels**2 + attention + 2 * 2 * channels**2) * PIXELS
+    assert macs("lft", {"num_heads": 3, "window": window}, (channels, H, W)) == want
+
+
+@pytest.mark.parametrize(("window", "sides"), [(5, (5, 5)), (15, (12, 15)), (31, (12, 20))])
+def test_neighborhood_attention_with_its_window_clamped_to_the_map(window, sides):
+    want = (4 * 12**2 + 2 * 12 * sides[0] * sides[1]) * PIXELS
+    assert macs("neighborhood_attention", {"num_heads": 3, "window": window}, (12, H, W)) == want
+
+
+@pytest.mark.parametrize("squeeze_ratio", [4, 3, None])
+@pytest.mark.parametrize(
+    ("kernels", "areas", "largest"), [([5, 3, [3, 1], [1, 3]], 40, 25), ([[1, 7], [5, 1]], 12, 35), ([3], 9, 9)]
+)
+def test_multi_branch(kernels, areas, largest, squeeze_ratio):
+    hidden, options = 16, {"out_channels": 8, "kernels": kernels, "squeeze_ratio": squeeze_ratio}
+    squeeze = 0 if squeeze_ratio is None else 2 * hidden * (hidden // squeeze_ratio)
+    cost = node_cost("multi_branch", options, [(6, H, W)])
+    dense = hidden * (6 + 8) + 6 * 8
+    assert cost.macs == (dense + hidden * areas) * PIXELS + squeeze
+    assert cost.deploy_macs == (dense + hidden * largest) * PIXELS + squeeze
+
+
+def test_multi_branch_stage_is_the_sum_of_its_blocks():
+    first = macs("multi_branch", {"out_channels": 8}, (6, H, W))
+    other = macs("multi_branch", {"out_channels": 8}, (8, H, W))
+    assert macs("multi_branch_stage", {"out_channels": 8, "depth": 3}, (6, H, W)) == first + 2 * other
+
+
+def test_fusion_decoder_is_the_sum_of_its_parts():
+    upsample = macs("upsample", {"out_channels": 6}, (12, H, W))
+    stage = macs("multi_branch_stage", {"out_channels": 6, "depth": 2}, (6, 2 * H, 2 * W))
+    assert macs("fusion_decoder", {"depth": 2}, (12, H, W), (6, 2 * H, 2 * W)) == upsample + stage
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_segmentation_head(scale):
+    options = {"num_classes": 5, "kernel_size": 3, "scale": scale}
+    assert macs("segmentation_head", options, (6, H, W)) == 9 * 6 * 5 * PIXELS
+
+
+@pytest.mark.parametrize("block", ["add", "concat", "pyramid_pool"])
+def test_joins_are_free(block):
+    assert macs(block, {}, (6, H, W), (6, H, W)) == 0

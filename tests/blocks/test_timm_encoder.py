@@ -1,0 +1,65 @@
+import pytest
+import timm
+import torch
+
+from lmnet.blocks import TimmEncoder
+from lmnet.builder.cost import node_cost
+
+FAMILIES = ["mobilenetv4_conv_small_035", "mobilenetv3_small_050", "efficientnet_lite0", "resnet10t", "convnext_atto"]
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+def test_no_stage_is_kept_that_no_output_needs(model):
+    encoder = TimmEncoder(3, model=model, out_indices=[0, 1])
+    torch.stack([x.sum() for x in encoder(torch.randn(2, 3, 64, 64))]).sum().backward()
+    assert [name for name, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("model", FAMILIES[:3])
+@pytest.mark.parametrize("out_indices", [[0], [1, 3], [0, 1, 2, 3, 4]])
+def test_maps_are_the_whole_backbones(model, out_indices):
+    encoder = TimmEncoder(3, model=model, out_indices=out_indices).eval()
+    whole = timm.create_model(model, features_only=True, out_indices=out_indices).eval()
+    whole.load_state_dict(encoder.backbone.state_dict(), strict=False)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for got, want in zip(encoder(x), whole(x), strict=True):
+            torch.testing.assert_close(got, want)
+
+
+def test_channels_and_reductions_are_true():
+    encoder = TimmEncoder(1, model="resnet10t")
+    maps = encoder(torch.randn(1, 1, 64, 96))
+    assert encoder.out_channels == [x.shape[1] for x in maps]
+    assert encoder.reductions == [64 // x.shape[2] for x in maps] == [2, 4, 8, 16, 32]
+
+
+def test_channels_last_backbone_gives_channels_first_maps():
+    encoder = TimmEncoder(3, model="swin_tiny_patch4_window7_224", out_indices=[0])
+    with torch.no_grad():
+        assert encoder(torch.randn(1, 3, 224, 224))[0].shape == (1, 96, 56, 56)
+
+
+def test_pretrained_weights_are_loaded_into_what_is_kept(monkeypatch):
+    encoder = TimmEncoder(3, model="mobilenetv4_conv_small_035", out_indices=[0, 1])
+    made = []
+    create = timm.create_model
+
+    def offline(model, *, pretrained, **options):
+        made.append(pretrained)
+        return create(model, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    before = encoder.backbone.conv_stem.weight.clone()
+    encoder.load_pretrained()
+    assert made == [True]
+    assert not torch.equal(encoder.backbone.conv_stem.weight, before)
+
+
+def test_fewer_maps_cost_less():
+    options = {"model": "mobilenetv4_conv_small_035"}
+    costs = [
+        node_cost("timm_encoder", {**options, "out_indices": list(range(count))}, [(3, 64, 64)]) for count in (1, 3, 5)
+    ]
+    assert costs[0].params < costs[1].params < costs[2].params
+    assert costs[0].macs < costs[1].macs < costs[2].macs
