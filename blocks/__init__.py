@@ -18,6 +18,7 @@ from lmnet.blocks.multi_branch import MultiBranchConv, MultiBranchStage
 from lmnet.blocks.neighborhood import neighborhood_attention
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttention2d
 from lmnet.blocks.neighborhood_backends import attention_backend
+from lmnet.blocks.neighborhood_compiled import build_attention_kernel
 from lmnet.blocks.pyramid_pool import PyramidPool
 from lmnet.blocks.registry import REGISTRY, Example, register
 from lmnet.blocks.resample import Downsample, Upsample
@@ -44,6 +45,7 @@ __all__ = [
     "TimmEncoder",
     "Upsample",
     "attention_backend",
+    "build_attention_kernel",
     "neighborhood_attention",
     "register",
 ]

@@ -4,7 +4,8 @@ All backends give the same numbers to rounding:
 
 - ``gather``: every window gathered, in plain tensor operations; slow, much memory; the oracle.
 - ``torch``: PyTorch operations on views (neighborhood_planar.py); any device.
-- ``compiled``: a C++ kernel, built on first use (neighborhood_compiled.py); CPU.
+- ``compiled``: a C++ kernel, built on first use (neighborhood_compiled.py). It takes float32 and the half types on CPU;
+  without a compiler, and for all others, ``torch`` runs instead.
 - ``natten``: the package NATTEN, where it is installed.
 - ``auto``: on CPU ``compiled`` once ``build_attention_kernel()`` has succeeded in this process, else ``torch``; on CUDA
   ``natten`` where it is installed, else ``torch``.
@@ -18,6 +19,12 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from lmnet.blocks.checks import check_choice
+from lmnet.blocks.neighborhood_compiled import (
+    can_compute,
+    compiled_attention,
+    compiled_attention_backward,
+    is_kernel_default,
+)
 from lmnet.blocks.neighborhood_planar import planar_attention, planar_attention_backward
 
 BACKENDS = ("auto", "torch", "compiled", "natten", "gather")
@@ -56,7 +63,8 @@ def run_forward(backend: str, query: Tensor, key: Tensor, value: Tensor, window:
     """Return the attention, contiguous, by the backend auto, torch or compiled."""
     if query.numel() == 0:
         return query.new_empty(query.shape)
-    return planar_attention(query, key, value, window, scale)
+    attend = compiled_attention if _is_compiled(backend, query) else planar_attention
+    return attend(query, key, value, window, scale)
 
 
 def run_backward(
@@ -65,4 +73,9 @@ def run_backward(
     """Return the gradients of query, key and value, contiguous, by the backend auto, torch or compiled."""
     if query.numel() == 0:
         return query.new_empty(query.shape), query.new_empty(query.shape), query.new_empty(query.shape)
-    return planar_attention_backward(grad, query, key, value, window, scale)
+    backward = compiled_attention_backward if _is_compiled(backend, query) else planar_attention_backward
+    return backward(grad, query, key, value, window, scale)
+
+
+def _is_compiled(backend: str, query: Tensor) -> bool:
+    return can_compute(query) and (backend == "compiled" or (backend == "auto" and is_kernel_default()))

@@ -28,7 +28,7 @@ CASES = {
     "wide window": (1, 21, 25, 1, 2, 21),
     "wide heads": (1, 6, 7, 1, 64, 5),
 }
-FAST = ["torch"]
+FAST = ["torch", "compiled"]
 
 
 def qkv_of(n, height, width, heads, size, window=0, dtype=torch.float32):
