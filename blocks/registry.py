@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ class Registry:
 
     _classes: dict[str, type[nn.Module]] = field(default_factory=dict)
     _examples: dict[str, Example] = field(default_factory=dict)
+    _plugins_loaded: bool = False
 
     def register(self, name: str, *, example: Example) -> Callable[[BlockType], BlockType]:
         """Return a decorator that registers a class under ``name``.
@@ -59,8 +61,17 @@ class Registry:
 
         return decorate
 
+    def load_plugins(self) -> None:
+        """Import the modules that installed packages name in the entry-point group ``lmnet.blocks``, once."""
+        if not self._plugins_loaded:
+            self._plugins_loaded = True
+            for entry_point in importlib.metadata.entry_points(group="lmnet.blocks"):
+                entry_point.load()
+
     def get(self, name: str) -> type[nn.Module]:
         """Return the class registered under ``name``; ValueError with the closest names if there is none."""
+        if name not in self._classes:
+            self.load_plugins()
         if name not in self._classes:
             close = difflib.get_close_matches(name, self.names(), n=3)
             hint = f"Did you mean {' or '.join(close)}?" if close else "`lmnet-build --list-blocks` lists them."
@@ -74,6 +85,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return all registered names, sorted."""
+        self.load_plugins()
         return sorted(self._classes)
 
 

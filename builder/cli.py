@@ -283,3 +283,7 @@ def _check_block(args: argparse.Namespace) -> int:
     ]
     _print(make_table(f"contract of {args.name}", ("check", "result", "reason"), rows, text_columns=3))
     return DONE if all(result.passed or result.skipped for result in results) else FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

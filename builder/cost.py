@@ -39,6 +39,12 @@ _FREE = frozenset(
 )
 
 
+# torch's meta kernels of these run Python for about a millisecond a call; their output is as their first input
+_LIKE_INPUT = frozenset(
+    getattr(torch.ops.aten, name) for name in ("gelu", "hardsigmoid", "hardswish", "native_batch_norm")
+)
+
+
 class UnknownOperation(RuntimeError):
     """An operation whose cost is not known."""
 
@@ -46,21 +52,28 @@ class UnknownOperation(RuntimeError):
 class CostCounter(TorchDispatchMode):
     """Counts MACs and the peak of allocated bytes of everything that runs inside it.
 
+    Args:
+        held: tensors that exist already, whose bytes do not count.
+
     Raises:
         UnknownOperation: inside, at an operation that has no formula and is not known to be free.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: Sequence[Tensor] = ()) -> None:
         super().__init__()
         self.macs = 0
         self.peak_bytes = 0
         self._bytes = 0
-        self._seen: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet(tensor.untyped_storage() for tensor in held)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
         packet = func._overloadpacket
+        if packet in _LIKE_INPUT and args[0].is_meta:
+            out = torch.empty_like(args[0])
+            self._allocate(out)
+            return (out, out.new_empty(0), out.new_empty(0)) if packet is torch.ops.aten.native_batch_norm else out
+        out = func(*args, **kwargs)
         if packet in flop_registry:
             self.macs += flop_registry[packet](*args, **kwargs, out_val=out) // 2
         elif not self._is_free(func, packet):
@@ -149,7 +162,7 @@ def count_params(module: nn.Module) -> int:
 
 def _run(module: nn.Module, in_shapes: Sequence[Shape]) -> tuple[tuple[Shape, ...], CostCounter]:
     inputs = [torch.empty(1, *shape, device="meta") for shape in in_shapes]
-    counter = CostCounter()
+    counter = CostCounter(inputs)
     with torch.no_grad(), counter:
         out = module(*inputs)
         shapes = shapes_of(out)

@@ -88,7 +88,8 @@ class Plan:
             peak = max(peak, sum(live.values()) + node.cost.peak_bytes)
             live[node.name] = sum(4 * c * h * w for c, h, w in node.out_shapes)
             for name in last_use[node.name]:
-                live.pop(name, None)
+                if name != INPUT:  # the caller holds the picture
+                    live.pop(name, None)
         return peak
 
     @cached_property
