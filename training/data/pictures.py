@@ -114,8 +114,9 @@ def _read_mask_file(path: Path) -> Mask:
 def _opened(path: Path) -> Image.Image:
     """Open and decode, so that a truncated file fails here."""
     try:
-        picture = Image.open(path)
-        picture.load()
+        with path.open("rb") as file:
+            picture = Image.open(file)
+            picture.load()
     except UnidentifiedImageError:
         raise ValueError("the file must be a picture that Pillow can read.") from None
     except FileNotFoundError:

@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lmnet.training import DataError, load_data
+from lmnet.training.data import case_set
+
+
+def test_all_problems_are_listed_at_once(tmp_path, write_folder):
+    root = write_folder(tmp_path)
+    (root / "images" / "case_00.png").write_bytes(b"not a picture")
+    truncated = root / "masks" / "case_01.png"
+    truncated.write_bytes(truncated.read_bytes()[:60])
+    Image.fromarray(np.zeros((10, 20), dtype=np.uint8)).save(root / "masks" / "case_02.png")
+    (root / "masks" / "case_03.png").unlink()
+
+    with pytest.raises(DataError) as caught:
+        load_data(root)
+
+    text = str(caught.value)
+    assert len(caught.value.problems) == 4
+    for part in ("images/case_00.png", "masks/case_01.png", "mask=20x10, image=40x40", "images/case_03.png"):
+        assert part in text
+
+
+def test_grey_masks_are_cut_and_it_is_said(tmp_path, write_folder):
+    root = write_folder(tmp_path)
+    Image.fromarray(np.full((40, 40), 128, dtype=np.uint8)).save(root / "masks" / "case_00.png")
+
+    data = load_data(root)
+
+    assert any("1 of 12 masks hold grey values (first: case_00.png)" in note for note in data.notes)
+    assert data.cases.mask(0).min() == 1
+
+
+def test_more_classes_in_masks_than_outputs_are_refused(tmp_path, write_folder):
+    root = write_folder(tmp_path)
+    for path in (root / "masks").iterdir():
+        Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40).astype(np.uint8) % 3).save(path)
+
+    with pytest.raises(DataError, match=r"at most the model's classes, got classes=3 .* num_classes=2"):
+        load_data(root)
+    assert len(load_data(root, num_classes=3).cases) == 12
+
+
+def test_a_class_that_never_occurs_is_refused(tmp_path, write_folder):
+    root = write_folder(tmp_path)
+    for path in (root / "masks").iterdir():
+        Image.fromarray(np.zeros((40, 40), dtype=np.uint8)).save(path)
+
+    with pytest.raises(DataError, match=r"every class must occur in the masks, got none of class 1"):
+        load_data(root)
+
+
+def test_a_set_that_does_not_fit_in_memory_is_read_from_its_files(tmp_path, write_folder, monkeypatch):
+    root = write_folder(tmp_path)
+    kept = load_data(root)
+    monkeypatch.setattr(case_set, "MEMORY_MIB", 0)
+
+    read = load_data(root)
+
+    assert read.fingerprint == kept.fingerprint
+    for ours, theirs in zip(read.train.at(32)[0], kept.train.at(32)[0], strict=True):
+        assert ours.equal(theirs)
+
+
+def test_pixels_are_resized_once_for_each_size(drawn):
+    assert drawn.train.at(32) is drawn.train.at(32)
+    assert drawn.train.at(32)[0][0].shape == (3, 32, 32)
+    assert drawn.train.at(32, 1)[0][0].shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize(("size", "channels", "message"), [(0, 3, "size must be at least 1"), (8, 4, "must be 1 or 3")])
+def test_sizes_and_channels_out_of_range_are_refused(drawn, size, channels, message):
+    with pytest.raises(ValueError, match=message):
+        drawn.train.at(size, channels)
+
+
+def test_the_fingerprint_knows_content_and_split(tmp_path, write_folder):
+    root = write_folder(tmp_path)
+    first = load_data(root)
+    assert load_data(root).fingerprint == first.fingerprint
+    assert load_data(root, seed=1).fingerprint != first.fingerprint
+    with Image.open(root / "images" / "case_00.png") as picture:
+        changed = np.array(picture)
+    changed[0, 0] ^= 1
+    Image.fromarray(changed).save(root / "images" / "case_00.png")
+    assert load_data(root).fingerprint != first.fingerprint
+
+
+def test_an_unknown_side_is_refused(drawn):
+    with pytest.raises(ValueError, match=r"side must be one of all, train, val, test, got side='tset'"):
+        drawn.side("tset")
+
+
+def test_a_split_is_taken_from_a_file(tmp_path, write_folder):
+    root = write_folder(tmp_path / "data")
+    split = {"train": ["case_00", "case_01"], "val": ["case_02"], "test": ["case_03"]}
+    file = tmp_path / "split.json"
+    file.write_text(json.dumps(split))
+
+    data = load_data(root, split_file=file)
+
+    assert data.test.names == ["case_03"]
+    assert any("8 cases stand on no side" in note for note in data.notes)
