@@ -1,0 +1,194 @@
+"""The loop of a search: candidates into free slots, reports into decisions, outcomes into the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lmnet.search.candidates import Candidates
+from lmnet.search.evaluate import Job
+from lmnet.search.halving import is_promising
+from lmnet.search.ledger import Claim, Ledger
+from lmnet.search.outcome import Outcome
+from lmnet.search.pools import Pool
+from lmnet.search.pricing import Pricer
+from lmnet.search.proposer import Proposer
+
+POLL_S = 0.5
+REAP_S = 5.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a search goes about its trainings.
+
+    Args:
+        seed: of the nets' first weights.
+        rungs: after which epochs a training may be stopped early.
+        deadline: on ``time.monotonic``, when the search ends; None for no end.
+        trial_timeout_s: after which one training is a failure.
+        batch: trainings in a batch, proposed together and finished together, for the same study with any number of
+            workers; 0 for none, each slot going on by itself.
+        weights: folder for the weights of trained nets; None for nowhere.
+    """
+
+    seed: int = 0
+    rungs: tuple[int, ...] = ()
+    deadline: float | None = None
+    trial_timeout_s: float | None = None
+    batch: int = 0
+    weights: Path | None = None
+
+
+@dataclass
+class Coordinator:
+    """Runs a search to its end.
+
+    Args:
+        ledger: of the study.
+        candidates: gives what to train.
+        proposer: learns what became of it.
+        pricer: makes specs of points.
+        pool: trains.
+        rules: how.
+        watch: called now and then, to show progress.
+    """
+
+    ledger: Ledger
+    candidates: Candidates
+    proposer: Proposer
+    pricer: Pricer
+    pool: Pool
+    rules: Rules
+    watch: Callable[[], None] = lambda: None
+    busy: dict[int, Claim] = field(default_factory=dict)
+    is_used_up: bool = False
+    _batch: list[Claim] = field(default_factory=list)
+    _waiting: list[Claim] = field(default_factory=list)
+    _held: dict[int, Outcome] = field(default_factory=dict)
+    _reaped: float = float("-inf")
+
+    def run(self) -> None:
+        """Train until the study is complete, the time is up or the space is used up.
+
+        Whatever ends it, Ctrl-C too, trainings that are under way are closed as interrupted, to be done again later.
+        """
+        try:
+            while not self._is_over():
+                self._fill()
+                if not self.busy and self.is_used_up and not self._others_run():
+                    return
+                wait = POLL_S if self.busy or not self._waiting else 0.0
+                for slot, outcome in self.pool.poll(wait, self._on_report):
+                    self._end(slot, outcome)
+                self.watch()
+        finally:
+            self.pool.close()
+            for claim in list(self.ledger.open.values()):
+                self.ledger.close(claim, Outcome(reason="interrupted"))
+            self.ledger.refresh()
+
+    def _is_over(self) -> bool:
+        if self.rules.deadline is not None and time.monotonic() >= self.rules.deadline:
+            return True
+        if time.monotonic() - self._reaped > REAP_S:
+            self._reaped = time.monotonic()
+            self.ledger.refresh()
+            self.ledger.reap()
+        return not self.busy and not self._waiting and self.ledger.is_complete
+
+    def _others_run(self) -> bool:
+        self.ledger.refresh()
+        return any(not trial.state.is_finished() for trial in self.ledger.trials)
+
+    def _fill(self) -> None:
+        """Put work into the free slots."""
+        self.is_used_up = False
+        if self.rules.batch and not self._batch:
+            self._make_batch()
+        for slot in range(self.pool.slots):
+            if slot in self.busy:
+                continue
+            if not self._waiting and not self.rules.batch:
+                claim = self._claim()
+                if claim is not None:
+                    self._waiting.append(claim)
+            if not self._waiting:
+                return
+            self._submit(slot, self._waiting.pop(0))
+
+    def _make_batch(self) -> None:
+        while len(self._batch) < min(self.rules.batch, len(self._batch) + self.ledger.room):
+            claim = self._claim()
+            if claim is None:
+                return
+            self._batch.append(claim)
+            self._waiting.append(claim)
+
+    def _claim(self) -> Claim | None:
+        """Return the next candidate to train; what another study knows already is written down on the way."""
+        while self.ledger.room > 0:
+            self.candidates.learn()
+            found = self.candidates.next()
+            if found is None:
+                self.is_used_up = True
+                return None
+            candidate, trial = found
+            claim = self.ledger.claim(candidate)
+            if claim is None:
+                if trial is not None:
+                    self.proposer.forget(trial)
+                continue
+            self.candidates.note_own(claim.number)
+            self.proposer.begin(str(claim.number), candidate.point, candidate.violations, trial)
+            known = self.ledger.known_score(candidate)
+            if known is None:
+                return claim
+            if self.ledger.close(claim, known):
+                self.proposer.finish(str(claim.number), known.score)
+            self.ledger.refresh()
+        return None
+
+    def _submit(self, slot: int, claim: Claim) -> None:
+        self.busy[slot] = claim
+        limits = [self.rules.trial_timeout_s]
+        if self.rules.deadline is not None:
+            limits.append(max(0.1, self.rules.deadline - time.monotonic()))
+        given = [limit for limit in limits if limit is not None]
+        weights = self.rules.weights / f"{claim.candidate.hash}.safetensors" if self.rules.weights else None
+        spec = self.pricer.spec(claim.candidate.point)
+        self.pool.submit(slot, Job(spec, self.rules.seed, min(given) if given else None, weights))
+
+    def _on_report(self, slot: int, epoch: int, score: float) -> bool:
+        claim = self.busy[slot]
+        self.ledger.report(claim, epoch, score)
+        self.watch()
+        if epoch not in self.rules.rungs or claim.candidate.point == self.ledger.space.start:
+            return False
+        self.ledger.refresh()
+        upto = self._batch[0].number if self._batch else None
+        mine = max(self._own_scores(claim, epoch, score))
+        return not is_promising(mine, self.ledger.scores_at(epoch, but=claim, upto=upto))
+
+    def _own_scores(self, claim: Claim, epoch: int, score: float) -> list[float]:
+        own = next(trial for trial in self.ledger.trials if trial.number == claim.number)
+        return [score, *(value for step, value in own.intermediate_values.items() if step <= epoch)]
+
+    def _end(self, slot: int, outcome: Outcome) -> None:
+        claim = self.busy.pop(slot)
+        late = self.rules.deadline is not None and time.monotonic() >= self.rules.deadline
+        if outcome.reason == "time-out" and late:
+            outcome = replace(outcome, reason="interrupted")
+        if not self.ledger.close(claim, outcome):
+            outcome = Outcome(reason="worker died")
+        self.ledger.refresh()
+        if not self.rules.batch:
+            self.proposer.finish(str(claim.number), outcome.score)
+            return
+        self._held[claim.number] = outcome
+        if len(self._held) == len(self._batch):
+            for done in self._batch:
+                self.proposer.finish(str(done.number), self._held[done.number].score)
+            self._batch, self._held = [], {}

@@ -1,0 +1,163 @@
+"""One training, contained: whatever goes wrong inside becomes an outcome with its reason."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import inspect
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lmnet.builder.graph import GraphModel
+from lmnet.builder.planner import plan_spec
+from lmnet.builder.pretrained import write_state
+from lmnet.builder.spec import Spec
+from lmnet.search.outcome import Outcome
+from lmnet.search.peak_memory import peak_mib, reset_peak
+
+Report = Callable[[int, float], bool]
+"""Told the score after an epoch (from 1); True means that the training is to end."""
+
+Objective = Callable[..., float]
+"""``objective(model, spec)`` or ``objective(model, spec, report)``: trains a net and returns its score."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train.
+
+    Args:
+        spec: of the net.
+        seed: of its first weights.
+        time_limit_s: after which it is a failure; None for no limit.
+        weights: where to write the trained weights; None for nowhere.
+    """
+
+    spec: Spec
+    seed: int
+    time_limit_s: float | None = None
+    weights: Path | None = None
+
+
+class OutOfTime(Exception):  # noqa: N818
+    """A training took longer than its limit."""
+
+
+def takes_report(objective: Objective) -> bool:
+    """Return whether an objective takes ``report``, and can be stopped early."""
+    try:
+        return "report" in inspect.signature(objective).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def evaluate(job: Job, objective: Objective, report: Report) -> Outcome:
+    """Build a net, train it by an objective, and return what came of it.
+
+    Nothing but KeyboardInterrupt gets through: an error, no memory, a score that is no number, too long a training are
+    outcomes with a reason.
+    """
+    epochs, is_stopped = 0, False
+
+    def watched(epoch: int, score: float) -> bool:
+        nonlocal epochs, is_stopped
+        if not math.isfinite(score):
+            raise FloatingPointError(f"the score must be a number, got {score} after epoch {epoch}")
+        epochs, is_stopped = epoch, report(epoch, score)
+        return is_stopped
+
+    reset_peak()
+    start = time.perf_counter()
+    score = reason = error = None
+    try:
+        with time_limit(job.time_limit_s):
+            model = LateModel.of(job.spec, job.seed)
+            extra = {"report": watched} if takes_report(objective) else {}
+            score = float(objective(model, job.spec, **extra))
+            if not math.isfinite(score):
+                raise FloatingPointError(f"the score must be a number, got {score}")
+            if job.weights is not None:
+                job.weights.parent.mkdir(parents=True, exist_ok=True)
+                write_state(model, job.weights)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as err:  # noqa: BLE001 - a search outlives whatever a training raises, SystemExit too
+        score, reason = None, _reason(err)
+        error = f"{type(err).__name__}: {err}".splitlines()[0][:500]
+        err.__traceback__ = None
+    seconds = round(time.perf_counter() - start, 3)
+    outcome = Outcome(score, reason, error, epochs, is_stopped, seconds, peak_mib())
+    model = None
+    if reason is not None:
+        _let_go()
+    return outcome
+
+
+def _reason(err: BaseException) -> str:
+    text = str(err).lower()
+    if isinstance(err, (MemoryError, torch.cuda.OutOfMemoryError)) or "out of memory" in text:
+        return "out of memory"
+    if "can't allocate memory" in text or "cannot allocate memory" in text:
+        return "out of memory"
+    if isinstance(err, OutOfTime):
+        return "time-out"
+    if isinstance(err, FloatingPointError) or type(err).__name__ == "TrainingDiverged":
+        return "not a number"
+    return "error"
+
+
+def _let_go() -> None:
+    """Free what a failed training may hold."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise OutOfTime inside the block after so many seconds; where signals cannot be had, do nothing."""
+    usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if seconds is None or not usable:
+        yield
+        return
+
+    def ring(number: int, frame: Any) -> None:
+        raise OutOfTime(f"a training must end within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class LateModel(GraphModel):
+    """A GraphModel whose weights are made when anything of it is first used; an objective that only reads the spec
+    costs nothing. From then on it is a GraphModel and nothing else.
+    """
+
+    @classmethod
+    def of(cls, spec: Spec, seed: int) -> nn.Module:
+        """Return a net of a spec, its first weights by the seed."""
+        model = cls.__new__(cls)
+        object.__setattr__(model, "_late", (spec, seed))
+        return model
+
+    def __getattribute__(self, name: str) -> Any:
+        spec, seed = object.__getattribute__(self, "__dict__").pop("_late")
+        object.__setattr__(self, "__class__", GraphModel)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            GraphModel.__init__(self, plan_spec(spec))
+        return getattr(self, name)

@@ -1,0 +1,35 @@
+"""Measured latency: how long one picture takes on this device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from lmnet.builder.pretrained import build_model, deploy
+from lmnet.builder.spec import Spec
+
+WARM_UP, RUNS = 2, 5
+
+
+def measure_latency_ms(spec: Spec, device: str = "cpu") -> float:
+    """Return the median time of one picture at the spec's input size, re-parameterised, in milliseconds.
+
+    Args:
+        spec: of the net.
+        device: cpu, cuda or cuda:N.
+    """
+    target = torch.device(device)
+    model = deploy(build_model(spec)).to(target)
+    channels, (height, width) = spec.layout.input.channels, spec.layout.input.size
+    image = torch.zeros(1, channels, height, width, device=target)
+    times = []
+    with torch.inference_mode():
+        for _ in range(WARM_UP + RUNS):
+            start = time.perf_counter()
+            model(image)
+            if target.type == "cuda":
+                torch.cuda.synchronize(target)
+            times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times[WARM_UP:])

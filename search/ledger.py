@@ -1,0 +1,254 @@
+"""The ledger: which trials a study has, who may train what, and what came of it - exact with any number of searches.
+
+A candidate is claimed by writing a running trial with its hash. Numbers of trials rise in the order in which they are
+committed, so two searches that claim the same architecture, or the last place of the budget, agree without a lock on
+whose the claim is: the lower number's.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from lmnet.search.outcome import Outcome
+from lmnet.search.owner import is_gone, myself
+from lmnet.search.pricing import Candidate
+from lmnet.search.siblings import Siblings
+from lmnet.search.space import Space
+from lmnet.search.storage import patiently
+
+LIVES = 3
+"""How often a candidate is trained whose training was cut off by a dying process."""
+CUT_OFF = ("interrupted", "worker died")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to train a candidate.
+
+    Args:
+        trial_id: the trial's key in the storage.
+        number: the trial's number in the study.
+        candidate: what to train.
+    """
+
+    trial_id: int
+    number: int
+    candidate: Candidate
+
+
+class Ledger:
+    """Reads and writes one study.
+
+    Args:
+        storage: where the study is.
+        study: the study.
+        space: what parameters mean.
+        total: how many trials with a score the study is to have; None for no end.
+        siblings: studies of the same storage whose scores count here too.
+    """
+
+    def __init__(
+        self, storage: RDBStorage, study: optuna.Study, space: Space, *, total: int | None, siblings: Siblings
+    ) -> None:
+        self._storage, self.study, self.space, self.total, self._siblings = storage, study, space, total, siblings
+        self._me = myself()
+        self.trials: list[FrozenTrial] = []
+        self.open: dict[int, Claim] = {}
+        self.refresh()
+
+    def refresh(self) -> list[FrozenTrial]:
+        """Read the study again and return its trials."""
+        self.trials = patiently(lambda: self.study.get_trials(deepcopy=False))
+        return self.trials
+
+    def reap(self) -> int:
+        """Fail the running trials whose process is dead, and return how many they were."""
+        gone = [
+            trial._trial_id
+            for trial in self.trials
+            if trial.state == TrialState.RUNNING
+            and trial._trial_id not in self.open
+            and is_gone(trial.user_attrs.get("owner"))
+        ]
+        gone += patiently(lambda: self._storage._get_stale_trial_ids(self.study._study_id))
+        count = sum(self._close(trial_id, TrialState.FAIL) for trial_id in gone if trial_id not in self.open)
+        if count:
+            self.refresh()
+        return count
+
+    @property
+    def finished(self) -> int:
+        """Number of trials with a score."""
+        return sum(trial.state == TrialState.COMPLETE for trial in self.trials)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the study has as many trials with a score as it is to have."""
+        return self.total is not None and self.finished >= self.total
+
+    @property
+    def room(self) -> int:
+        """How many more trials may be begun now."""
+        if self.total is None:
+            return 2**31
+        running = sum(trial.state == TrialState.RUNNING for trial in self.trials)
+        return self.total - self.finished - running
+
+    def taken(self) -> set[str]:
+        """Return the architectures that are not to be trained again: scored, in training, or failed for good."""
+        deaths = Counter(trial.user_attrs.get("hash", "") for trial in self.trials if is_cut_off(trial))
+        taken = {hash_ for hash_, count in deaths.items() if count >= LIVES}
+        for trial in self.trials:
+            if trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or (
+                trial.state == TrialState.FAIL and not is_cut_off(trial)
+            ):
+                taken.add(trial.user_attrs.get("hash", ""))
+        return taken
+
+    def unfinished(self) -> list[FrozenTrial]:
+        """Return the trials that were cut off and are to be trained again, the oldest first, one an architecture."""
+        taken = self.taken()
+        found: dict[str, FrozenTrial] = {}
+        for trial in self.trials:
+            if is_cut_off(trial) and trial.user_attrs["hash"] not in taken:
+                found.setdefault(trial.user_attrs["hash"], trial)
+        return list(found.values())
+
+    def record_infeasible(self, candidate: Candidate) -> int:
+        """Write down a proposal that misses a limit: pruned, with its constraints, outside the budget.
+
+        Returns:
+            The trial's number.
+        """
+        trial = self._trial(candidate, TrialState.PRUNED, {"problem": candidate.problem} if candidate.problem else {})
+        trial_id = patiently(lambda: self._storage.create_new_trial(self.study._study_id, trial))
+        return patiently(lambda: self._storage.get_trial_number_from_id(trial_id))
+
+    def claim(self, candidate: Candidate) -> Claim | None:
+        """Return the right to train a candidate, or None where another search has it or the budget is used up."""
+        token = uuid.uuid4().hex
+        running = self._trial(candidate, TrialState.RUNNING, {"owner": self._me, "token": token})
+        trial_id = patiently(lambda: self._create_once(running, token))
+        mine = next(trial for trial in self.refresh() if trial._trial_id == trial_id)
+        before = [trial for trial in self.trials if trial.number < mine.number]
+        rivals = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        rivals += [trial for trial in before if trial.state == TrialState.RUNNING]
+        reason = None
+        if any(trial.user_attrs.get("hash") == candidate.hash for trial in rivals):
+            reason = "trained by another search"
+        elif self.total is not None and len(rivals) >= self.total:
+            reason = "the budget is used up"
+        elif self._siblings.is_training(candidate.hash, before=trial_id):
+            reason = "in training in another study"
+        if reason:
+            patiently(lambda: self._set_attr(trial_id, "released", reason))
+            self._close(trial_id, TrialState.PRUNED)
+            self.refresh()
+            return None
+        self.open[trial_id] = Claim(trial_id, mine.number, candidate)
+        return self.open[trial_id]
+
+    def known_score(self, candidate: Candidate) -> Outcome | None:
+        """Return what another study of the storage, with the same objective, found for an architecture."""
+        return self._siblings.outcome(candidate.hash)
+
+    def is_busy_elsewhere(self, candidate: Candidate) -> bool:
+        """Return whether another study of the storage, with the same objective, trains an architecture now."""
+        return self._siblings.is_training(candidate.hash)
+
+    def report(self, claim: Claim, epoch: int, score: float) -> None:
+        """Write down the score after an epoch."""
+        patiently(lambda: self._report(claim.trial_id, epoch, score))
+
+    def scores_at(self, epoch: int, *, but: Claim, upto: int | None = None) -> list[float]:
+        """Return the highest scores that other trainings had reached after so many epochs.
+
+        Args:
+            epoch: of the rung.
+            but: the training in question.
+            upto: look at trials below this number only.
+        """
+        found = []
+        for trial in self.trials:
+            if trial.number == but.number or epoch not in trial.intermediate_values or is_cut_off(trial):
+                continue
+            if upto is None or trial.number < upto:
+                found.append(max(value for step, value in trial.intermediate_values.items() if step <= epoch))
+        return found
+
+    def close(self, claim: Claim, outcome: Outcome) -> bool:
+        """Write down what a training came to; False where the trial was taken away meanwhile, and nothing counts."""
+        self.open.pop(claim.trial_id, None)
+        result = {name: value for name, value in asdict(outcome).items() if value not in (None, False) and name != "score"}
+        try:
+            patiently(lambda: self._set_attr(claim.trial_id, "result", result))
+        except UpdateFinishedTrialError:
+            return False
+        if outcome.score is None:
+            return self._close(claim.trial_id, TrialState.FAIL)
+        return self._close(claim.trial_id, TrialState.COMPLETE, outcome.score)
+
+    def beat(self, trial_id: int) -> None:
+        """Say that a trial's process is alive."""
+        self._storage.record_heartbeat(trial_id)
+
+    def _trial(self, candidate: Candidate, state: TrialState, attrs: Mapping[str, Any]) -> FrozenTrial:
+        facts: dict[str, Any] = {"hash": candidate.hash, "gmacs": candidate.gmacs, "params": candidate.params}
+        if candidate.latency_ms is not None:
+            facts["latency_ms"] = candidate.latency_ms
+        return create_trial(
+            state=state,
+            params=self.space.params(candidate.point),
+            distributions=self.space.distributions,
+            user_attrs={**facts, **attrs},
+            constraints=dict(candidate.violations),
+        )
+
+    def _create_once(self, trial: FrozenTrial, token: str) -> int:
+        """Create a trial; where an earlier attempt got through though its connection broke, return that one."""
+        if getattr(self, "_last_token", None) == token:
+            for known in self.refresh():
+                if known.user_attrs.get("token") == token:
+                    return known._trial_id
+        self._last_token = token
+        return self._storage.create_new_trial(self.study._study_id, trial)
+
+    def _set_attr(self, trial_id: int, name: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(trial_id, name, value)
+
+    def _report(self, trial_id: int, epoch: int, score: float) -> None:
+        try:
+            self._storage.set_trial_intermediate_value(trial_id, epoch, score)
+        except UpdateFinishedTrialError:
+            return  # taken away: ``close`` tells
+
+    def _close(self, trial_id: int, state: TrialState, value: float | None = None) -> bool:
+        values = None if value is None else [value]
+        try:
+            patiently(lambda: self._storage.set_trial_state_values(trial_id, state, values))
+        except UpdateFinishedTrialError:
+            return self._storage.get_trial(trial_id).state == state  # an attempt got through though it seemed not to
+        return True
+
+
+def is_cut_off(trial: FrozenTrial) -> bool:
+    """Return whether a trial's training was cut off by a dying process or Ctrl-C, and says nothing of its net."""
+    if trial.state != TrialState.FAIL:
+        return False
+    return trial.user_attrs.get("result", {}).get("reason", CUT_OFF[1]) in CUT_OFF
+
+
+def outcome_of(trial: FrozenTrial) -> Outcome:
+    """Return what a finished trial came to."""
+    result = trial.user_attrs.get("result", {})
+    known = {name: result[name] for name in Outcome.__dataclass_fields__ if name in result}
+    return replace(Outcome(score=trial.value if trial.state == TrialState.COMPLETE else None), **known)

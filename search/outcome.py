@@ -1,0 +1,30 @@
+"""What a training came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A training's score, or why it has none.
+
+    Args:
+        score: the higher the better; None where the training failed.
+        reason: of a failure, in a word or two: out of memory, not a number, time-out, error, worker died, interrupted.
+        error: the failure's message.
+        epochs: epochs done, where the objective reports them.
+        is_stopped: whether successive halving ended the training early.
+        seconds: that it took.
+        peak_mib: most memory of the training's process, or of its GPU.
+        reused_from: the study that has trained the architecture.
+    """
+
+    score: float | None = None
+    reason: str | None = None
+    error: str | None = None
+    epochs: int = 0
+    is_stopped: bool = False
+    seconds: float = 0.0
+    peak_mib: float = 0.0
+    reused_from: str | None = None

@@ -1,0 +1,195 @@
+"""Where trainings run: in this process, or in worker processes that may crash or hang without harm to the search."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+import torch
+
+from lmnet.search.evaluate import Job, Objective, evaluate
+from lmnet.search.outcome import Outcome
+
+GRACE_S = 15.0
+"""How much longer than its limit a training may hang in one call before its process is killed."""
+
+OnReport = Callable[[int, int, float], bool]
+"""Told slot, epoch and score; True means that the training is to end."""
+
+
+class Pool(Protocol):
+    """Slots that train one job each."""
+
+    slots: int
+
+    def submit(self, slot: int, job: Job) -> None:
+        """Begin a job in a free slot."""
+
+    def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
+        """Wait a while, hand reports on, and return what has ended: slots and outcomes."""
+
+    def close(self) -> None:
+        """End everything at once."""
+
+
+class InlinePool:
+    """One slot, in this process: no start-up time, and an objective may be any function."""
+
+    slots = 1
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._job: Job | None = None
+
+    def submit(self, slot: int, job: Job) -> None:
+        """Keep the job for ``poll``."""
+        self._job = job
+
+    def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
+        """Train the job that waits."""
+        if self._job is None:
+            time.sleep(timeout_s)
+            return []
+        job, self._job = self._job, None
+        return [(0, evaluate(job, self._objective, lambda epoch, score: on_report(0, epoch, score)))]
+
+    def close(self) -> None:
+        """Do nothing: nothing runs outside ``poll``."""
+
+
+class _Worker:
+    def __init__(self, objective: Objective, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, objective, threads), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+        self.began: float | None = None
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class ProcessPool:
+    """Worker processes, one a slot; one that dies is replaced.
+
+    Args:
+        objective: what the workers run; it must be picklable: a function or an object of an importable module.
+        slots: number of workers.
+        threads: torch's threads in each.
+
+    Raises:
+        ValueError: the objective is not picklable.
+    """
+
+    def __init__(self, objective: Objective, *, slots: int, threads: int) -> None:
+        try:
+            pickle.dumps(objective)
+        except Exception as err:
+            raise ValueError(
+                f"search: with several workers an objective must be picklable, got {objective!r} ({err}). "
+                "Define it at the top of a module, or use workers=1."
+            ) from err
+        self.slots = slots
+        self._make = lambda: _Worker(objective, threads)
+        self._workers = [self._make() for _ in range(slots)]
+
+    def submit(self, slot: int, job: Job) -> None:
+        """Send a job to a free worker."""
+        worker = self._workers[slot]
+        worker.job, worker.began = job, None
+        with contextlib.suppress(OSError):  # a worker that has died is seen in ``poll``
+            worker.connection.send(job)
+
+    def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
+        """Take the workers' messages."""
+        busy = {worker.connection: slot for slot, worker in enumerate(self._workers) if worker.job is not None}
+        ended: list[tuple[int, Outcome]] = []
+        ready: list[Any] = wait(list(busy), timeout_s) if busy else []
+        if not busy:
+            time.sleep(timeout_s)
+        for connection in ready:
+            slot = busy[connection]
+            outcome = self._take(slot, on_report)
+            if outcome is not None:
+                ended.append((slot, outcome))
+        done = {slot for slot, _ in ended}
+        ended += [
+            (slot, self._replace(slot, "time-out", f"a training must end within {worker.job.time_limit_s:g} s"))
+            for slot, worker in enumerate(self._workers)
+            if slot not in done and worker.job is not None and self._is_hung(worker)
+        ]
+        for slot, _ in ended:
+            self._workers[slot].job = None
+        return ended
+
+    def close(self) -> None:
+        """Kill the workers."""
+        for worker in self._workers:
+            worker.kill()
+        self._workers = []
+
+    def _take(self, slot: int, on_report: OnReport) -> Outcome | None:
+        worker = self._workers[slot]
+        try:
+            message = worker.connection.recv()
+            if isinstance(message, Outcome):
+                return message
+            if message == "begun":
+                worker.began = time.monotonic()
+            else:
+                worker.connection.send(on_report(slot, *message))
+        except (EOFError, OSError):
+            worker.process.join(5)
+            code = worker.process.exitcode
+            how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+            return self._replace(slot, "worker died", f"the worker's process ended by {how}")
+        return None
+
+    @staticmethod
+    def _is_hung(worker: _Worker) -> bool:
+        limit = worker.job.time_limit_s if worker.job else None
+        return limit is not None and worker.began is not None and time.monotonic() - worker.began > limit + GRACE_S
+
+    def _replace(self, slot: int, reason: str, error: str) -> Outcome:
+        worker = self._workers[slot]
+        seconds = time.monotonic() - worker.began if worker.began is not None else 0.0
+        worker.kill()
+        self._workers[slot] = replacement = self._make()
+        replacement.job = worker.job
+        return Outcome(None, reason, error, seconds=round(seconds, 3))
+
+
+def serve(connection: Connection, objective: Objective, threads: int) -> None:
+    """Train the jobs that come through a pipe, until it closes or the search's process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
+    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    torch.set_num_threads(threads)
+
+    def report(epoch: int, score: float) -> bool:
+        connection.send((epoch, score))
+        return bool(connection.recv())
+
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            job = connection.recv()
+            connection.send("begun")
+            connection.send(replace(evaluate(job, objective, report)))
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,0 +1,108 @@
+"""Proposals: a sampler that looks at an in-memory mirror of the study.
+
+The mirror makes a proposal cost a millisecond whatever database holds the study, and lets the sampler see knobs as it
+can use them best: numbers with an order as whole steps, everything else as categories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import Trial, TrialState, create_trial
+
+from lmnet.search.samplers import STARTUP, make_sampler
+from lmnet.search.space import Point, Space
+
+
+class Proposer:
+    """Asks a sampler for points and tells it what became of them.
+
+    Args:
+        space: the space.
+        sampler: tpe, gp, nsga2 or random.
+        seed: of the study.
+        session: what else the draws depend on: the number of trials at the start, so that a resumed study goes on
+            with new draws instead of repeating its first ones.
+    """
+
+    def __init__(self, space: Space, *, sampler: str, seed: int, session: int) -> None:
+        self.space = space
+        self._finished = 0
+        mixed = int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study = optuna.create_study(
+                direction="maximize",
+                sampler=make_sampler(sampler, seed=mixed, finished=lambda: self._finished),
+                storage=optuna.storages.InMemoryStorage(),
+            )
+        self.is_model_based = sampler != "random"
+        self._distributions: dict[str, BaseDistribution] = {}
+        for knob in space.knobs:
+            count = len(knob.values)
+            self._distributions[knob.name] = (
+                IntDistribution(0, count - 1) if knob.is_ordered else CategoricalDistribution(list(range(count)))
+            )
+        self._open: dict[str, Trial] = {}
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the sampler has a model, rather than drawing evenly."""
+        return self.is_model_based and self._finished >= STARTUP
+
+    def propose(self) -> tuple[Trial, Point]:
+        """Return a point, and the mirror's trial for ``refuse``, ``forget`` or ``start``."""
+        trial = self._study.ask(self._distributions)
+        return trial, tuple(trial.params[knob.name] for knob in self.space.knobs)
+
+    def refuse(self, trial: Trial, violations: Mapping[str, float]) -> None:
+        """Teach the sampler that a proposal is infeasible."""
+        for name, value in violations.items():
+            trial.set_constraint(name, value)
+        self._study.tell(trial, state=TrialState.PRUNED)
+
+    def forget(self, trial: Trial) -> None:
+        """Take a proposal back: it is known already, or not used."""
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def begin(self, key: str, point: Point, violations: Mapping[str, float], trial: Trial | None = None) -> None:
+        """Note that a feasible candidate is in training.
+
+        Args:
+            key: a name for ``finish``.
+            point: the candidate's.
+            violations: as its price says.
+            trial: the proposal; None where the candidate came from elsewhere.
+        """
+        if trial is None:
+            self._study.enqueue_trial({knob.name: index for knob, index in zip(self.space.knobs, point, strict=True)})
+            trial = self._study.ask(self._distributions)
+        for name, value in violations.items():
+            trial.set_constraint(name, value)
+        self._open[key] = trial
+
+    def finish(self, key: str, score: float | None) -> None:
+        """Tell the sampler a candidate's score, or None where its training failed."""
+        trial = self._open.pop(key)
+        if score is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, score)
+            self._finished += 1
+
+    def learn(self, point: Point, score: float | None, violations: Mapping[str, float]) -> None:
+        """Tell the sampler of a trial of an earlier session or another machine; no score where it is infeasible."""
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if score is None else TrialState.COMPLETE,
+                value=score,
+                params={knob.name: index for knob, index in zip(self.space.knobs, point, strict=True)},
+                distributions=self._distributions,
+                constraints=dict(violations),
+            )
+        )
+        self._finished += score is not None

@@ -1,0 +1,123 @@
+"""The space of a search: its knobs as points, and points as what the builder, Optuna and people read."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from lmnet.builder.search_space import Knob, read_knobs
+from lmnet.builder.spec import Spec
+
+Point = tuple[int, ...]
+"""A place in a space: for each knob, which of its values."""
+
+
+class Space:
+    """Every architecture that a spec's ``search`` section allows.
+
+    Args:
+        spec: the spec.
+
+    Raises:
+        SpecError: the section is wrong.
+        ValueError: the section is missing or empty.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.knobs: tuple[Knob, ...] = read_knobs(spec)
+        if not self.knobs:
+            raise ValueError(
+                f"search: a spec must have a search section, got none in {spec.name}. "
+                "Add search: {width: {low: 8, high: 16, step: 4}} with a variable of its vars."
+            )
+        self.distributions: dict[str, BaseDistribution] = {knob.name: _distribution(knob) for knob in self.knobs}
+        self._own = {knob.variable: knob.start for knob in self.knobs if knob.index is None}
+        for knob in self.knobs:
+            if knob.index is not None:
+                self._own.setdefault(knob.variable, []).append(knob.start)
+
+    @property
+    def size(self) -> int:
+        """Number of points; some may be the same architecture, or none."""
+        return math.prod(len(knob.values) for knob in self.knobs)
+
+    @property
+    def start(self) -> Point | None:
+        """The spec's own values, or None where they are outside the ranges."""
+        if any(knob.start not in knob.values for knob in self.knobs):
+            return None
+        return tuple(knob.values.index(knob.start) for knob in self.knobs)
+
+    def values(self, point: Point) -> dict[str, Any]:
+        """Return the variables at a point, for ``Planner.plan`` and ``Spec.override``."""
+        values = {name: list(own) if isinstance(own, list) else own for name, own in self._own.items()}
+        for knob, index in zip(self.knobs, point, strict=True):
+            if knob.index is None:
+                values[knob.variable] = knob.values[index]
+            else:
+                values[knob.variable][knob.index] = knob.values[index]
+        return values
+
+    def params(self, point: Point) -> dict[str, Any]:
+        """Return a point as Optuna's parameters: numbers as they are, lists as JSON."""
+        return {knob.name: _shown(knob.values[index]) for knob, index in zip(self.knobs, point, strict=True)}
+
+    def point(self, params: Mapping[str, Any]) -> Point:
+        """Return the point of Optuna's parameters, the inverse of ``params``."""
+        return tuple(_index(knob, params[knob.name]) for knob in self.knobs)
+
+    def sample(self, rng: random.Random) -> Point:
+        """Return a point drawn evenly."""
+        return tuple(rng.randrange(len(knob.values)) for knob in self.knobs)
+
+    def moved(self, point: Point, position: int, index: int) -> Point:
+        """Return a point with one knob at another of its values."""
+        return (*point[:position], index, *point[position + 1 :])
+
+    def mutated(self, point: Point, rng: random.Random, count: int = 1) -> Point:
+        """Return a point with ``count`` knobs changed."""
+        free = [position for position, knob in enumerate(self.knobs) if len(knob.values) > 1]
+        for position in rng.sample(free, min(count, len(free))):
+            others = [index for index in range(len(self.knobs[position].values)) if index != point[position]]
+            point = self.moved(point, position, rng.choice(others))
+        return point
+
+    def all_points(self) -> Iterator[Point]:
+        """Yield every point; only for small spaces."""
+        return product(*(range(len(knob.values)) for knob in self.knobs))
+
+    def describe(self) -> dict[str, list[Any]]:
+        """Return every knob's values, to recognise the space by."""
+        return {knob.name: list(knob.values) for knob in self.knobs}
+
+
+def _shown(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def _index(knob: Knob, shown: Any) -> int:
+    choices = [_shown(value) for value in knob.values]
+    if shown in choices:
+        return choices.index(shown)
+    return min(range(len(choices)), key=lambda index: abs(choices[index] - shown))  # a float's last digit
+
+
+def _distribution(knob: Knob) -> BaseDistribution:
+    step = _even_step(knob.values) if knob.is_ordered else None
+    if step is None:
+        return CategoricalDistribution([_shown(value) for value in knob.values])
+    if all(type(value) is int for value in knob.values):
+        return IntDistribution(knob.values[0], knob.values[-1], step=int(step))
+    return FloatDistribution(knob.values[0], knob.values[-1], step=step)
+
+
+def _even_step(values: Sequence[float]) -> float | None:
+    steps = {round(high - low, 9) for low, high in zip(values, values[1:], strict=False)}
+    return steps.pop() if len(steps) == 1 else None
