@@ -1,13 +1,14 @@
 # make demo   install, build the paper's net and run it on a picture (IMAGE=path for your own)
 # make test   install, run the default tests
 # make check  install, format, lint, types
+# make docs   install, write docs/blocks.md from the docstrings
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 IMAGE ?=
 
-.PHONY: install demo test test-slow check format clean
+.PHONY: install demo test test-slow check docs format clean
 
 install: $(INSTALLED)
 
@@ -29,6 +30,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/make_blocks.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

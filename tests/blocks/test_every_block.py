@@ -1,5 +1,6 @@
 """What holds for every registered block besides the contract kit: wrong inputs, docstrings."""
 
+import inspect
 import re
 
 import pytest
@@ -42,8 +43,8 @@ def test_missing_map_is_refused(name):
 
 @pytest.mark.parametrize("name", REGISTRY.names())
 def test_docstring_has_the_sections_in_order(name):
-    docstring = REGISTRY.get(name).__doc__
-    sections = re.findall(r"^    (\w+):$", docstring, re.MULTILINE)
+    docstring = inspect.cleandoc(REGISTRY.get(name).__doc__)
+    sections = re.findall(r"^(\w+):$", docstring, re.MULTILINE)
     order = ["Args", "Shapes", "Raises", "Cost", "Source", "Differs"]
     assert {"Args", "Shapes", "Raises", "Cost"} <= set(sections)
     assert sections == [section for section in order if section in sections]
@@ -53,8 +54,8 @@ def test_docstring_has_the_sections_in_order(name):
 def test_docstring_explains_every_option(name):
     cls = REGISTRY.get(name)
     options = set(cls.__init__.__annotations__) - {"return"}
-    arguments = cls.__doc__.partition("Args:")[2].partition("Shapes:")[0]
-    assert set(re.findall(r"^        (\w+):", arguments, re.MULTILINE)) == options
+    arguments = inspect.cleandoc(cls.__doc__).partition("Args:")[2].partition("Shapes:")[0]
+    assert set(re.findall(r"^    (\w+):", arguments, re.MULTILINE)) == options
 
 
 @pytest.mark.parametrize("name", REGISTRY.names())

@@ -1,0 +1,107 @@
+"""Imports go only downwards: zoo and blocks at the bottom, then builder, training, search, and the front door."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {
+    "zoo": set(),
+    "blocks": {"blocks"},
+    "builder": {"blocks", "builder", "zoo"},
+    "training": {"blocks", "training"},
+    "search": {"blocks", "builder", "training", "search"},
+    "lmnet": {"blocks", "builder", "training", "search", "zoo", "lmnet"},
+}
+# Training takes any nn.Module. Only what opens files for a command line knows the builder: specs, recipes, weights.
+KNOWS_THE_BUILDER = {
+    "training/cli_eval.py",
+    "training/cli_predict.py",
+    "training/cli_train.py",
+    "training/opened_model.py",
+    "training/recipe.py",
+    "training/train_run.py",
+}
+# What blocks may use besides torch and timm, and where.
+THIRD_PARTY_OF_BLOCKS = {
+    "blocks/neighborhood_natten.py": {"natten"},
+    "blocks/testing.py": {"onnxruntime", "onnxscript"},
+}
+FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def imports_of(file):
+    """Yield the full name of everything that a file imports, at its top and inside functions."""
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: imports must be absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(name):
+    parts = name.split(".")
+    if parts[0] != "lmnet":
+        return None
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else "lmnet"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_go_downwards(file):
+    allowed = set(ROOMS[file.partition("/")[0]])
+    if file in KNOWS_THE_BUILDER:
+        allowed |= {"builder"}
+    upwards = [
+        name for name in imports_of(file) if room_of(name) not in allowed | {None} and name != "lmnet.__version__"
+    ]
+    assert upwards == []
+
+
+@pytest.mark.parametrize("file", [*FILES, *(p.relative_to(ROOT).as_posix() for p in (ROOT / "tests").rglob("*.py"))])
+def test_no_room_is_imported_by_its_folder(file):
+    """`import blocks` from the repository's root would load, and register, every block twice."""
+    assert [name for name in imports_of(file) if name.partition(".")[0] in set(ROOMS) - {"lmnet"}] == []
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("blocks/")])
+def test_blocks_use_torch_and_timm_only(file):
+    allowed = {"lmnet", "torch", "timm", *sys.stdlib_module_names, *THIRD_PARTY_OF_BLOCKS.get(file, ())}
+    assert {name.partition(".")[0] for name in imports_of(file)} <= allowed
+
+
+def test_exceptions_are_still_needed():
+    assert [file for file in KNOWS_THE_BUILDER if "builder" not in map(room_of, imports_of(file))] == []
+    for file, names in THIRD_PARTY_OF_BLOCKS.items():
+        assert names <= {name.partition(".")[0] for name in imports_of(file)}, file
+
+
+def modules_after(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_blocks_load_no_heavy_package():
+    loaded = modules_after("import lmnet.blocks")
+    assert loaded.isdisjoint({"optuna", "lightning", "pytorch_lightning", "pydantic", "onnxruntime", "pytest"})
+
+
+def test_front_door_loads_torch_late():
+    loaded = modules_after("import lmnet, lmnet.training")
+    assert loaded.isdisjoint({"torch", "timm", "numpy", "pydantic", "optuna"})
+
+
+def test_zoo_holds_no_code():
+    statements = ast.parse((ROOT / "zoo" / "__init__.py").read_text()).body
+    assert [
+        node for node in statements if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    ] == []

@@ -1,0 +1,65 @@
+"""`__all__` is sorted, complete and true."""
+
+import ast
+import importlib
+import types
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = {"lmnet": "lmnet", "lmnet.blocks": "blocks", "lmnet.training": "training"}
+WITH_ALL = sorted(
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    for room in ("lmnet", "blocks", "builder", "training", "search")
+    for path in (ROOT / room).rglob("*.py")
+    if "\n__all__ = [" in path.read_text()
+)
+
+
+def kind_then_name(name):
+    """Constants, then classes, then functions: the order that ruff and isort give."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+@pytest.mark.parametrize("module", WITH_ALL)
+def test_all_is_sorted_and_true(module):
+    path = ROOT / f"{module.replace('.', '/')}.py"
+    assignments = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)]
+    names = next(ast.literal_eval(node.value) for node in assignments if ast.unparse(node.targets[0]) == "__all__")
+    package = importlib.import_module(
+        (module if module.startswith("lmnet") else f"lmnet.{module}").removesuffix(".__init__")
+    )
+    assert names == sorted(names, key=kind_then_name)
+    assert [name for name in names if not hasattr(package, name)] == []
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_all_agrees_with_the_public_names(name):
+    package = importlib.import_module(name)
+    public = {
+        key
+        for key, value in vars(package).items()
+        if not key.startswith("_") and not isinstance(value, types.ModuleType) and key != "annotations"
+    }
+    assert len(set(package.__all__)) == len(package.__all__)
+    assert public - set(package.__all__) == set()
+    assert [key for key in package.__all__ if getattr(package, key, None) is None] == []
+
+
+@pytest.mark.parametrize("name", ["lmnet", "lmnet.training"])
+def test_lazy_package_offers_what_its_stub_says(name):
+    tree = ast.parse((ROOT / PACKAGES[name] / "__init__.pyi").read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    offered = [alias.asname or alias.name for node in imports for alias in node.names]
+    assert sorted(importlib.import_module(name).__all__) == sorted(offered)
+
+
+def test_every_name_of_the_api_has_a_docstring():
+    missing = [
+        f"{name}.{key}"
+        for name in PACKAGES
+        for key in importlib.import_module(name).__all__
+        if callable(value := getattr(importlib.import_module(name), key)) and not value.__doc__
+    ]
+    assert missing == []
