@@ -1,0 +1,141 @@
+"""LM-Net's encoders as timm models: ``import lmnet.integrations.timm``, then ``timm.create_model("lmnet_release")``.
+
+Registered are the zoo's nets whose name begins with lmnet; ``register_spec`` adds any other spec.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import ClassifierHead
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from lmnet.builder.planner import plan_spec
+from lmnet.builder.spec import Spec, load_spec
+from lmnet.builder.zoo import list_models
+from lmnet.integrations.encoder import SpecEncoder, encoder_levels
+
+__all__ = ["SpecClassifier", "register_spec"]
+
+default_cfgs: dict[str, Any] = {}  # timm's register_model looks for this name
+
+
+class SpecClassifier(SpecEncoder):
+    """A spec's encoder, average pooling and a linear layer: what timm trains on pictures with one label each.
+
+    With ``features_only=True`` timm takes the encoder alone.
+
+    Args:
+        cfg: the spec.
+        in_chans: channels of the picture.
+        num_classes: labels; 0 leaves the linear layer out.
+        global_pool: timm's name of the pooling; "" for none.
+        drop_rate: dropout before the linear layer.
+        output_stride: only 32, timm's word for "as the net is".
+        variables: new values of the spec's variables (``width=16``).
+
+    Shapes:
+        (N, in_chans, H, W) -> (N, num_classes).
+
+    Raises:
+        SpecError: a variable is unknown, or its value wrong.
+        ValueError: the spec has no encoder, or output_stride is not 32.
+    """
+
+    def __init__(
+        self,
+        cfg: Spec,
+        *,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        output_stride: int = 32,
+        **variables: Any,
+    ) -> None:
+        if output_stride != 32:
+            raise ValueError(
+                f"{cfg.name}: dilated mode is not supported, got output_stride={output_stride}. Leave it out."
+            )
+        super().__init__(cfg.override(variables), in_channels=in_chans)
+        self.num_classes, self.drop_rate, self.grad_checkpointing = num_classes, drop_rate, False
+        self.num_features = self.head_hidden_size = self.out_channels[-1]
+        self.feature_info = [
+            {"num_chs": level.channels, "reduction": level.reduction, "module": level.node} for level in self.levels
+        ]
+        self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)
+
+    def get_classifier(self) -> nn.Module:
+        """Return the linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the linear layer by a new one for ``num_classes`` labels."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, pool_type=global_pool)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the smallest feature map."""
+        return super().forward(x)[-1]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return the logits of a feature map, or with ``pre_logits`` the pooled features."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the logits."""
+        return self.forward_head(self.forward_features(x))
+
+
+def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
+    """Make a spec's encoder a timm model and return the model's name.
+
+    Args:
+        spec: a name of the zoo, the path of a YAML file, or a spec.
+        name: of the timm model; None for the spec's.
+
+    Raises:
+        SpecError: there is no such spec, or it is wrong.
+        ValueError: timm has another model of that name, or the spec has no encoder.
+    """
+    spec = spec if isinstance(spec, Spec) else load_spec(spec)
+    name = name or spec.name
+    if timm.is_model(name):
+        raise ValueError(f"timm: a model's name must be free, got name={name!r}. Pass another name.")
+    plan = plan_spec(spec)
+    levels = len(encoder_levels(plan))
+
+    def entry(pretrained: bool = False, **options: Any) -> nn.Module:
+        feature_cfg = {"out_indices": tuple(range(levels))}
+        return build_model_with_cfg(
+            SpecClassifier, name, pretrained, model_cfg=spec, feature_cfg=feature_cfg, **options
+        )
+
+    entry.__name__ = entry.__qualname__ = name
+    default_cfgs.update(
+        generate_default_cfgs(
+            {
+                name: {
+                    "input_size": (3, *plan.input_shape[1:]),
+                    "mean": IMAGENET_DEFAULT_MEAN,
+                    "std": IMAGENET_DEFAULT_STD,
+                    "num_classes": 1000,
+                    "classifier": "head.fc",
+                    "first_conv": None,
+                }
+            }
+        )
+    )
+    register_model(entry)
+    setattr(sys.modules[__name__], name, entry)
+    return name
+
+
+for _name in list_models():
+    if _name.startswith("lmnet"):
+        register_spec(_name)
