@@ -51,6 +51,8 @@ class DepthwiseBranch(nn.Module):
     def fused(self, kernel: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Return weight (zero-padded to ``kernel``) and bias of the one convolution that equals this branch in eval."""
         norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         weight, bias = fuse_conv_bn_weights(
             self.conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
