@@ -60,7 +60,7 @@ class CostCounter(TorchDispatchMode):
     """
 
     def __init__(self, held: Sequence[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.macs = 0
         self.peak_bytes = 0
         self._bytes = 0

@@ -13,7 +13,6 @@ from functools import cache
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from torch import nn
 
 from lmnet.blocks.registry import REGISTRY
 from lmnet.builder.expressions import is_expression
@@ -131,8 +130,14 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def _signature_of(cls: type[nn.Module], block: str) -> Signature:
-    constructor = cls.__init__
+def signature_of(block: str) -> Signature:
+    """Return the signature of a registered block.
+
+    Raises:
+        ValueError: no block has that name.
+        TypeError: the constructor cannot be used from a spec.
+    """
+    constructor = REGISTRY.get(block).__init__
     hints = typing.get_type_hints(constructor)
     parameters = dict(inspect.signature(constructor).parameters)
     parameters.pop("self")
@@ -147,15 +152,4 @@ def _signature_of(cls: type[nn.Module], block: str) -> Signature:
         if name != "in_channels":
             adapter = TypeAdapter(hints[name], config=ConfigDict(strict=True))
             options[name] = Option(name, hints[name], parameter.default, adapter)
-    takes_many = hints["in_channels"] is not int
-    return Signature(block, takes_many, options)
-
-
-def signature_of(block: str) -> Signature:
-    """Return the signature of a registered block.
-
-    Raises:
-        ValueError: no block has that name.
-        TypeError: the constructor cannot be used from a spec.
-    """
-    return _signature_of(REGISTRY.get(block), block)
+    return Signature(block, hints["in_channels"] is not int, options)

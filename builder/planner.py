@@ -169,11 +169,11 @@ class Planner:
                 options.pop(key)
         if any(option.is_required and name not in options for name, option in node.signature.options.items()):
             return problems, None
-        message, cost = _attempt(node.block, options, in_shapes, node.inputs)
-        if message:
-            named = re.search(r"got (\w+)=", message)
+        refusal, cost = _attempt(node.block, options, in_shapes, node.inputs)
+        if refusal:
+            named = re.search(r"got (\w+)=", refusal)
             path = (*node.path, named[1]) if named and named[1] in node.options else node.path
-            problems.append(self.spec.document.problem(path, message, at_key=path == node.path))
+            problems.append(self.spec.document.problem(path, refusal, at_key=path == node.path))
         if cost is None or in_shapes is None or node.inputs is None:
             return problems, None
         return problems, NodePlan(node.name, node.block, node.inputs, options, in_shapes, cost)

@@ -87,9 +87,10 @@ def layout_problems(document: Document, error: ValidationError) -> list[Problem]
         got = got if len(got) <= 60 else f"{got[:57]}..."
         at_key = False
         if kind == "extra_forbidden":
+            sections: dict[str, type[BaseModel]] = {"input": InputSpec, "expect": ExpectSpec, "search": RangeSpec}
             model: type[BaseModel] = SpecLayout
             for part in path[:-1]:
-                model = {"input": InputSpec, "expect": ExpectSpec, "search": RangeSpec}.get(str(part), model)
+                model = sections.get(str(part), model)
             names = [field.alias or key for key, field in model.model_fields.items()]
             message, at_key = f"a key must be known, got {name}. {did_you_mean(str(name), names)}", True
         elif kind == "missing":
@@ -110,7 +111,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-class _Flow(dict):  # type: ignore[type-arg]
+class _Flow(dict[str, Any]):
     """A mapping written on one line."""
 
 

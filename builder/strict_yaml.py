@@ -166,8 +166,9 @@ class _Reader:
             self.document.keys[path] = self.document.values[path] = place
             return path
         if self.pending[-1] is None:
-            self.pending[-1] = self.key(path, container, value, mark)
-            return (*path, self.pending[-1])
+            waiting = self.key(path, container, value, mark)
+            self.pending[-1] = waiting
+            return (*path, waiting)
         key = self.pending[-1]
         self.pending[-1] = None
         container.setdefault(key, value)

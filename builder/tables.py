@@ -105,17 +105,17 @@ def diff_table(first: Plan, second: Plan) -> Table:
             rows.append((f"vars.{name}", str(ours), str(theirs)))
     nodes = [{node.name: node for node in plan.nodes} for plan in (first, second)]
     for name in [*nodes[0], *(name for name in nodes[1] if name not in nodes[0])]:
-        described = [node_text(side.get(name)) for side in nodes]
-        if described[0] != described[1]:
-            rows.append((f"nodes.{name}", *described))
-    for figure, ours, theirs in (
+        ours, theirs = (node_text(side.get(name)) for side in nodes)
+        if ours != theirs:
+            rows.append((f"nodes.{name}", ours, theirs))
+    for figure, before, after in (
         ("params", first.params, second.params),
         ("GMACs", first.macs / 1e9, second.macs / 1e9),
         ("params, re-parameterised", first.deploy_params, second.deploy_params),
         ("GMACs, re-parameterised", first.deploy_macs / 1e9, second.deploy_macs / 1e9),
         ("peak activations, MiB", first.peak_bytes / 2**20, second.peak_bytes / 2**20),
     ):
-        rows.append((figure, f"{ours:,.6g}", f"{theirs:,.6g} ({theirs / ours - 1:+.1%})"))
+        rows.append((figure, f"{before:,.6g}", f"{after:,.6g} ({after / before - 1:+.1%})"))
     return make_table("difference", ("", first.spec.name, second.spec.name), rows, text_columns=3)
 
 

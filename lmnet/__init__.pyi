@@ -1,7 +1,7 @@
 from .builder.pretrained import create_model as create_model
 from .builder.pretrained import from_pretrained as from_pretrained
 from .builder.pretrained import save_pretrained as save_pretrained
-from .builder.spec import SpecError as SpecError
+from .builder.problems import SpecError as SpecError
 from .builder.spec import load_spec as load_spec
 from .builder.zoo import list_models as list_models
 
