@@ -60,7 +60,7 @@ class _Compiler:
         )
 
     def compile(self, node: ast.expr) -> Evaluator:
-        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and type(node.value) is not bool:
             constant = node.value
             if abs(constant) > MAX_NUMBER:
                 raise self.refuse("a number must be below 2^53", f"{constant:.3g}")

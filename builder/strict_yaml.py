@@ -106,7 +106,7 @@ class _Reader:
                     self.take(event)
         except yaml.YAMLError as err:
             self.is_whole = False
-            mark = getattr(err, "problem_mark", None) or yaml.Mark("", 0, 0, 0, None, None)
+            mark = getattr(err, "problem_mark", None) or yaml.Mark("", 0, 0, 0, None, 0)
             problem = getattr(err, "problem", None) or getattr(err, "reason", None) or "unreadable character"
             hint = (
                 'Quote it: "${...}".'
