@@ -1,0 +1,67 @@
+"""A study's fingerprint: what must not change between two sessions, checked by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+
+from lmnet.search.siblings import Siblings
+from lmnet.search.storage import patiently
+
+FINGERPRINT = "lmnet:fingerprint"
+SPEC = "lmnet:spec"
+
+
+def digest(content: Any) -> str:
+    """Return a short hash of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any], *, objective: str) -> None:
+    """Write the facts into a new study, or compare them with an old one's.
+
+    Args:
+        study: the study.
+        facts: what the study is about, by name; nested facts are compared one by one.
+        objective: names all that a score depends on beside the net.
+
+    Raises:
+        ValueError: a fact differs; all that do are named.
+    """
+    now = json.loads(json.dumps(dict(facts), default=str))
+    before = patiently(lambda: study.user_attrs).get(FINGERPRINT)
+    if before is None:
+        if patiently(lambda: study.get_trials(deepcopy=False)):
+            raise ValueError(
+                f"study {study.study_name}: it must be a search's, got trials of another program. Use --study-name."
+            )
+        patiently(lambda: study.set_user_attr(FINGERPRINT, now))
+        patiently(lambda: study.set_user_attr(Siblings.ATTRIBUTE, objective))
+        return
+    old, new = _flat(before), _flat(now)
+    changed = [f"{name}={_short(new.get(name))} (was {_short(old.get(name))})"
+               for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]  # fmt: skip
+    if changed:
+        raise ValueError(
+            f"study {study.study_name}: a study must go on as it began, got {', '.join(changed)}. "
+            "Use --study-name for a new study, or the old values to go on."
+        )
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,124 @@
+"""The folder of results: specs that the builder builds, tables, the best weights and a report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from lmnet.builder.spec import Spec, parse_spec
+from lmnet.search.pricing import Pricer
+from lmnet.search.results import Scored
+from lmnet.search.summary import as_dict
+
+if TYPE_CHECKING:
+    from lmnet.search.run import SearchResult
+
+
+def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> None:
+    """Write all results of a study; what an earlier call wrote is replaced."""
+    folder = result.folder
+    assert folder is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    trials = study.get_trials(deepcopy=False)
+    _write(folder / "trials.csv", trials_csv(trials))
+    _write(folder / "trials.json", json.dumps([trial_row(trial) for trial in trials], indent=1))
+    tally = result.tally
+    if tally.best is not None:
+        _write(folder / "best.yaml", found_spec(pricer, tally.best, result.study).dump())
+        start = result.space.start
+        if start is not None:
+            _write(folder / "diff.txt", diff(pricer, tally, start))
+    front = folder / "front"
+    shutil.rmtree(front, ignore_errors=True)
+    for place, one in enumerate(tally.front):
+        front.mkdir(exist_ok=True)
+        _write(front / f"{place:02d}_{one.hash}.yaml", found_spec(pricer, one, result.study).dump())
+    _keep_weights(folder, tally)
+    from lmnet.search.report import report_html
+
+    _write(folder / "report.html", report_html(result, pricer, study))
+    _write(folder / "search.json", json.dumps(as_dict(result), indent=1))
+
+
+def found_spec(pricer: Pricer, one: Scored, study: str) -> Spec:
+    """Return the spec of a found net as the zoo holds specs: with its figures in ``expect``."""
+    spec = pricer.spec(one.point)
+    data: dict[str, Any] = {}
+    layout = spec.layout
+    for key, value in spec.document.data.items():
+        if key == "name":
+            value = f"{value}_{one.hash[:6]}"
+        if key == "source":
+            continue
+        data[key] = value
+        if key == "name":
+            data["source"] = f"lmnet-search, study {study}, trial {one.number}, score {one.score:.4f}"
+            data["expect"] = {
+                "params": one.params,
+                "gmacs": one.gmacs,
+                "input": [layout.input.channels, *layout.input.size],
+                "form": "deploy",
+            }
+    found = Spec.of(type(spec.document)("<found>", data))
+    return parse_spec(found.dump())
+
+
+def diff(pricer: Pricer, tally: Any, start: Any) -> str:
+    """Return what the best net has other than the start, one knob a line, and what both cost."""
+    space, best = pricer.space, tally.best
+    first, own = pricer.price(start), tally.at(start)
+    lines = [f"{'':24}{'start':>22}{'best':>22}"]
+    before, after = space.params(start), space.params(best.point)
+    lines += [f"{name:24}{before[name]!s:>22}{after[name]!s:>22}" for name in before if before[name] != after[name]]
+    lines.append(f"{'GMACs':24}{first.gmacs:>22.4f}{best.gmacs:>22.4f}")
+    lines.append(f"{'parameters':24}{first.params:>22}{best.params:>22}")
+    lines.append(f"{'score':24}{f'{own.score:.4f}' if own else '-':>22}{best.score:>22.4f}")
+    return "\n".join(lines) + "\n"
+
+
+def trial_row(trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial as one flat row."""
+    facts, result = trial.user_attrs, trial.user_attrs.get("result", {})
+    is_infeasible = any(value > 0 for value in trial.constraints.values())
+    state = "infeasible" if is_infeasible else trial.state.name.lower()
+    row = {"number": trial.number, "state": state, "score": trial.value}
+    row |= {name: facts.get(name) for name in ("hash", "gmacs", "params", "latency_ms")}
+    names = ("epochs", "is_stopped", "seconds", "peak_mib", "reason", "error", "reused_from")
+    row |= {name: result.get(name) for name in names}
+    return row | {name: json.dumps(value) if isinstance(value, list) else value for name, value in trial.params.items()}
+
+
+def trials_csv(trials: list[FrozenTrial]) -> str:
+    """Return all trials as CSV."""
+    rows = [trial_row(trial) for trial in trials]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _keep_weights(folder: Path, tally: Any) -> None:
+    """Move the best net's weights beside its spec, and drop those of nets that are not on the front."""
+    weights = folder / "weights"
+    if not weights.is_dir():
+        return
+    kept = {one.hash for one in tally.front}
+    for file in weights.glob("*.safetensors"):
+        if file.stem not in kept:
+            file.unlink()
+    if tally.best is not None and (weights / f"{tally.best.hash}.safetensors").exists():
+        shutil.copyfile(weights / f"{tally.best.hash}.safetensors", folder / "best.safetensors")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,113 @@
+"""The default objective: train on a data set by a recipe, score by the foreground Dice of the validation pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from lmnet.builder.spec import Spec
+from lmnet.search.evaluate import Report
+from lmnet.training import DataSets, EpochReport, Recipe, Split, fit, load_data
+from lmnet.training.data.load import SYNTHETIC
+
+DRAWN = {"train": 64, "val": 56, "test": 8}
+"""Pictures on each side of the drawn data set: few, for searches of minutes."""
+DRAWN_BATCH = 4
+
+
+@dataclass
+class TrainingObjective:
+    """Trains a net by ``lmnet.training.fit``.
+
+    Args:
+        data: folder of a data set, or synthetic.
+        recipe: how to train; size and epochs are in it.
+        seed: of split, order and augmentation.
+        num_classes: of the nets.
+        in_channels: of the nets.
+        device: auto, cpu, cuda or cuda:N.
+        devices: GPUs for each training.
+    """
+
+    data: str
+    recipe: Recipe
+    seed: int = 0
+    num_classes: int = 2
+    in_channels: int = 3
+    device: str = "auto"
+    devices: int = 1
+    _sets: DataSets | None = field(default=None, repr=False)
+
+    def __call__(self, model: nn.Module, spec: Spec, report: Report) -> float:
+        """Return the highest foreground Dice of any epoch, mean over the validation pictures."""
+
+        def tell(done: EpochReport) -> bool:
+            return report(done.epoch, done.best_score)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = fit(
+                model,
+                self.sets(),
+                self.recipe,
+                seed=self.seed,
+                callbacks=[tell],
+                device=self.device,
+                devices=self.devices,
+                workers=0,
+                in_channels=self.in_channels,
+            )
+        return result.score
+
+    def sets(self) -> DataSets:
+        """Return the data, read once."""
+        if self._sets is None:
+            if self.data == SYNTHETIC:
+                drawn = load_data(SYNTHETIC, seed=self.seed, count=sum(DRAWN.values()))
+                names, sides, begin = drawn.cases.names, {}, 0
+                for side, count in DRAWN.items():
+                    sides[side] = tuple(names[begin : begin + count])
+                    begin += count
+                self._sets = DataSets(drawn.name, drawn.cases, Split(**sides), drawn.notes)
+            else:
+                self._sets = load_data(self.data, seed=self.seed, num_classes=self.num_classes)
+        return self._sets
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that a score depends on beside the net."""
+        return {
+            "data": self.sets().fingerprint,
+            "recipe": dataclasses.asdict(self.recipe),
+            "seed": self.seed,
+        }
+
+    def estimate_s(self, model: nn.Module) -> float:
+        """Return about how long one full training of a net takes: one step is timed."""
+        size, batch = self.recipe.size, self.recipe.batch_size
+        image = torch.randn(batch, self.in_channels, size, size)
+        model.train()
+        times = []
+        for _ in range(2):
+            start = time.perf_counter()
+            model(image).square().mean().backward()
+            times.append(time.perf_counter() - start)
+        sides = self.sets()
+        pictures = self.recipe.epochs * (len(sides.train) + 0.35 * len(sides.val))
+        return times[-1] / batch * pictures
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the pictures out: each worker reads them itself."""
+        return {**self.__dict__, "_sets": None}
+
+
+def quiet_training() -> None:
+    """Keep Lightning's notes off the screen of a search."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)

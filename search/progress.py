@@ -1,0 +1,99 @@
+"""Live progress on stderr: trials, the best net, the front, the time left."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lmnet.search.results import Tally
+from lmnet.search.run import Overview
+
+
+class LiveProgress:
+    """A display that is redrawn in place, as a context manager; nothing where stderr is no terminal.
+
+    Args:
+        console: to draw on.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self._began = time.monotonic()
+        self._first: int | None = None
+        self._overview: Overview | None = None
+
+    def __enter__(self) -> LiveProgress:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, at: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def overview(self, overview: Overview) -> None:
+        """Print what is known before trial 0."""
+        self._overview, self._began = overview, time.monotonic()
+        self._console.print(overview_text(overview), highlight=False)
+
+    def update(self, counts: Tally) -> None:
+        """Show the counts."""
+        if self._live is None or self._overview is None:
+            return
+        if self._first is None:
+            self._first = counts.trials
+        total = self._overview.trials or 0
+        best = counts.best
+        head = f"trials {counts.trials}/{total}  running {counts.running}  failed {sum(counts.failed.values())}  "
+        head += f"infeasible {counts.infeasible}  {self._left(counts)}"
+        lines = [Text(head), ProgressBar(total=max(1, total), completed=counts.trials, width=60)]
+        if best is not None:
+            lines.append(Text(f"best  {best.score:.4f}  {best.gmacs:.3f} GMACs  {best.params / 1e6:.2f} M  {best.hash}"))
+        front = Table("front: score", "GMACs", "parameters", box=None)
+        for one in counts.front[-6:]:
+            front.add_row(f"{one.score:.4f}", f"{one.gmacs:.3f}", f"{one.params:,}")
+        self._live.update(Group(*lines, front))
+
+    def _left(self, counts: Tally) -> str:
+        assert self._overview is not None
+        passed = time.monotonic() - self._began
+        lefts = []
+        if self._overview.timeout_s is not None:
+            lefts.append(self._overview.timeout_s - passed)
+        done = counts.trials - (self._first or 0)
+        if done and self._overview.trials is not None:
+            lefts.append(passed / done * (self._overview.trials - counts.trials))
+        return f"left {clock(min(lefts))}" if lefts else ""
+
+
+def overview_text(overview: Overview) -> str:
+    """Return what is known before trial 0, for people."""
+    seen = overview.survey
+    lines = [
+        f"space: {seen.size:,} points, {seen.feasible_share:.0%} of drawn ones within the limits",
+        f"cheapest net: {seen.cheapest.gmacs:.3f} GMACs, {seen.cheapest.params:,} parameters",
+        f"dearest net: {seen.dearest.gmacs:.3f} GMACs, {seen.dearest.params:,} parameters",
+    ]
+    if seen.start is not None:
+        within = "within the limits" if seen.start.is_feasible else "outside the limits, so it is not trained"
+        lines.append(f"start: {seen.start.gmacs:.3f} GMACs, {seen.start.params:,} parameters, {within}")
+    if overview.seconds is not None:
+        about = f"about {clock(overview.seconds)} for {overview.trials} trials"
+        if overview.timeout_s is not None:
+            about += f", ended after {clock(overview.timeout_s)}"
+        lines.append(f"time: {about}")
+    return "\n".join(lines)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as 1:02:03 or 2:03."""
+    minutes, second = divmod(max(0, round(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"

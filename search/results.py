@@ -1,0 +1,124 @@
+"""What a study has come to: its best net, its front, its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from lmnet.search.ledger import is_cut_off
+from lmnet.search.space import Point, Space
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trained net.
+
+    Args:
+        number: of its trial.
+        point: in the space.
+        hash: of the architecture.
+        score: the objective's.
+        gmacs: 10⁹ multiply-accumulates, re-parameterised, at the spec's input size.
+        params: parameters, re-parameterised.
+        latency_ms: measured, where a limit asked for it.
+        is_stopped: whether successive halving ended its training early.
+        epochs: that it was trained for.
+        seconds: that this took.
+        reused_from: the study that trained it.
+    """
+
+    number: int
+    point: Point
+    hash: str
+    score: float
+    gmacs: float
+    params: int
+    latency_ms: float | None = None
+    is_stopped: bool = False
+    epochs: int = 0
+    seconds: float = 0.0
+    reused_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A study's counts and nets.
+
+    Args:
+        trials: with a score.
+        stopped: of these, those that successive halving ended early.
+        failed: trainings that gave no score, by reason.
+        cut_off: trainings that were interrupted, or whose process died; they are done again.
+        running: trainings under way.
+        infeasible: proposals that missed a limit; none was trained.
+        scored: nets with a score, in the order of their trials.
+    """
+
+    trials: int
+    stopped: int
+    failed: dict[str, int]
+    cut_off: int
+    running: int
+    infeasible: int
+    scored: tuple[Scored, ...]
+
+    @property
+    def best(self) -> Scored | None:
+        """The net of the highest score; the cheaper one of equals."""
+        return max(self.scored, key=lambda one: (not one.is_stopped, one.score, -one.gmacs), default=None)
+
+    @property
+    def front(self) -> tuple[Scored, ...]:
+        """The fully trained nets that no other beats in score and MACs both, the cheapest first."""
+        front: list[Scored] = []
+        full = [one for one in self.scored if not one.is_stopped]
+        for one in sorted(full, key=lambda one: (one.gmacs, -one.score)):
+            if not front or one.score > front[-1].score:
+                front.append(one)
+        return tuple(front)
+
+    def at(self, point: Point | None) -> Scored | None:
+        """Return the net at a point, where it has a score."""
+        return next((one for one in self.scored if one.point == point), None)
+
+
+def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
+    """Count a study's trials."""
+    failed: dict[str, int] = {}
+    scored, cut_off, running, infeasible = [], 0, 0, 0
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            scored.append(_scored(trial, space))
+        elif trial.state == TrialState.RUNNING:
+            running += 1
+        elif is_cut_off(trial):
+            cut_off += 1
+        elif trial.state == TrialState.FAIL:
+            reason = trial.user_attrs["result"]["reason"]
+            failed[reason] = failed.get(reason, 0) + 1
+        elif any(value > 0 for value in trial.constraints.values()):
+            infeasible += 1
+    stopped = sum(one.is_stopped for one in scored)
+    return Tally(len(scored), stopped, failed, cut_off, running, infeasible, tuple(scored))
+
+
+def _scored(trial: FrozenTrial, space: Space) -> Scored:
+    facts: dict[str, Any] = trial.user_attrs
+    result = facts.get("result", {})
+    assert trial.value is not None
+    return Scored(
+        trial.number,
+        space.point(trial.params),
+        facts["hash"],
+        trial.value,
+        facts["gmacs"],
+        facts["params"],
+        facts.get("latency_ms"),
+        result.get("is_stopped", False),
+        result.get("epochs", 0),
+        result.get("seconds", 0.0),
+        result.get("reused_from"),
+    )

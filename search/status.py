@@ -1,0 +1,50 @@
+"""What a study in a storage has come to, without running anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+
+from lmnet.search.fingerprint import FINGERPRINT, SPEC
+from lmnet.search.results import tally
+from lmnet.search.run import SearchResult
+from lmnet.search.space import Space
+from lmnet.search.storage import open_storage, patiently, shown
+
+
+
+def read_status(storage: str, study_name: str | None = None, *, folder: str | Path | None = None) -> SearchResult:
+    """Return what a study has come to.
+
+    Args:
+        storage: Optuna's URL.
+        study_name: of the study; None where the storage has one only.
+        folder: with its results, to name the spec files; None for the folder of a SQLite storage.
+
+    Raises:
+        ValueError: there is no such study, or it is not a search's.
+    """
+    from lmnet.builder.spec import parse_spec
+
+    if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
+        raise ValueError(f"storage: the file must exist, got {storage}. Begin a study with lmnet-search.")
+    opened = open_storage(storage)
+    names = patiently(lambda: optuna.get_all_study_names(opened))
+    if study_name is None and len(names) == 1:
+        study_name = names[0]
+    if study_name not in names:
+        raise ValueError(
+            f"status: a study of the storage must be named, got study_name={study_name}. "
+            f"{shown(storage)} has: {', '.join(names) or 'none'}."
+        )
+    study = patiently(lambda: optuna.load_study(study_name=study_name, storage=opened))
+    attrs = study.user_attrs
+    if FINGERPRINT not in attrs or SPEC not in attrs:
+        raise ValueError(f"status: a study must be a search's, got {study_name}. Name one that lmnet-search began.")
+    space = Space(parse_spec(attrs[SPEC]))
+    counts = tally(study.get_trials(deepcopy=False), space)
+    if folder is None and storage.startswith("sqlite:///"):
+        folder = Path(storage.removeprefix("sqlite:///")).parent
+    has_folder = folder is not None and (Path(folder) / "best.yaml").exists()
+    return SearchResult(study_name, storage, Path(folder) if has_folder and folder else None, space, counts, None)
