@@ -140,8 +140,8 @@ class SegmentationModule(L.LightningModule):
         loss: Tensor = self.loss(self._logits(self.model, image, mask), mask.long())
         if not torch.isfinite(loss):
             raise TrainingDiverged(
-                f"fit: the loss must stay finite, got loss={float(loss)} in epoch {self.epochs_done + 1}, step "
-                f"{batch_idx + 1}. Lower lr, or set clip_norm."
+                f"fit: the loss must stay finite, got loss={float(loss.detach())} in epoch {self.epochs_done + 1}, "
+                f"step {batch_idx + 1}. Lower lr, or set clip_norm."
             )
         self.losses["train"].append(loss.detach())
         return loss

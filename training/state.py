@@ -62,9 +62,9 @@ class TrainState:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(
-                f"{path}: a checkpoint must be readable, got error={str(error).splitlines()[0]!r}. Remove it to start "
-                "the run again."
+                f"{path}: a checkpoint must be readable, got error={reason!r}. Remove it to start the run again."
             ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(

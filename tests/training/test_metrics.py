@@ -147,7 +147,7 @@ def test_boundary_iou_is_stricter_than_iou_and_1_for_equal_masks():
 
 
 def test_boundary_iou_by_hand():
-    """A full 50 x 50 picture: the diagonal is 70.7, so the band is 1 wide; the half picture's band is its own border."""
+    """A full 50 x 50 picture: the diagonal is 70.7, so the band is 1 wide; the half's band is its own border."""
     full, half = np.ones((50, 50), dtype=bool), np.zeros((50, 50), dtype=bool)
     half[:25] = True
     common, union = 50 + 2 * 24, (4 * 50 - 4) + 48

@@ -18,7 +18,9 @@ def test_900_images_are_split_720_90_90_and_the_same_by_seed():
     assert split != make_split(NAMES, NAMES, seed=1)
 
 
-@given(st.lists(st.integers(0, 20), min_size=3, max_size=60), st.integers(0, 5), st.sampled_from(["holdout", "authors"]))
+@given(
+    st.lists(st.integers(0, 20), min_size=3, max_size=60), st.integers(0, 5), st.sampled_from(["holdout", "authors"])
+)
 def test_every_case_is_on_one_side_and_no_patient_on_two(patients, seed, scheme):
     names = [f"{patient}_{index}" for index, patient in enumerate(patients)]
     groups = [str(patient) for patient in patients]
