@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from lmnet.blocks.registry import REGISTRY, Shape
+from lmnet.builder.cost_store import default_store, is_storable
 from lmnet.builder.options import signature_of
 
 _FREE = frozenset(
@@ -170,6 +171,18 @@ def _run(module: nn.Module, in_shapes: Sequence[Shape]) -> tuple[tuple[Shape, ..
 
 
 @lru_cache(maxsize=65_536)
+def _look_up(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:
+    if not is_storable(block):
+        return _measure(block, options_json, in_shapes)
+    store, key = default_store(), f"{block} {options_json} {in_shapes}"
+    found = store.get(key)
+    if found is not None:
+        return NodeCost(tuple((c, h, w) for c, h, w in found[0]), *found[1:])
+    cost = _measure(block, options_json, in_shapes)
+    store.put(key, astuple(cost))
+    return cost
+
+
 def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:
     with torch.device("meta"):
         module = make_block(block, json.loads(options_json), [shape[0] for shape in in_shapes]).eval()
@@ -184,10 +197,11 @@ def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> Nod
 def node_cost(block: str, options: Mapping[str, Any], in_shapes: Sequence[Shape]) -> NodeCost:
     """Return the cost and output shapes of a block with plain options on inputs of these shapes.
 
-    Nothing is allocated: the block runs once on the meta device, and the answer is remembered.
+    Nothing is allocated: the block runs once on the meta device, and the answer is remembered, on disk too
+    (``lmnet.builder.cost_store``).
 
     Raises:
         ValueError: what the block raises for wrong options or inputs.
         UnknownOperation: the block runs an operation of unknown cost.
     """
-    return _measure(block, json.dumps(options, sort_keys=True), tuple(in_shapes))
+    return _look_up(block, json.dumps(options, sort_keys=True), tuple(in_shapes))
