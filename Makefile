@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/lmnet-build zoo/lmnet_paper.yaml --forward $(or $(IMAGE),drawn) --out demo_mask.png
+	$(BIN)/lmnet-build zoo/lmnet_paper.yaml --forward $(IMAGE) --out demo_mask.png
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
@@ -33,6 +33,7 @@ check: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_blocks.py
+	$(BIN)/lmnet-build lmnet_paper --graph docs/lmnet_paper.svg --validate
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lmnet.blocks.checks import act_layer_of, check_choice, check_map, check_odd, check_positive, norm_layer_of
 from lmnet.blocks.registry import Example, register
@@ -72,3 +73,8 @@ class ConvNormAct(nn.Module):
         if self.activation == "pre":
             return self.conv(self.act(self.norm(x)))
         return self.act(self.norm(self.conv(x)))
+
+    def fold_norm(self) -> None:
+        """Fold a batch norm behind the convolution into it, in place; the block must be in eval mode."""
+        if self.activation == "post" and isinstance(self.norm, nn.BatchNorm2d):
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from timm.layers import SqueezeExcite
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 
 from lmnet.blocks.checks import check_map, check_odd, check_positive
 from lmnet.blocks.registry import Example, register
@@ -109,7 +109,7 @@ class MultiBranchConv(nn.Module):
         hidden = max(1, round(expand_ratio * out_channels))
         self.in_channels, self.out_channels = in_channels, out_channels
         self.expand = nn.Conv2d(in_channels, hidden, 1)
-        self.expand_norm = nn.BatchNorm2d(hidden)
+        self.expand_norm: nn.Module = nn.BatchNorm2d(hidden)
         self.expand_act = nn.Hardswish()
         self.branches: nn.ModuleList | None = nn.ModuleList(DepthwiseBranch(hidden, side) for side in sides)
         self.depthwise: nn.Conv2d | None = None
@@ -135,6 +135,11 @@ class MultiBranchConv(nn.Module):
             for branch in list(self.branches)[1:]:
                 mixed = mixed + branch(hidden)
         return self.project(self.squeeze_excite(self.act(mixed))) + self.shortcut(x)
+
+    def fold_norm(self) -> None:
+        """Fold the batch norm behind the first convolution into it, in place; the block must be in eval mode."""
+        if isinstance(self.expand_norm, nn.BatchNorm2d):
+            self.expand, self.expand_norm = fuse_conv_bn_eval(self.expand, self.expand_norm), nn.Identity()
 
     def reparameterize(self) -> None:
         """Replace the branches by the one depthwise convolution that they equal in eval, in place.

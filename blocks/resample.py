@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lmnet.blocks.checks import act_layer_of, check_choice, check_map, check_positive, norm_layer_of
 from lmnet.blocks.conv_norm_act import ACTIVATIONS, ConvNormAct
@@ -122,3 +123,10 @@ class Upsample(nn.Module):
         if self.mode == "pixel_shuffle":
             x = F.pixel_shuffle(x, self.scale)
         return self.act(self.norm(x)) if self.activation == "post" else x
+
+    def fold_norm(self) -> None:
+        """Fold a batch norm right behind the convolution into it, in place; the block must be in eval mode."""
+        is_behind = self.activation == "post" and self.mode != "pixel_shuffle"
+        if is_behind and isinstance(self.norm, nn.BatchNorm2d):
+            transposed = self.mode == "transposed"
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm, transpose=transposed), nn.Identity()

@@ -56,6 +56,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("--forward", nargs="?", const="", metavar="IMAGE", help="run on a picture (without IMAGE, a drawn one)")
     add("--out", metavar="MASK.png", default="mask.png", help="where --forward writes the mask (default: mask.png)")
     add("--cross-check", action="store_true", help="print our count of MACs beside torch's and ptflops'")
+    add("--benchmark", action="store_true", help="time the net on this machine, training form and optimised")
+    add("--against", metavar="OTHER", help="with --benchmark: another spec, interleaved, as a ratio")
+    add("--threads", type=int, help="with --benchmark: torch's threads")
+    add("--batch", type=int, default=1, help="with --benchmark: pictures a pass (default: 1)")
     add_common(parser)
     return parser
 
@@ -126,6 +130,8 @@ def _build(args: argparse.Namespace) -> int:
         return _diff(plan, load_spec(args.diff), args)
     if args.cross_check:
         return _cross_check(plan)
+    if args.benchmark:
+        return _benchmark(plan, args)
     code = _show(planner, plan, args)
     if args.forward is not None or args.export or args.weights:
         _run_model(spec, plan, args)
@@ -222,6 +228,32 @@ def _cross_check(plan: Plan) -> int:
     return DONE
 
 
+def _benchmark(plan: Plan, args: argparse.Namespace) -> int:
+    from lmnet.builder import benchmark
+    from lmnet.builder.tables import make_table
+
+    for name, value in (("--batch", args.batch), ("--threads", args.threads)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: a benchmark needs 1 or more, got {value}. Use {name} 1.")
+    plans = benchmark.plan_pair(plan, args.against)
+    timings, peak = benchmark.benchmark(plans, batch=args.batch, threads=args.threads)
+    reference = timings[0].quartiles[1]
+    rows = []
+    for timing in timings:
+        low, middle, high = timing.quartiles
+        spread = f"{middle:,.1f} ({low:,.1f} to {high:,.1f})"
+        memory = f"{timing.peak_bytes / 2**20:.0f}"
+        share = f"{timing.gflops:.1f} ({timing.gflops / peak:.0%})"
+        rows.append(
+            (timing.name, spread, f"{reference / middle:.2f}x", f"{timing.images_per_second:.1f}", memory, share)
+        )
+    title = f"batch {args.batch}, {'x'.join(map(str, plan.padded_size))}"
+    columns = ("net", "ms, median (quartiles)", "speed", "images/s", "peak MiB", "GFLOP/s (of peak)")
+    _print(make_table(title, columns, rows))
+    print(f"{benchmark.describe_machine()}; peak measured by a matrix product: {peak:.0f} GFLOP/s")
+    return DONE
+
+
 def _list_models(names: Sequence[str]) -> int:
     from lmnet.builder.planner import plan_spec
     from lmnet.builder.spec import load_spec
@@ -274,9 +306,10 @@ def _copy(args: argparse.Namespace) -> int:
 
 def _check_block(args: argparse.Namespace) -> int:
     from lmnet.blocks.testing import check_block
+    from lmnet.builder.cost import node_cost
     from lmnet.builder.tables import make_table
 
-    results = check_block(args.name, slow=args.slow)
+    results = check_block(args.name, slow=args.slow, cost=node_cost)
     rows = [
         (result.name, "skipped" if result.skipped else "passed" if result.passed else "FAILED", result.reason or "")
         for result in results

@@ -1,3 +1,4 @@
+from .builder.optimize import optimize_for_inference as optimize_for_inference
 from .builder.pretrained import create_model as create_model
 from .builder.pretrained import from_pretrained as from_pretrained
 from .builder.pretrained import save_pretrained as save_pretrained

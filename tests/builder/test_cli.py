@@ -136,7 +136,8 @@ def test_forward_runs_any_picture_and_writes_a_mask_of_its_size(tmp_path, mode, 
     else:
         Image.new(mode, size).save(path)
     assert main(["lmnet_xxs", "--forward", str(path), "--out", str(mask), "--json"]) == 0
-    assert Image.open(mask).size == size
+    with Image.open(mask) as picture:
+        assert picture.size == size
 
 
 def test_a_truncated_picture_is_one_line(tmp_path, capsys):

@@ -1,0 +1,166 @@
+"""How fast nets run on this machine: interleaved in one process, as medians and ratios, beside the machine's peak."""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lmnet.builder.optimize import optimize_for_inference
+from lmnet.builder.plan import Plan
+from lmnet.builder.planner import plan_spec
+from lmnet.builder.pretrained import build_model
+from lmnet.builder.spec import parse_spec
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Forward passes of one net.
+
+    Args:
+        name: the net and its form.
+        batch: pictures a pass.
+        macs: multiply-accumulates a picture.
+        seconds: one entry a pass.
+        peak_bytes: most memory of one pass above what was held before it, in a process of its own.
+    """
+
+    name: str
+    batch: int
+    macs: int
+    seconds: tuple[float, ...]
+    peak_bytes: int
+
+    @property
+    def quartiles(self) -> tuple[float, float, float]:
+        """The first quartile, the median and the third quartile, in milliseconds."""
+        low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return 1e3 * low, 1e3 * middle, 1e3 * high
+
+    @property
+    def images_per_second(self) -> float:
+        """Pictures a second at the median."""
+        return self.batch * 1e3 / self.quartiles[1]
+
+    @property
+    def gflops(self) -> float:
+        """10^9 floating-point operations a second at the median, two a multiply-accumulate."""
+        return 2 * self.macs * self.images_per_second / 1e9
+
+
+def measure_interleaved(passes: Sequence[Callable[[], object]], *, repeats: int) -> list[tuple[float, ...]]:
+    """Return the seconds of each function, called in turns after two warm-up rounds, so that noise meets all alike."""
+    seconds: list[list[float]] = [[] for _ in passes]
+    for turn in range(repeats + 2):
+        for index, run in enumerate(passes):
+            start = time.perf_counter()
+            run()
+            if turn >= 2:
+                seconds[index].append(time.perf_counter() - start)
+    return [tuple(values) for values in seconds]
+
+
+def machine_peak_gflops(*, size: int = 2048, repeats: int = 5) -> float:
+    """Return the fastest of some float32 matrix products on this machine, in GFLOP/s, with the threads in force."""
+    left, right = torch.randn(size, size), torch.randn(size, size)
+    (seconds,) = measure_interleaved([lambda: left @ right], repeats=repeats)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def benchmark(
+    plans: Sequence[Plan], *, batch: int, threads: int | None = None, repeats: int = 15
+) -> tuple[list[Timing], float]:
+    """Measure each plan's net in its training form (eval mode) and optimised, all interleaved.
+
+    Args:
+        plans: the nets, each at its own padded size.
+        batch: pictures a pass.
+        threads: of torch; None to leave them.
+        repeats: measured passes of each.
+
+    Returns:
+        The timings, two a plan, and the machine's measured peak in GFLOP/s.
+    """
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        names, passes, macs, peaks = [], [], [], []
+        for plan in plans:
+            model = build_model(plan.spec).eval()
+            image = torch.randn(batch, plan.input_shape[0], *plan.padded_size)
+            for form, net, count in (
+                ("training form", model, plan.macs),
+                ("optimised", optimize_for_inference(model), plan.deploy_macs),
+            ):
+                names.append(f"{plan.spec.name}, {form}")
+                passes.append(_pass(net, image))
+                macs.append(count)
+                peaks.append(peak_memory(plan, batch=batch, optimised=form == "optimised"))
+        seconds = measure_interleaved(passes, repeats=repeats)
+        timings = [Timing(*row) for row in zip(names, [batch] * len(names), macs, seconds, peaks, strict=True)]
+        return timings, machine_peak_gflops()
+    finally:
+        torch.set_num_threads(before)
+
+
+def _pass(net: nn.Module, image: Tensor) -> Callable[[], object]:
+    def run() -> object:
+        with torch.inference_mode():
+            return net(image)
+
+    return run
+
+
+def peak_memory(plan: Plan, *, batch: int, optimised: bool) -> int:
+    """Return the bytes that one forward pass adds at its peak, measured in a fresh process (Linux; else 0)."""
+    arguments = (plan.spec.dump(), plan.padded_size, batch, optimised, torch.get_num_threads())
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_of_one_pass, arguments)
+
+
+def _peak_of_one_pass(text: str, size: tuple[int, int], batch: int, optimised: bool, threads: int) -> int:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    torch.set_num_threads(threads)
+    spec = parse_spec(text)
+    net: nn.Module = build_model(spec).eval()
+    if optimised:
+        net = optimize_for_inference(net)
+    image = torch.randn(batch, spec.layout.input.channels, *size)
+    with torch.inference_mode():
+        net(image[:1, :, :64, :64])  # libraries and threads are loaded by the first pass
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held now
+        before = _kib(status, "VmHWM")
+        net(image)
+    return 1024 * (_kib(status, "VmHWM") - before)
+
+
+def _kib(status: Path, key: str) -> int:
+    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1])
+
+
+def describe_machine() -> str:
+    """Return processor, threads and versions in one line."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    return f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def plan_pair(plan: Plan, other: str | None) -> list[Plan]:
+    """Return the plan, and the one of another spec beside it where one is named."""
+    from lmnet.builder.spec import load_spec
+
+    return [plan] if other is None else [plan, plan_spec(load_spec(other), input_size=plan.input_shape[1:])]
