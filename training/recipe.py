@@ -46,7 +46,7 @@ class Recipe:
 
     name: str = "default"
     size: int = 128
-    epochs: int = 16
+    epochs: int = 10
     batch_size: int = 8
     accumulate: int = 1
     lr: float = 2e-3
