@@ -5,8 +5,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+comma := ,
 IMAGE ?=
+EXTRAS ?= dev
+MARKERS ?= not slow and not gpu and not postgres and not integration
 
 .PHONY: install demo test test-slow check docs format clean
 
@@ -14,14 +17,14 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: $(INSTALLED)
 	$(BIN)/lmnet-build zoo/lmnet_paper.yaml --forward $(IMAGE) --out demo_mask.png
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m '$(MARKERS)'
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m slow
