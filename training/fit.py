@@ -133,7 +133,7 @@ def fit(
             devices=[target.index] if target.index is not None else devices,
             num_nodes=nodes,
             strategy="ddp" if devices * nodes > 1 else "auto",
-            precision=recipe.precision,  # type: ignore[arg-type]
+            precision=recipe.precision,
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=recipe.clip_norm or None,
             callbacks=[keeper, *_bars(progress)],

@@ -126,7 +126,8 @@ def _table(metrics: dict[str, Any]) -> str:
     rows = []
     for name, meaning in CONVENTIONS.items():
         if name in metrics["test"]:
-            cells = "".join(f"<td class=score>{value_with_interval(metrics[side], name)}</td>" for side in ("test", "val"))
+            values = [value_with_interval(metrics[side], name) for side in ("test", "val")]
+            cells = "".join(f"<td class=score>{value}</td>" for value in values)
             rows.append(f"<tr><th scope=row>{name}</th>{cells}<td class=meaning>{html.escape(meaning)}</td></tr>")
     return "\n".join(rows)
 

@@ -68,7 +68,7 @@ class SegmentationModule(L.LightningModule):
         )
         self.average: AveragedModel | None = None
         if recipe.ema_decay:
-            average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
+            average = get_ema_multi_avg_fn(recipe.ema_decay)
             self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.val_counts = ConfusionByCase(num_classes)
         self.losses: dict[str, list[Tensor]] = {"train": [], "val": []}
@@ -127,7 +127,7 @@ class SegmentationModule(L.LightningModule):
         """Set the learning rate of this step."""
         self.clock.start_step()
         epoch = self.epochs_done + batch_idx / max(1, int(self.trainer.num_training_batches))
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+        for group in self.optimizers().param_groups:
             group["lr"] = learning_rate(self.recipe, epoch, self.schedule_epochs)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
