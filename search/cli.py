@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--trials", type=int, metavar="N", help="trials that the study is to have in all (default: 40)")
     add("--timeout", type=float, metavar="S", help="seconds of this call (default: 480 without --trials, else none)")
     add("--trial-timeout", type=float, metavar="S", help="seconds after which one training is a failure")
-    add("--epochs", type=int, help="of a full training (default: 6); most are stopped at a third or a ninth")
+    add("--epochs", type=int, help="of a full training (default: 4); most are stopped at a third or a ninth")
     add("--size", type=int, help="side in pixels to train at (default: 64)")
     add("--recipe", default="default", help="recipe of the trainings (default: %(default)s)")
     add("--sampler", choices=("tpe", "gp", "nsga2", "random"), default="tpe", help="(default: %(default)s)")

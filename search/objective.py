@@ -17,7 +17,7 @@ from lmnet.search.evaluate import Report
 from lmnet.training import DataSets, EpochReport, Recipe, Split, fit, load_data
 from lmnet.training.data.load import SYNTHETIC
 
-DRAWN = {"train": 64, "val": 56, "test": 8}
+DRAWN = {"train": 32, "val": 32, "test": 8}
 """Pictures on each side of the drawn data set: few, for searches of minutes."""
 DRAWN_BATCH = 4
 
@@ -93,11 +93,13 @@ class TrainingObjective:
         size, batch = self.recipe.size, self.recipe.batch_size
         image = torch.randn(batch, self.in_channels, size, size)
         model.train()
-        times = []
+        times, threads = [], torch.get_num_threads()
+        torch.set_num_threads(1)  # as in the workers, about
         for _ in range(2):
             start = time.perf_counter()
             model(image).square().mean().backward()
             times.append(time.perf_counter() - start)
+        torch.set_num_threads(threads)
         sides = self.sets()
         pictures = self.recipe.epochs * (len(sides.train) + 0.35 * len(sides.val))
         return times[-1] / batch * pictures

@@ -32,14 +32,11 @@ def make_sampler(name: str, *, seed: int, finished: Callable[[], int]) -> BaseSa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         if name == "tpe":
-            return TPESampler(
-                seed=seed,
-                n_startup_trials=STARTUP,
-                n_ei_candidates=48,
-                multivariate=True,
-                constant_liar=True,
-                gamma=lambda count: min(25, -(-finished() // 5)),
+            sampler = TPESampler(
+                seed=seed, n_startup_trials=STARTUP, n_ei_candidates=48, multivariate=True, constant_liar=True
             )
+            sampler._gamma = lambda count: min(25, -(-finished() // 5))  # as an argument it is deprecated
+            return sampler
         if name == "gp":
             return GPSampler(seed=seed, n_startup_trials=STARTUP, deterministic_objective=False)
         if name == "nsga2":

@@ -1,0 +1,30 @@
+import pytest
+
+from lmnet.builder.spec import parse_spec
+
+# a net whose nodes are priced in a moment
+SMALL = """\
+schema: lmnet/1
+name: small
+input: {channels: 3, size: [64, 64]}
+vars:
+  num_classes: 2
+  width: 8
+  depth: [1, 1]
+  kernels: [3]
+nodes:
+  stem: {block: downsample, from: input, out_channels: "${width}", activation: post}
+  enc0: {block: multi_branch_stage, from: stem, out_channels: "${width}", depth: "${depth[0]}", kernels: "${kernels}"}
+  enc1: {block: multi_branch_stage, from: enc0, out_channels: "${width}", depth: "${depth[1]}", kernels: "${kernels}"}
+  head: {block: segmentation_head, from: enc1, num_classes: "${num_classes}", scale: 2}
+outputs: {logits: head}
+search:
+  width: {low: 4, high: 32, step: 2}
+  depth: {each: {low: 1, high: 4}}
+  kernels: {choices: [[3], [5, 3]]}
+"""
+
+
+@pytest.fixture(scope="session")
+def small():
+    return parse_spec(SMALL)

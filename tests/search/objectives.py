@@ -1,0 +1,66 @@
+"""Objectives that the tests of the search share; importable, so that worker processes can run them."""
+
+import os
+import signal
+import time
+
+
+def width_score(model, spec):
+    """Score by the knobs alone, in no time."""
+    return knob_score(spec)
+
+
+def knob_score(spec):
+    values = spec.layout.vars
+    score = 0.02 * values["width"] - 0.0006 * values["width"] ** 2
+    for name in ("depth", "decoder_depth", "window"):
+        for place, value in enumerate(values.get(name, [])):
+            score += 0.01 * (place + 1) * min(value, 5) / 5
+    return score
+
+
+def slow_score(model, spec):
+    time.sleep(0.3)
+    return knob_score(spec)
+
+
+def epoch_score(model, spec, report):
+    """Nine epochs, each a step up to the knobs' score."""
+    for epoch in range(1, 10):
+        if report(epoch, knob_score(spec) * epoch / 9):
+            break
+    return knob_score(spec) * epoch / 9
+
+
+def logged_score(model, spec):
+    """Write each training down in $TRAINED, one line a begin and one an end."""
+    with open(os.environ["TRAINED"], "a") as file:
+        file.write(f"begin {spec.layout.vars}\n")
+    time.sleep(0.02)
+    with open(os.environ["TRAINED"], "a") as file:
+        file.write(f"end {spec.layout.vars}\n")
+    return knob_score(spec)
+
+
+def killing_score(model, spec):
+    """Kill the worker itself where the width is 8 or less."""
+    if spec.layout.vars["width"] <= 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return knob_score(spec)
+
+
+def hanging_score(model, spec):
+    if spec.layout.vars["width"] <= 8:
+        time.sleep(60)
+    return knob_score(spec)
+
+
+def failing_score(model, spec):
+    width = spec.layout.vars["width"]
+    if width <= 6:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    if width <= 8:
+        return float("nan")
+    if width <= 10:
+        raise KeyError("lost")
+    return knob_score(spec)

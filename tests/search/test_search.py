@@ -1,0 +1,188 @@
+"""Searches with cheap objectives: limits, budget, resumption, failures, results."""
+
+import json
+
+import optuna
+import pytest
+
+import lmnet
+from lmnet.builder.pretrained import build_model
+from lmnet.search.run import run
+from lmnet.search.summary import as_dict
+from tests.search.objectives import epoch_score, failing_score, slow_score, width_score
+
+LIMIT = 0.004
+
+
+def search(small, folder, **changes):
+    options = {"objective": width_score, "max_gflops": LIMIT, "trials": 8, "out": folder} | changes
+    return run(small, **options)
+
+
+def trained(folder):
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder}/study.db")
+    return [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "gp"])
+def test_no_trained_net_exceeds_a_limit(small, tmp_path, sampler):
+    seen = []
+
+    def objective(model, spec):
+        seen.append((model.plan.deploy_macs / 1e9, model.hash))
+        return width_score(model, spec)
+
+    result = search(small, tmp_path, objective=objective, sampler=sampler, trials=11, min_gflops=0.002)
+    assert len(seen) == result.tally.trials == 11
+    assert all(0.002 <= gmacs <= LIMIT for gmacs, _ in seen)
+    assert len({hash_ for _, hash_ in seen}) == 11
+
+
+def test_infeasible_proposals_are_pruned_with_their_constraints(small, tmp_path):
+    result = search(small, tmp_path, sampler="random", seed=1)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
+    infeasible = [trial for trial in study.trials if any(value > 0 for value in trial.constraints.values())]
+    assert len(infeasible) == result.tally.infeasible > 0
+    assert {trial.state for trial in infeasible} == {optuna.trial.TrialState.PRUNED}
+    assert all(trial.user_attrs["gmacs"] > LIMIT for trial in infeasible)
+    assert study.best_trial.value == result.tally.best.score  # Optuna's own best is feasible, as ours
+
+
+def test_the_start_is_the_first_trial_where_it_is_feasible(small, tmp_path):
+    search(small, tmp_path, trials=2)
+    assert trained(tmp_path)[0].params["width"] == 8
+
+
+def test_trials_are_a_total_and_a_resumed_study_proposes_new_nets(small, tmp_path):
+    search(small, tmp_path, trials=6)
+    before = {trial.user_attrs["hash"] for trial in trained(tmp_path)}
+    assert search(small, tmp_path, trials=6).tally.trials == 6
+    result = search(small, tmp_path, trials=12)
+    after = [trial.user_attrs["hash"] for trial in trained(tmp_path)]
+    assert result.tally.trials == len(after) == len(set(after)) == 12
+    assert before < set(after)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_gflops": 0.005}, r"limits\.max_gflops=0\.005 \(was 0\.004\)\. Use --study-name"),
+        ({"seed": 3}, r"a study must go on as it began, got seed=3 \(was 0\)"),
+        ({"objective": slow_score}, r"objective\.function=tests\.search\.objectives\.slow_score \(was "),
+    ],
+)
+def test_a_changed_search_is_refused_by_name(small, tmp_path, changes, message):
+    search(small, tmp_path, trials=2, study_name="one")
+    with pytest.raises(ValueError, match=message):
+        search(small, tmp_path, **({"trials": 2, "study_name": "one"} | changes))
+
+
+def test_a_changed_space_is_refused_by_name(small, tmp_path):
+    search(small, tmp_path, trials=2, study_name="one")
+    text = small.dump().replace("high: 32", "high: 30")
+    with pytest.raises(ValueError, match=r"study one: .* got space\.width=\[4, 6.* \(was \[4, 6"):
+        search(lmnet.builder.spec.parse_spec(text), tmp_path, trials=2, study_name="one")
+
+
+def test_a_study_of_another_program_is_refused(small, tmp_path):
+    study = optuna.create_study(study_name="other", storage=f"sqlite:///{tmp_path}/study.db")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(ValueError, match="study other: it must be a search's, got trials of another program"):
+        search(small, tmp_path, study_name="other")
+
+
+def test_another_study_of_the_storage_reuses_scores(small, tmp_path):
+    calls = []
+
+    def objective(model, spec):
+        calls.append(model.hash)
+        return width_score(model, spec)
+
+    url = f"sqlite:///{tmp_path}/shared.db"
+    search(small, tmp_path / "a", objective=objective, storage=url, study_name="a", trials=6)
+    result = search(small, tmp_path / "b", objective=objective, storage=url, study_name="b", trials=10, sampler="random")
+    assert result.tally.trials == 10
+    assert len(calls) == len(set(calls))
+    assert result.tally.scored[0].reused_from == "a"
+
+
+def test_halving_stops_trainings_early_and_the_best_is_fully_trained(small, tmp_path):
+    result = search(small, tmp_path, objective=epoch_score, epochs=9, trials=15)
+    stopped = [one for one in result.tally.scored if one.is_stopped]
+    assert {one.epochs for one in stopped} <= {1, 3}
+    assert len(stopped) >= 5
+    assert result.tally.best.epochs == 9
+    assert result.tally.best.score == max(one.score for one in result.tally.scored)
+    assert trained(tmp_path)[0].intermediate_values.keys() == set(range(1, 10))
+
+
+def test_failures_are_contained_and_named(small, tmp_path):
+    result = search(small, tmp_path, objective=failing_score, sampler="random", trials=20, seed=2, max_gflops=0.01)
+    assert result.tally.trials == 20
+    assert set(result.tally.failed) == {"out of memory", "not a number", "error"}
+    rows = json.loads((tmp_path / "trials.json").read_text())
+    memory = next(row for row in rows if row["reason"] == "out of memory")
+    assert memory["error"].startswith("RuntimeError: CUDA out of memory")
+    assert memory["peak_mib"] > 50
+    assert any(row["error"] == "KeyError: 'lost'" for row in rows)
+
+
+def test_a_training_that_takes_too_long_is_a_failure(small, tmp_path):
+    result = search(small, tmp_path, objective=slow_score, trials=2, trial_timeout_s=0.05, timeout_s=1.5)
+    assert set(result.tally.failed) == {"time-out"}
+    assert result.tally.best is None
+
+
+def test_the_time_limit_ends_the_search_and_what_was_cut_off_is_done_again(small, tmp_path):
+    result = search(small, tmp_path, objective=slow_score, trials=50, timeout_s=1.0)
+    assert 1 <= result.tally.trials <= 3
+    assert result.tally.cut_off == 1
+    again = search(small, tmp_path, objective=slow_score, trials=result.tally.trials + 1)
+    hashes = [trial.user_attrs["hash"] for trial in trained(tmp_path)]
+    assert again.tally.trials == len(set(hashes)) == result.tally.trials + 1
+
+
+def test_a_space_that_is_used_up_ends_the_search(small, tmp_path):
+    text = small.dump().split("search:")[0] + "search:\n  width: {low: 4, high: 10, step: 2}\n"
+    result = search(lmnet.builder.spec.parse_spec(text), tmp_path, trials=20, max_gflops=1)
+    assert result.is_used_up
+    assert result.tally.trials == 4
+
+
+def test_results_are_specs_that_build_with_the_same_hash(small, tmp_path):
+    result = search(small, tmp_path, trials=10)
+    found = lmnet.load_spec(tmp_path / "best.yaml")
+    assert build_model(found).hash == result.tally.best.hash
+    plan = build_model(found).plan
+    assert found.layout.expect.params == plan.deploy_params
+    assert found.layout.expect.gmacs == plan.deploy_macs / 1e9
+    assert lmnet.builder.cli.main([str(tmp_path / "best.yaml"), "--validate"]) == 0
+    fronts = sorted((tmp_path / "front").glob("*.yaml"))
+    assert [build_model(lmnet.load_spec(file)).hash for file in fronts] == [one.hash for one in result.tally.front]
+    assert "score" in (tmp_path / "diff.txt").read_text()
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 1 + len(
+        json.loads((tmp_path / "trials.json").read_text())
+    )
+    content = as_dict(result)
+    assert {"study", "trials", "failed", "infeasible_proposals", "best", "front"} <= content.keys()
+    assert {"hash", "score", "gmacs", "params", "spec"} <= content["best"].keys()
+
+
+def test_a_count_that_is_not_above_0_is_refused(small, tmp_path):
+    with pytest.raises(ValueError, match="search: trials must be above 0, got trials=0"):
+        search(small, tmp_path, trials=0)
+
+
+def test_an_unknown_sampler_is_refused(small, tmp_path):
+    with pytest.raises(ValueError, match="sampler must be one of tpe, gp, nsga2, random, got sampler='bogus'"):
+        search(small, tmp_path, sampler="bogus")
+
+
+def test_a_storage_that_is_none_is_refused(small, tmp_path):
+    with pytest.raises(ValueError, match="storage: it must be sqlite:///FILE or postgresql"):
+        search(small, tmp_path, storage="nonsense")
+
+
+def test_an_objective_for_workers_must_be_picklable(small, tmp_path):
+    with pytest.raises(ValueError, match="with several workers an objective must be picklable, got <function"):
+        search(small, tmp_path, objective=lambda model, spec: 1.0, workers=2)

@@ -1,0 +1,84 @@
+"""The search section of a spec: what is refused, and points as Optuna and the builder see them."""
+
+import random
+
+import pytest
+
+import lmnet
+from lmnet.builder.problems import SpecError
+from lmnet.builder.search_space import read_knobs
+from lmnet.builder.spec import parse_spec
+from lmnet.search.space import Space
+
+from .conftest import SMALL
+
+
+def with_search(text):
+    return parse_spec(SMALL.split("search:")[0] + "search:\n  " + text + "\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("widht: {low: 1, high: 2}", r":18:3: search\.widht: search must move variables, got widht\. Did you mean width"),
+        ("width: {low: 8, high: 4}", r"search\.width\.low: low must be at most high, got low=8, high=4\. Swap them"),
+        ("width: {low: 4, high: 9, step: 2}", r"high must be whole steps above low, got low=4.* Use high: 8"),
+        ("width: {low: 4, high: 8, step: 0}", r"search\.width\.step: step must be above 0, got step=0"),
+        ("width: {low: 4}", r"search\.width: a range needs low and high, or choices, got low=4"),
+        ("width: {low: 4, high: 5000}", r"a range must have at most 1000 values, got 4997\. Raise step"),
+        ("width: {low: 0.5, high: 1.5, step: 0.5}", r"a whole variable needs whole bounds, got low=0\.5"),
+        ("width: {choices: [4, 4]}", r"search\.width\.choices\[1\]: a choice must stand once, got 4 again"),
+        ("width: {choices: [4, a]}", r"choices\[1\]: a choice must be of the variable's kind, got 'a' for 8"),
+        ("width: {choices: [4], low: 2}", r"search\.width\.low: choices must stand alone, got low beside them"),
+        ("width: {each: [4]}", r"each needs a list variable, got width=8\. Write low and high"),
+        ("depth: {each: [1], low: 1}", r"each must stand alone, got low beside it"),
+        ("depth: {low: 1, high: 2}", r"a range needs a variable that is a number, got \[1, 1\]"),
+        ("depth: {each: {each: [1]}}", r"each must hold choices or a range, got each inside each"),
+        ("depth: {each: [1, 1]}", r"search\.depth\.each\[1\]: a choice must stand once, got 1 again"),
+    ],
+)
+def test_a_wrong_range_is_refused_with_its_place(text, message):
+    with pytest.raises(SpecError, match=message):
+        read_knobs(with_search(text))
+
+
+def test_a_range_of_fractions_needs_a_step():
+    text = SMALL.replace("num_classes: 2\n", "num_classes: 2\n  ratio: 1.5\n", 1).split("search:")[0]
+    with pytest.raises(SpecError, match=r"a range of fractions needs a step, got low=0\.5, high=1\.5\. Write step"):
+        read_knobs(parse_spec(text + "search:\n  ratio: {low: 0.5, high: 1.5}\n"))
+
+
+def test_all_wrong_ranges_are_told_at_once():
+    with pytest.raises(SpecError) as caught:
+        read_knobs(with_search("width: {low: 8, high: 4}\n  depth: {low: 1, high: 2}"))
+    assert len(caught.value.problems) == 2
+
+
+def test_a_spec_without_search_is_refused():
+    with pytest.raises(ValueError, match="search: a spec must have a search section, got none in small. Add search"):
+        Space(parse_spec(SMALL.split("search:")[0]))
+
+
+def test_points_survive_the_way_through_optuna(small):
+    space = Space(small)
+    rng = random.Random(0)
+    for _ in range(50):
+        point = space.sample(rng)
+        params = space.params(point)
+        for name, distribution in space.distributions.items():
+            assert distribution._contains(distribution.to_internal_repr(params[name]))
+        assert space.point(params) == point
+
+
+def test_the_start_is_the_specs_own_net(small):
+    space = Space(small)
+    assert space.values(space.start) == {"width": 8, "depth": [1, 1], "kernels": [3]}
+    assert small.override(space.values(space.start)) == small.override({"width": 8})
+    assert Space(with_search("width: {choices: [4, 6]}")).start is None
+
+
+@pytest.mark.parametrize("name", lmnet.list_models())
+def test_every_zoo_entry_has_a_space_around_its_own_net(name):
+    space = Space(lmnet.load_spec(name))
+    assert space.size > 1
+    assert space.start is not None
