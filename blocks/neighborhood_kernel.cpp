@@ -1,4 +1,4 @@
-// Neighbourhood attention on the CPU, float32, with its backward pass. A plain C interface: no Python, no torch headers.
+// Neighbourhood attention on the CPU, float32, with its backward pass. A plain C interface, without Python or torch.
 //
 // A row of the map is worked on with 16 pixels in a vector. Keys and values of the k rows of the window are held planar
 // (channel by channel) in a ring. The pixels of a row are reordered: first those whose windows slide along ("inner"),
@@ -92,16 +92,17 @@ void read_pixels(const Shape& s, const Input& from, int64_t n, int64_t y, float 
 void write_pixels(const Shape& s, const float* planar, float* row) {
   const int64_t channels = s.channels();
   for (int64_t x = 0; x < s.width; ++x)
-    for (int64_t c = 0, from = place(s, x); c < channels; ++c, from += s.pixel_row()) row[x * channels + c] = planar[from];
+    for (int64_t c = 0, from = place(s, x); c < channels; ++c, from += s.pixel_row())
+      row[x * channels + c] = planar[from];
 }
 
 template <bool Add>
-void write_keys(const Shape& s, const float* planar, float scale, float* row) {
+void write_keys(const Shape& s, const float* planar, float* row) {
   const int64_t channels = s.channels();
   for (int64_t first = 0; first < s.width; first += LANES)
     for (int64_t c = 0; c < channels; ++c)
       for (int64_t x = first; x < std::min(first + LANES, s.width); ++x) {
-        const float value = scale * planar[c * s.key_row() + x];
+        const float value = planar[c * s.key_row() + x];
         row[x * channels + c] = Add ? row[x * channels + c] + value : value;
       }
 }
@@ -146,8 +147,8 @@ void compare(const Shape& s, const Block& b, const float* pixels, const float* c
 
 // For D channels: out = scale * sum over the window of terms * key.
 template <int64_t D, bool Inner>
-void collect(const Shape& s, const Block& b, const Vector* terms, const float* const* rows, int64_t channel, Vector scale,
-             float* out) {
+void collect(const Shape& s, const Block& b, const Vector* terms, const float* const* rows, int64_t channel,
+             Vector scale, float* out) {
   Vector sum[D] = {};
   for (int64_t i = 0; i < s.kh; ++i) {
     const float* row = rows[i] + channel * s.key_row();
@@ -173,8 +174,8 @@ void compare_head(const Shape& s, const Block& b, const float* pixels, const flo
 }
 
 template <bool Inner>
-void collect_head(const Shape& s, const Block& b, const Vector* terms, const float* const* rows, int64_t head, Vector scale,
-                  float* out) {
+void collect_head(const Shape& s, const Block& b, const Vector* terms, const float* const* rows, int64_t head,
+                  Vector scale, float* out) {
   by_channels(head * s.depth, s.depth,
               [&](auto d, int64_t channel) { collect<d, Inner>(s, b, terms, rows, channel, scale, out); });
 }
@@ -243,8 +244,8 @@ struct Reader {
 };
 
 template <bool Inner>
-void forward_block(const Shape& s, const Block& b, int64_t head, const float* pixels, const Reader& reader, Vector* terms,
-                   float* out) {
+void forward_block(const Shape& s, const Block& b, int64_t head, const float* pixels, const Reader& reader,
+                   Vector* terms, float* out) {
   compare_head<Inner>(s, b, pixels, reader.key_rows.data(), head, terms);
   const Vector scale = soften(terms, s.kh * s.kw);
   collect_head<Inner>(s, b, terms, reader.value_rows.data(), head, scale, out);
@@ -377,14 +378,16 @@ void backward_chunk(const Shape& s, const Chunk& c, Input grad, Input query, Inp
   auto finish = [&](int64_t y) {
     float *key_row = work.key_grads.row(y), *value_row = work.value_grads.row(y);
     float *to_key = key_grad + (c.n * s.height + y) * floats, *to_value = value_grad + (c.n * s.height + y) * floats;
+    // Here, not while adding: a fused multiply-add would make the sum depend on which chunk comes first.
+    for (int64_t at = 0; at < s.channels() * s.key_row(); ++at) key_row[at] *= LN2;
     if (y >= own_first && y < own_last) {
-      write_keys<false>(s, key_row, LN2, to_key);
-      write_keys<false>(s, value_row, 1.0f, to_value);
+      write_keys<false>(s, key_row, to_key);
+      write_keys<false>(s, value_row, to_value);
     } else {
 #pragma omp critical(lmnet_shared_rows)
       {
-        write_keys<true>(s, key_row, LN2, to_key);
-        write_keys<true>(s, value_row, 1.0f, to_value);
+        write_keys<true>(s, key_row, to_key);
+        write_keys<true>(s, value_row, to_value);
       }
     }
     std::fill_n(key_row, s.channels() * s.key_row(), 0.0f);
@@ -430,7 +433,7 @@ void lmnet_attention_backward(const float* grad, const int64_t* grad_strides, co
   const std::vector<Chunk> chunks = chunks_of(s, threads);
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (size_t c = 0; c < chunks.size(); ++c)
-    backward_chunk(s, chunks[c], {grad, grad_strides}, {query, query_strides}, {key, key_strides}, {value, value_strides},
-                   query_grad, key_grad, value_grad, scale);
+    backward_chunk(s, chunks[c], {grad, grad_strides}, {query, query_strides}, {key, key_strides},
+                   {value, value_strides}, query_grad, key_grad, value_grad, scale);
 }
 }

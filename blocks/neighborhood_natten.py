@@ -19,7 +19,7 @@ def has_natten() -> bool:
 
 
 def natten_attention(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float) -> Tensor:
-    """Return the attention (N, H, W, heads, head size), differentiable.
+    """Return the attention (N, H, W, heads, head size); differentiable on CUDA, forward only on CPU.
 
     NATTEN wants head sizes that are multiples of 8 (on CPU, powers of two): zeros fill the rest up. They change neither
     scores nor sums, as long as the scale stays that of the true head size.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 20  # elements of the largest temporary
+CHUNK = 1 << 19  # elements of the largest temporary
 
 
 class Span(NamedTuple):
@@ -244,4 +244,5 @@ def planar_attention_backward(
             q_grad[..., panel.queries] = sums[0].transpose(2, 3)
             k_grad[..., panel.keys] += sums[1].transpose(2, 3)
             v_grad[..., panel.keys] += sums[2].transpose(2, 3)
+    del g, q, k, v, part_g, part_q, part_k, part_v, region  # the copies below would be the peak of memory
     return from_planar(q_grad.mul_(scale), query), from_planar(k_grad, key), from_planar(v_grad, value)

@@ -303,11 +303,12 @@ def test_missing_natten_says_how_to_install_it(monkeypatch):
 
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+@pytest.mark.filterwarnings("ignore:return_lse is deprecated:FutureWarning")
 @pytest.mark.parametrize("case", [*list(CASES)[:8], "as wide as the window"])
 def test_natten_agrees(case):
     pytest.importorskip("natten", reason="NATTEN is not installed")
     case = CASES[case]
-    query, key, value = qkv_of(*case)
-    out, *grads = largest_errors(run("natten", query, key, value, case[-1]), oracle_of(*case))
-    assert out < 2e-6
-    assert max(grads) < 2e-5
+    maps = [x.detach() for x in qkv_of(*case)]  # NATTEN's path on CPU has no backward
+    expected = oracle_of(*case)[0]
+    for backend in ("natten", *FAST):
+        assert (neighborhood_attention(*maps, case[-1], backend=backend) - expected).abs().max() < 2e-6
