@@ -1,0 +1,64 @@
+"""ONNX export of any model that holds LM-Net's parts; a net of the builder has ``lmnet-build --export``."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+TOLERANCE = 1e-4
+
+
+def export_onnx(model: nn.Module, image: Tensor, path: str | Path) -> float:
+    """Write a model to an ONNX file with free batch, run the file, and return how far it is from the model.
+
+    Re-parameterise first: ``export_onnx(timm.utils.reparameterize_model(model.eval()), image, "net.onnx")``.
+
+    Args:
+        model: image -> one map, on the CPU; put in eval mode.
+        image: (N, C, H, W) with N of 2 or more; the file takes pictures of this height and width.
+        path: the file.
+
+    Returns:
+        largest difference at batch 1, relative to the output's largest value.
+
+    Raises:
+        ValueError: the batch is 1, which would be frozen into the file.
+        ImportError: the packages for ONNX are missing.
+        RuntimeError: the file's output differs by more than 1e-4; the file is removed.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 - torch.onnx needs it
+    except ImportError as err:
+        raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
+    if image.ndim != 4 or len(image) < 2:
+        raise ValueError(
+            f"export: image must be (N, C, H, W) with N of 2 or more, got {tuple(image.shape)}. Pass two pictures."
+        )
+    model.eval()
+    batch: Any = ({0: Dim("batch", min=1, max=4096)},)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter's notes on its own deprecated internals
+        program = torch.onnx.export(
+            model, (image,), dynamo=True, dynamic_shapes=batch, input_names=["image"], output_names=["logits"],
+            verbose=False,
+        )  # fmt: skip
+        assert program is not None
+        program.save(path)
+    single = image[:1]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    out = torch.from_numpy(session.run(None, {"image": single.numpy()})[0])
+    with torch.no_grad():
+        expected = model(single)
+    error = float((out - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+    if not error <= TOLERANCE:
+        Path(path).unlink()
+        raise RuntimeError(f"export: the file must equal the model to {TOLERANCE}, got {error:.2e}. Report this model.")
+    return error
