@@ -1,0 +1,26 @@
+"""The command that the crash tests start, kill and start again: python run_search.py STORAGE OUT TRIALS WORKERS."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from lmnet.builder.spec import parse_spec
+from lmnet.search.run import run
+from tests.search.conftest import SMALL
+from tests.search.objectives import logged_score
+
+if __name__ == "__main__":
+    storage, out, trials, workers = sys.argv[1:]
+    result = run(
+        parse_spec(SMALL),
+        objective=logged_score,
+        max_gflops=0.01,
+        trials=int(trials),
+        workers=int(workers),
+        sampler="random",
+        storage=storage,
+        study_name="crash",
+        out=out,
+    )
+    print(result.tally.trials)

@@ -1,0 +1,103 @@
+"""The storage on a real PostgreSQL server of the test's own: several searches at once, and connections that break."""
+
+import os
+import pwd
+import random
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+from .test_crash import TRIALS, crash, scored, start
+
+pytestmark = [pytest.mark.postgres]
+
+
+def find_program(name):
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Start a server on a loopback port, as another user where the tests run as root, which PostgreSQL refuses."""
+    initdb, postgres = find_program("initdb"), find_program("postgres")
+    if not initdb or not postgres:
+        pytest.fail("PostgreSQL is not installed: apt-get install postgresql")
+    folder = Path(f"/tmp/lmnet_postgres_{os.getpid()}")
+    folder.mkdir()
+    as_user = {}
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("postgres" if any(u.pw_name == "postgres" for u in pwd.getpwall()) else "nobody")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        as_user = {"user": user.pw_uid, "group": user.pw_gid}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = folder / "data"
+    command = [initdb, "-D", str(data), "-U", "lmnet", "-A", "trust", "-N"]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder, **as_user)
+    options = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-F"]
+    process = subprocess.Popen([postgres, "-D", str(data), *options], cwd=folder, stderr=subprocess.DEVNULL, **as_user)
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                break
+        time.sleep(0.1)
+    time.sleep(1)
+    yield f"postgresql://lmnet@127.0.0.1:{port}/postgres"
+    process.terminate()
+    process.wait(30)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def storage(server):
+    """Give a database that has no study yet."""
+    for name in optuna.get_all_study_names(server):
+        optuna.delete_study(study_name=name, storage=server)
+    return server
+
+
+def break_connections(storage):
+    import psycopg2
+
+    with psycopg2.connect(storage.replace("postgresql://", "postgres://")) as connection:
+        connection.cursor().execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and usename = 'lmnet'"
+        )
+
+
+def test_two_searches_at_once_share_one_budget(storage, tmp_path):
+    processes = [start(storage, tmp_path, 1) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    hashes = [hash_ for hash_, _ in scored(storage).values()]
+    assert len(hashes) == len(set(hashes)) == TRIALS
+
+
+def test_a_search_survives_connections_broken_at_5_random_moments(storage, tmp_path):
+    rng, process = random.Random(5), start(storage, tmp_path, 1)
+    output = []
+    reader = threading.Thread(target=lambda: output.append(process.communicate()[0].decode()))
+    reader.start()
+    while process.poll() is None and not (tmp_path / "trained.log").exists():
+        time.sleep(0.02)
+    for _ in range(5):
+        break_connections(storage)
+        time.sleep(rng.uniform(0.05, 0.6))
+    reader.join(300)
+    if process.returncode != 0:  # then the same command has to go on from there
+        print(output)
+    crash(storage, tmp_path, 0, rng)
+    hashes = [hash_ for hash_, _ in scored(storage).values()]
+    assert len(hashes) == len(set(hashes)) == TRIALS
+
+
+def test_a_killed_search_goes_on(storage, tmp_path):
+    crash(storage, tmp_path, 2, random.Random(2))

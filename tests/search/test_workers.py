@@ -1,0 +1,49 @@
+"""Several workers: exact totals, the same study in batches, and workers that die or hang."""
+
+import optuna
+import pytest
+
+import lmnet.search.pools
+from lmnet.search.run import run
+from tests.search.objectives import epoch_score, hanging_score, killing_score, width_score
+
+
+def table(result):
+    return [(one.number, one.hash, one.score, one.epochs) for one in result.tally.scored]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_budget_is_met_exactly(small, tmp_path, workers):
+    result = run(small, objective=width_score, max_gflops=0.004, trials=24, workers=workers, out=tmp_path)
+    assert result.tally.trials == 24
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
+    done = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    assert len(done) == len({trial.user_attrs["hash"] for trial in done}) == 24
+    assert all(value <= 0 for trial in done for value in trial.constraints.values())
+    assert not [trial for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]
+
+
+def test_in_batches_the_study_is_the_same_with_1_and_4_workers(small, tmp_path):
+    options = {"objective": epoch_score, "max_gflops": 0.004, "trials": 14, "epochs": 9, "batch": 4}
+    one = run(small, workers=1, out=tmp_path / "one", **options)
+    four = run(small, workers=4, out=tmp_path / "four", **options)
+    assert table(one) == table(four)
+    assert one.tally.infeasible == four.tally.infeasible
+
+
+def test_a_worker_that_dies_is_replaced_and_its_net_given_up_after_three_lives(small, tmp_path):
+    result = run(small, objective=killing_score, max_gflops=0.004, trials=6, workers=2, out=tmp_path, sampler="random")
+    assert result.tally.trials == 6
+    assert result.tally.cut_off >= 3  # the start, whose width is 8
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
+    dead = [trial for trial in study.trials if trial.user_attrs.get("result", {}).get("reason") == "worker died"]
+    assert "signal 9" in dead[0].user_attrs["result"]["error"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_in_one_call_is_killed(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(lmnet.search.pools, "GRACE_S", 1.0)
+    options = {"objective": hanging_score, "max_gflops": 0.004, "trials": 3, "workers": 2, "sampler": "random"}
+    result = run(small, trial_timeout_s=1.0, out=tmp_path, **options)
+    assert result.tally.trials == 3
+    assert result.tally.failed["time-out"] >= 1
