@@ -105,7 +105,7 @@ class Upsample(nn.Module):
         if activation != "none":
             self.norm = norm_layer_of(where, "batchnorm2d")(out_channels if activation == "post" else in_channels)
             self.act = act_layer_of(where, "gelu")()
-        self.conv: nn.Module
+        self.conv: nn.Conv2d | nn.ConvTranspose2d
         if mode == "transposed":
             self.conv = nn.ConvTranspose2d(in_channels, out_channels, scale, stride=scale)
         else:

@@ -49,7 +49,7 @@ def optimize_for_inference(
     fast = copy.deepcopy(model).eval()
     reparameterize_model(nn.ModuleList([fast]), inplace=True)
     fold_norms(fast)
-    fast = fast.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast = fast.requires_grad_(False).to(memory_format=torch.channels_last)
     with torch.no_grad():
         expected = _first(model.eval()(example))
         error = float((_first(fast(example)) - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
