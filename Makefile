@@ -2,16 +2,19 @@
 # make test   install, run the default tests
 # make check  install, format, lint, types
 # make docs   install, write docs/blocks.md from the docstrings
+# make bench  install with the extras, write benchmarks/RESULTS.md (BENCH='-- --threads 1 --clock cpu' on a busy machine)
+# make bench-check  speed ratios against floors with slack (BENCH='--threads 1 --clock cpu')
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 comma := ,
 IMAGE ?=
+BENCH ?=
 EXTRAS ?= dev
 MARKERS ?= not slow and not gpu and not postgres and not integration
 
-.PHONY: install demo test test-slow check docs format clean
+.PHONY: install demo test test-slow check docs bench bench-check format clean
 
 install: $(INSTALLED)
 
@@ -37,6 +40,13 @@ check: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_blocks.py
 	$(BIN)/lmnet-build lmnet_paper --graph docs/lmnet_paper.svg --validate
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,openvino,integration]'
+	$(BIN)/python benchmarks/results.py $(BENCH)
+
+bench-check: $(INSTALLED)
+	$(BIN)/python benchmarks/check.py $(BENCH)
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

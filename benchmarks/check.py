@@ -1,0 +1,43 @@
+"""The regression gate: speed ratios must not fall below floors that leave slack under what RESULTS.md shows.
+
+    python benchmarks/check.py [--repeats 5] [--threads 2] [--clock cpu]
+
+Exit code 1 when a ratio is below its floor.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import inference
+import training_step
+from interleaved import make_parser, read_options, where_measured
+
+from lmnet.blocks import build_attention_kernel
+
+INFERENCE_FLOORS = {"optimised, pure PyTorch": 1.8, "optimised, compiled": 2.2}
+TRAINING_FLOORS = {"channels last, pure PyTorch (lmnet-train)": 1.5}
+
+
+def report(title: str, ratios: dict[str, float], floors: dict[str, float]) -> bool:
+    """Print each ratio beside its floor; return whether all are met."""
+    for name, floor in floors.items():
+        verdict = "ok" if ratios[name] >= floor else "SLOWER"
+        print(f"{title}, {name}: {ratios[name]:.2f}x, floor {floor:.2f}x: {verdict}", flush=True)
+    return all(ratios[name] >= floor for name, floor in floors.items())
+
+
+def main() -> int:
+    """Measure small forms of the benchmarks and compare."""
+    args = read_options(make_parser(__doc__, repeats=5))
+    has_kernel = build_attention_kernel()
+    print(where_measured(args))
+    floors = {name: floor for name, floor in INFERENCE_FLOORS.items() if has_kernel or "compiled" not in name}
+    forward = inference.ratios(1, 224, args.repeats, args.clock)
+    is_met = report("inference", forward, floors)
+    step = training_step.ratios(1, 128, args.repeats, args.clock)
+    return 0 if report("training step", step, TRAINING_FLOORS) and is_met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

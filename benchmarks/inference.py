@@ -1,0 +1,108 @@
+"""Inference of lmnet_release against its training form, NCHW, with the gather path: time, memory and error.
+
+    python benchmarks/inference.py [--batch 1 4] [--size 224] [--repeats 9] [--threads 2] [--runtimes] [--clock cpu]
+
+Prints a Markdown table a batch size. Ratios are of medians; every form is called in turns in one process. Peak memory
+is what one pass adds in a fresh process. Errors are largest differences from the baseline, over its largest value.
+With --runtimes, the exported ONNX file in onnxruntime and OpenVINO (the extras `export` and `openvino`) too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from fresh_process import peak_megabytes
+from interleaved import make_parser, median_ms, read_options, where_measured
+
+from lmnet import create_model, optimize_for_inference
+from lmnet.blocks import attention_backend, build_attention_kernel
+from lmnet.builder.export import export_model
+from lmnet.builder.runtimes import onnxruntime_net, openvino_net
+
+BASELINE = "training form, NCHW, gather"
+FORMS = {
+    BASELINE: (False, "gather"),
+    "optimised, pure PyTorch": (True, "torch"),
+    "optimised, compiled": (True, "compiled"),
+}
+
+
+def run_net(net, backend, image):
+    """One pass."""
+    with torch.inference_mode(), attention_backend(backend):
+        return net(image)
+
+
+def make_forms(spec="lmnet_release"):
+    """Return each form's function of an image."""
+    torch.manual_seed(0)
+    net = create_model(spec).eval()
+    nets = {False: net, True: optimize_for_inference(net)}
+    return net, {name: partial(run_net, nets[fast], backend) for name, (fast, backend) in FORMS.items()}
+
+
+def make_peak(form, batch, size):
+    """Return the warm-up and the pass whose peak is measured."""
+    run = make_forms()[1][form]
+    image = torch.randn(batch, 3, size, size)
+    return partial(run, image[:1, :, :64, :64]), partial(run, image)
+
+
+def make_runtimes(net, folder: Path, size: int, threads: int) -> dict[str, Callable]:
+    """Return functions of an image that run the exported net."""
+    path = folder / "net.onnx"
+    export_model(net, path, (size, size))
+    return {
+        "onnxruntime, float32": onnxruntime_net(path, threads=threads),
+        "OpenVINO, float32": openvino_net(path, precision="f32", threads=threads),
+        "OpenVINO, bfloat16": openvino_net(path, precision="bf16", threads=threads),
+    }
+
+
+def ratios(batch: int, size: int, repeats: int, clock: str) -> dict[str, float]:
+    """Return how many times faster than the baseline each form is."""
+    image = torch.randn(batch, 3, size, size)
+    calls = {name: partial(run, image) for name, run in make_forms()[1].items()}
+    times = median_ms(calls, repeats=repeats, clock=clock)
+    return {name: times[BASELINE] / value for name, value in times.items() if name != BASELINE}
+
+
+def print_table(runs: dict[str, Callable], batch: int, args) -> None:
+    """Print times, ratios, peaks and errors at one batch size."""
+    image = torch.randn(batch, 3, args.size, args.size, generator=torch.Generator().manual_seed(0))
+    times = median_ms({n: partial(run, image) for n, run in runs.items()}, repeats=args.repeats, clock=args.clock)
+    expected = runs[BASELINE](image)
+    print(f"\nlmnet_release, batch {batch}, {args.size}x{args.size}\n")
+    print("| form | ms | faster | peak MB | relative error |\n|---|---|---|---|---|")
+    for name, run in runs.items():
+        peak = f"{peak_megabytes(make_peak, name, batch, args.size):.0f}" if name in FORMS else "-"
+        error = (run(image) - expected).abs().max() / expected.abs().max()
+        print(
+            f"| {name} | {times[name]:.1f} | {times[BASELINE] / times[name]:.2f}x | {peak} | {error:.1e} |", flush=True
+        )
+
+
+def main() -> None:
+    """Read the options and print."""
+    parser = make_parser(__doc__, repeats=9)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--runtimes", action="store_true", help="onnxruntime and OpenVINO too")
+    args = read_options(parser)
+    if not build_attention_kernel():
+        parser.error("the compiled attention does not build here; install g++")
+    print(where_measured(args))
+    net, runs = make_forms()
+    with tempfile.TemporaryDirectory() as folder:
+        if args.runtimes:
+            runs |= make_runtimes(net, Path(folder), args.size, args.threads)
+        for batch in args.batch:
+            print_table(runs, batch, args)
+
+
+if __name__ == "__main__":
+    main()
