@@ -14,7 +14,7 @@ from lmnet.integrations.onnx import export_onnx
 from lmnet.training import CrossEntropyDice
 from lmnet.training.data.synthetic import draw_cases
 
-PLANS_ENTRY = architecture("lmnet_paper", variables={"width": 8, "num_heads": 8})
+PLANS_ENTRY = architecture("lmnet_paper", variables={"depth": [1, 1, 1, 1], "decoder_depth": [1, 1, 1, 1]})
 
 
 def after() -> nn.Module:

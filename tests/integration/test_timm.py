@@ -1,0 +1,80 @@
+import pytest
+import timm
+import torch
+from timm.utils import reparameterize_model
+
+import lmnet.integrations.timm as lmnet_timm
+from lmnet.blocks import TimmEncoder
+from lmnet.builder.spec import SpecError, load_spec
+
+pytestmark = pytest.mark.integration
+
+NAMES = timm.list_models("lmnet_*")
+
+
+def test_one_import_registers_the_zoos_nets():
+    assert {"lmnet_january", "lmnet_paper", "lmnet_release", "lmnet_s", "lmnet_xs", "lmnet_xxs"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_features_are_what_feature_info_says(name):
+    model = timm.create_model(name, features_only=True)
+    maps = model(torch.rand(2, 3, 64, 96))
+    assert [x.shape[1] for x in maps] == model.feature_info.channels()
+    assert [64 // x.shape[2] for x in maps] == [96 // x.shape[3] for x in maps] == model.feature_info.reduction()
+    sum(x.mean() for x in maps).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_the_release_net_has_the_papers_five_levels():
+    model = timm.create_model("lmnet_release", features_only=True, out_indices=(1, 4), in_chans=1)
+    assert model.feature_info.channels() == [24, 192]
+    assert model.feature_info.reduction() == [2, 16]
+    assert [tuple(x.shape) for x in model(torch.rand(1, 1, 33, 48))] == [(1, 24, 17, 24), (1, 192, 3, 3)]
+
+
+def test_the_classifier_follows_timms_contract():
+    model = timm.create_model("lmnet_xxs", num_classes=7, drop_rate=0.1, global_pool="max").eval()
+    image = torch.rand(2, 3, 64, 64)
+    features = model.forward_features(image)
+    assert features.shape == (2, model.num_features, 2, 2)
+    torch.testing.assert_close(model.forward_head(features), model(image))
+    assert model.forward_head(features, pre_logits=True).shape == (2, model.head_hidden_size)
+    assert model.get_classifier().out_features == 7
+    model.reset_classifier(0)
+    assert model(image).shape == (2, model.num_features)
+
+
+def test_variables_of_the_spec_are_options():
+    model = timm.create_model("lmnet_xxs", features_only=True, width=8)
+    assert model.feature_info.channels()[0] == 8
+    with pytest.raises(SpecError, match="got wdth. Did you mean width"):
+        timm.create_model("lmnet_xxs", wdth=8)
+
+
+def test_a_reparameterised_copy_gives_the_same_and_exports():
+    model = timm.create_model("lmnet_xxs", num_classes=3).eval()
+    image = torch.rand(2, 3, 64, 64)
+    deployed = reparameterize_model(model)
+    torch.testing.assert_close(deployed(image), model(image), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.export.export(deployed, (image,)).module()(image), model(image), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_the_builders_timm_encoder_takes_it():
+    assert TimmEncoder(3, model="lmnet_xxs").reductions == [4, 8, 16, 32]
+
+
+def test_a_spec_of_ones_own_is_registered_once():
+    name = lmnet_timm.register_spec(load_spec("unet").override({"width": 4}), "unet_of_mine")
+    assert timm.create_model(name, features_only=True).feature_info.reduction() == [1, 2, 4, 8, 16]
+    with pytest.raises(ValueError, match="timm: a model's name must be free, got name='unet_of_mine'. Pass another"):
+        lmnet_timm.register_spec("unet", "unet_of_mine")
+
+
+def test_dilated_mode_gives_one_line():
+    with pytest.raises(
+        ValueError, match=r"lmnet_xxs: dilated mode is not supported, got output_stride=8\. Leave it out"
+    ):
+        timm.create_model("lmnet_xxs", features_only=True, output_stride=8)
