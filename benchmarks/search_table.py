@@ -2,7 +2,8 @@
 
 Every feasible point of benchmarks/search_table.yaml (at most 0.25 G multiply-accumulates) is trained alike: 64 pixels,
 160 training pictures, 12 epochs, AdamW on one cycle, cross-entropy and Dice, flips; scored by the foreground Dice, mean
-over 200 other pictures and the last three epochs. One thread and a fixed seed a training, so the table does not depend on who makes it.
+over 200 other pictures and the last three epochs. One thread and a fixed seed a training, so the table does not depend
+on who makes it.
 
     python benchmarks/search_table.py --data ../shared/data/Kvasir-SEG --workers 2
 
@@ -22,8 +23,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.planner import Planner
+from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import load_spec
 from lmnet.training.data.load import load_data
 

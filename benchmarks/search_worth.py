@@ -2,7 +2,8 @@
 
 Two objectives that cost nothing to ask: a synthetic one on the space of zoo/lmnet_xs.yaml under 0.3 G
 multiply-accumulates, and the table of really trained nets that search_table.py made. Random feasible trials are drawn
-without repeats, each repeat with its own seed; the search goes without its first trial, the spec's own net. Writes search_worth.csv and search_worth.svg beside itself.
+without repeats, each repeat with its own seed; the search goes without its first trial, the spec's own net. Writes
+search_worth.csv and search_worth.svg beside itself.
 
     python benchmarks/search_worth.py --repeats 20
 """

@@ -1,3 +1,4 @@
+# ruff: noqa: TID251 - lazy_loader reads relative imports only
 from .evaluate import Objective as Objective
 from .limits import Limits as Limits
 from .pricing import Candidate as Candidate

@@ -25,7 +25,8 @@ class _Axes:
         self.parts = [
             f'<rect x="{LEFT}" y="{TOP}" width="{width - LEFT - RIGHT}" height="{height - TOP - BOTTOM}" '
             'fill="none" stroke="#d8dee4"/>',
-            f'<text x="{(LEFT + width - RIGHT) / 2}" y="{height - 8}" text-anchor="middle">{html.escape(x_label)}</text>',
+            f'<text x="{(LEFT + width - RIGHT) / 2}" y="{height - 8}" text-anchor="middle">'
+            f"{html.escape(x_label)}</text>",
             f'<text x="14" y="{(TOP + height - BOTTOM) / 2}" text-anchor="middle" '
             f'transform="rotate(-90 14 {(TOP + height - BOTTOM) / 2})">{html.escape(y_label)}</text>',
         ]
@@ -83,7 +84,9 @@ def scatter(scored: Sequence[Scored], front: Sequence[Scored], start: Scored | N
         axes.dot(start.gmacs, start.score, ORANGE, "the start", radius=7)
         x, y = axes.x(start.gmacs), axes.y(start.score)
         axes.parts.append(f'<text x="{x - 11:.1f}" y="{y + 4:.1f}" text-anchor="end">start</text>')
-    legend = "<p>Blue: the front. Grey: other nets; hollow: stopped early. Orange: the spec that the search began at.</p>"
+    legend = (
+        "<p>Blue: the front. Grey: other nets; hollow: stopped early. Orange: the spec that the search began at.</p>"
+    )
     return axes.svg() + legend
 
 

@@ -35,13 +35,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--spec", default="lmnet_paper", help="zoo name or YAML file with a search section (default: %(default)s)")
-    add("--data", default="synthetic", metavar="PATH", help="folder like Kvasir-SEG, LGG or BUSI (default: %(default)s)")
+    add(
+        "--data", default="synthetic", metavar="PATH", help="folder like Kvasir-SEG, LGG or BUSI (default: %(default)s)"
+    )
     add("--max-gflops", type=float, metavar="G", help="most 10^9 multiply-accumulates at the spec's input size")
     add("--min-gflops", type=float, metavar="G", help="fewest")
     add("--max-params", type=float, metavar="N", help="most parameters, e.g. 5e6")
     add("--max-latency-ms", type=float, metavar="MS", help="slowest picture, measured on this device")
     add("--trials", type=int, metavar="N", help="trials that the study is to have in all (default: 40)")
-    add("--timeout", type=float, metavar="S", help="seconds of this call (default: 480 without --trials, else none)")
+    add("--timeout", type=float, metavar="S", help="seconds of this call (default: 420 without --trials, else none)")
     add("--trial-timeout", type=float, metavar="S", help="seconds after which one training is a failure")
     add("--epochs", type=int, help="of a full training (default: 4); most are stopped at a third or a ninth")
     add("--size", type=int, help="side in pixels to train at (default: 64)")

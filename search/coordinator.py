@@ -16,6 +16,8 @@ from lmnet.search.pools import Pool
 from lmnet.search.pricing import Pricer
 from lmnet.search.proposer import Proposer
 
+GIVE_UP = 12
+"""So many failures in a row, and the fault is the objective's or the machine's."""
 POLL_S = 0.5
 REAP_S = 5.0
 
@@ -69,6 +71,7 @@ class Coordinator:
     _waiting: list[Claim] = field(default_factory=list)
     _held: dict[int, Outcome] = field(default_factory=dict)
     _reaped: float = float("-inf")
+    _failures: int = 0
 
     def run(self) -> None:
         """Train until the study is complete, the time is up or the space is used up.
@@ -184,6 +187,12 @@ class Coordinator:
         if not self.ledger.close(claim, outcome):
             outcome = Outcome(reason="worker died")
         self.ledger.refresh()
+        self._failures = 0 if outcome.score is not None else self._failures + 1
+        if self._failures >= GIVE_UP:
+            raise RuntimeError(
+                f"search: trainings must come to a score, got {GIVE_UP} failures in a row, the last: {outcome.reason} "
+                f"({outcome.error}). Mend the objective or the machine; the same command goes on."
+            )
         if not self.rules.batch:
             self.proposer.finish(str(claim.number), outcome.score)
             return

@@ -77,7 +77,7 @@ def evaluate(job: Job, objective: Objective, report: Report) -> Outcome:
 
     reset_peak()
     start = time.perf_counter()
-    score = reason = error = None
+    score = reason = error = model = None
     try:
         with time_limit(job.time_limit_s):
             model = LateModel.of(job.spec, job.seed)
@@ -97,7 +97,7 @@ def evaluate(job: Job, objective: Objective, report: Report) -> Outcome:
     seconds = round(time.perf_counter() - start, 3)
     outcome = Outcome(score, reason, error, epochs, is_stopped, seconds, peak_mib())
     model = None
-    if reason is not None:
+    if reason == "out of memory":
         _let_go()
     return outcome
 
@@ -143,8 +143,9 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 
 class LateModel(GraphModel):
-    """A GraphModel whose weights are made when anything of it is first used; an objective that only reads the spec
-    costs nothing. From then on it is a GraphModel and nothing else.
+    """A GraphModel whose weights are made when anything of it is first used.
+
+    An objective that only reads the spec costs nothing. From that use on it is a GraphModel and nothing else.
     """
 
     @classmethod

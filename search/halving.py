@@ -18,8 +18,9 @@ def rungs(epochs: int, eta: int = ETA) -> tuple[int, ...]:
 
 
 def is_promising(score: float, others: Iterable[float], eta: int = ETA) -> bool:
-    """Return whether a score at a rung is in the best 1/eta of all that got there (Li et al. 2018, ASHA, its stopping
-    form, arXiv 1810.05934).
+    """Return whether a score at a rung is in the best 1/eta of all that got there.
+
+    Source: Li et al. 2018, ASHA, arXiv 1810.05934, in its stopping form.
 
     Args:
         score: of the training in question.

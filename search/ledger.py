@@ -188,7 +188,9 @@ class Ledger:
     def close(self, claim: Claim, outcome: Outcome) -> bool:
         """Write down what a training came to; False where the trial was taken away meanwhile, and nothing counts."""
         self.open.pop(claim.trial_id, None)
-        result = {name: value for name, value in asdict(outcome).items() if value not in (None, False) and name != "score"}
+        result = {
+            name: value for name, value in asdict(outcome).items() if value not in (None, False) and name != "score"
+        }
         try:
             patiently(lambda: self._set_attr(claim.trial_id, "result", result))
         except UpdateFinishedTrialError:

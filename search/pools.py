@@ -103,7 +103,7 @@ class ProcessPool:
                 "Define it at the top of a module, or use workers=1."
             ) from err
         self.slots = slots
-        self._make = lambda: _Worker(objective, threads)
+        self._make: Callable[[], _Worker] = lambda: _Worker(objective, threads)
         self._workers = [self._make() for _ in range(slots)]
 
     def submit(self, slot: int, job: Job) -> None:

@@ -53,9 +53,14 @@ class LiveProgress:
         best = counts.best
         head = f"trials {counts.trials}/{total}  running {counts.running}  failed {sum(counts.failed.values())}  "
         head += f"infeasible {counts.infeasible}  {self._left(counts)}"
-        lines = [Text(head), ProgressBar(total=max(1, total), completed=counts.trials, width=60)]
+        lines: list[Text | ProgressBar] = [
+            Text(head),
+            ProgressBar(total=max(1, total), completed=counts.trials, width=60),
+        ]
         if best is not None:
-            lines.append(Text(f"best  {best.score:.4f}  {best.gmacs:.3f} GMACs  {best.params / 1e6:.2f} M  {best.hash}"))
+            lines.append(
+                Text(f"best  {best.score:.4f}  {best.gmacs:.3f} GMACs  {best.params / 1e6:.2f} M  {best.hash}")
+            )
         front = Table("front: score", "GMACs", "parameters", box=None)
         for one in counts.front[-6:]:
             front.add_row(f"{one.score:.4f}", f"{one.gmacs:.3f}", f"{one.params:,}")

@@ -44,8 +44,15 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
         nets=_table(
             ("trial", "score", "GMACs", "parameters", "epochs", "", "hash"),
             [
-                (one.number, f"{one.score:.4f}", f"{one.gmacs:.3f}", f"{one.params:,}", one.epochs or "",
-                 "stopped early" if one.is_stopped else "front" if one in counts.front else "", one.hash)
+                (
+                    one.number,
+                    f"{one.score:.4f}",
+                    f"{one.gmacs:.3f}",
+                    f"{one.params:,}",
+                    one.epochs or "",
+                    "stopped early" if one.is_stopped else "front" if one in counts.front else "",
+                    one.hash,
+                )
                 for one in sorted(counts.scored, key=lambda one: (one.is_stopped, -one.score))
             ],
         ),  # fmt: skip

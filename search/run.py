@@ -32,7 +32,7 @@ from lmnet.search.survey import Survey, survey
 
 EPOCHS, SIZE = 4, 64
 TRIALS = 40
-TIMEOUT_S = 480.0
+TIMEOUT_S = 420.0
 BATCH = 4
 
 
@@ -126,7 +126,7 @@ def run(
         max_params: see ``Limits``.
         max_latency_ms: see ``Limits``; measured on ``device``.
         trials: that the study is to have in all, with those of earlier calls and other machines; None for 40.
-        timeout_s: of this call; None for 480 where ``trials`` is None too, else no limit.
+        timeout_s: of this call; None for 420 where ``trials`` is None too, else no limit.
         epochs: of a full training; None for 4.
         size: side in pixels to train at; None for 64. The limits do not depend on it.
         recipe: name or file of a training recipe.
@@ -150,6 +150,7 @@ def run(
     Raises:
         SpecError: the spec or its search section is wrong.
         ValueError: a limit is out of reach, the study is another search's, or an argument is out of range.
+        RuntimeError: a dozen trainings failed in a row.
     """
     given = spec if isinstance(spec, Spec) else load_spec(spec)
     limits = Limits(max_gflops, min_gflops, max_params, max_latency_ms)

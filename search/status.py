@@ -13,7 +13,6 @@ from lmnet.search.space import Space
 from lmnet.search.storage import open_storage, patiently, shown
 
 
-
 def read_status(storage: str, study_name: str | None = None, *, folder: str | Path | None = None) -> SearchResult:
     """Return what a study has come to.
 
@@ -33,7 +32,7 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
     names = patiently(lambda: optuna.get_all_study_names(opened))
     if study_name is None and len(names) == 1:
         study_name = names[0]
-    if study_name not in names:
+    if study_name is None or study_name not in names:
         raise ValueError(
             f"status: a study of the storage must be named, got study_name={study_name}. "
             f"{shown(storage)} has: {', '.join(names) or 'none'}."

@@ -37,9 +37,7 @@ def open_storage(url: str) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
-            storage = RDBStorage(
-                url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S
-            )
+            storage = RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
         except (ArgumentError, NoSuchModuleError, ImportError) as err:
             raise ValueError(
                 f"storage: it must be sqlite:///FILE or postgresql://USER@HOST/NAME, got {shown(url)} "

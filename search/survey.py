@@ -1,4 +1,4 @@
-"""The survey before trial 0: how large a space is, what its cheapest and dearest nets cost, how much of it is feasible."""
+"""The survey before trial 0: how large a space is, what its nets cost, how much of it is feasible."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
         )
     ends = []
     for sign in (1, -1):
-        best = min(buildable, key=lambda one: sign * one.gmacs)
-        ends.append(_descend(free, best, lambda one: (one.problem is not None, sign * one.gmacs)))
+        best = min(buildable, key=_by_gmacs(sign))
+        ends.append(_descend(free, best, _by_gmacs(sign)))
     cheapest, dearest = ends
     smallest = cheapest if pricer.limits.max_params is None else _descend(free, cheapest, _params)
     _check_reach(pricer, free, cheapest, dearest, smallest)
@@ -92,6 +92,10 @@ def _badness(candidate: Candidate) -> tuple[bool, float]:
     return candidate.problem is not None, candidate.excess
 
 
+def _by_gmacs(sign: int) -> Callable[[Candidate], tuple[bool, float]]:
+    return lambda candidate: (candidate.problem is not None, sign * candidate.gmacs)
+
+
 def _params(candidate: Candidate) -> tuple[bool, float]:
     return candidate.problem is not None, candidate.params
 
@@ -109,22 +113,26 @@ def _descend(pricer: Pricer, here: Candidate, key: Callable[[Candidate], tuple[b
             return before
 
 
-def _check_reach(
-    pricer: Pricer, free: Pricer, cheapest: Candidate, dearest: Candidate, smallest: Candidate
-) -> None:
+def _check_reach(pricer: Pricer, free: Pricer, cheapest: Candidate, dearest: Candidate, smallest: Candidate) -> None:
     limits = pricer.limits
     if limits.max_gflops is not None and cheapest.gmacs > limits.max_gflops:
         knob = _strongest(free, cheapest, lambda one: one.gmacs)
         got = f"max_gflops={limits.max_gflops:g} and {cheapest.gmacs:.4g} for the cheapest net"
-        raise ValueError(f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'below')}")
+        raise ValueError(
+            f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'below')}"
+        )
     if limits.min_gflops is not None and dearest.gmacs < limits.min_gflops:
         knob = _strongest(free, dearest, lambda one: one.gmacs)
         got = f"min_gflops={limits.min_gflops:g} and {dearest.gmacs:.4g} for the dearest net"
-        raise ValueError(f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'above')}")
+        raise ValueError(
+            f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'above')}"
+        )
     if limits.max_params is not None and smallest.params > limits.max_params:
         knob = _strongest(free, smallest, lambda one: one.params)
         got = f"max_params={limits.max_params:g} and {smallest.params} for the smallest net"
-        raise ValueError(f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'below')}")
+        raise ValueError(
+            f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'below')}"
+        )
 
 
 def _check_any(pricer: Pricer, buildable: list[Candidate], cheapest: Candidate, rng: random.Random) -> None:

@@ -19,6 +19,11 @@ def knob_score(spec):
     return score
 
 
+def is_start(spec):
+    values = spec.layout.vars
+    return values["width"] == 8 and values["depth"] == [1, 1] and values["kernels"] == [3]
+
+
 def slow_score(model, spec):
     time.sleep(0.3)
     return knob_score(spec)
@@ -43,14 +48,14 @@ def logged_score(model, spec):
 
 
 def killing_score(model, spec):
-    """Kill the worker itself where the width is 8 or less."""
-    if spec.layout.vars["width"] <= 8:
+    """Kill the worker itself at the spec's own net."""
+    if is_start(spec):
         os.kill(os.getpid(), signal.SIGKILL)
     return knob_score(spec)
 
 
 def hanging_score(model, spec):
-    if spec.layout.vars["width"] <= 8:
+    if is_start(spec):
         time.sleep(60)
     return knob_score(spec)
 

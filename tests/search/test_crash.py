@@ -1,5 +1,6 @@
 """A search that is killed at any moment loses nothing that was finished and trains nothing finished again."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -38,10 +39,8 @@ def kill_once(storage, folder, delay_s, workers=1):
     while process.poll() is None and (log.stat().st_size if log.exists() else 0) <= size:
         time.sleep(0.01)
     time.sleep(delay_s)
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     return scored(storage)
 

@@ -40,7 +40,10 @@ def test_a_price_is_the_built_nets(small):
         ({"max_gflops": 1e-6}, r"max_gflops=1e-06 and 0\.\d+ for the cheapest net\. Widen search\.width below 4"),
         ({"min_gflops": 50}, r"min_gflops=50 and 0\.\d+ for the dearest net\. Widen search\.width above 32"),
         ({"max_params": 9}, r"max_params=9 and \d+ for the smallest net\. Widen search\.\w+ below"),
-        ({"max_params": 700, "min_gflops": 0.03}, r"the limits must be within the space's reach together, got min_gflo"),
+        (
+            {"max_params": 700, "min_gflops": 0.03},
+            r"the limits must be within the space's reach together, got min_gflo",
+        ),
     ],
 )
 def test_an_unreachable_limit_names_the_knob_to_widen(small, limits, message):

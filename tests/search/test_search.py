@@ -6,7 +6,9 @@ import optuna
 import pytest
 
 import lmnet
+from lmnet.builder.cli import main as builder_main
 from lmnet.builder.pretrained import build_model
+from lmnet.builder.spec import parse_spec
 from lmnet.search.run import run
 from lmnet.search.summary import as_dict
 from tests.search.objectives import epoch_score, failing_score, slow_score, width_score
@@ -81,7 +83,7 @@ def test_a_changed_space_is_refused_by_name(small, tmp_path):
     search(small, tmp_path, trials=2, study_name="one")
     text = small.dump().replace("high: 32", "high: 30")
     with pytest.raises(ValueError, match=r"study one: .* got space\.width=\[4, 6.* \(was \[4, 6"):
-        search(lmnet.builder.spec.parse_spec(text), tmp_path, trials=2, study_name="one")
+        search(parse_spec(text), tmp_path, trials=2, study_name="one")
 
 
 def test_a_study_of_another_program_is_refused(small, tmp_path):
@@ -100,7 +102,9 @@ def test_another_study_of_the_storage_reuses_scores(small, tmp_path):
 
     url = f"sqlite:///{tmp_path}/shared.db"
     search(small, tmp_path / "a", objective=objective, storage=url, study_name="a", trials=6)
-    result = search(small, tmp_path / "b", objective=objective, storage=url, study_name="b", trials=10, sampler="random")
+    result = search(
+        small, tmp_path / "b", objective=objective, storage=url, study_name="b", trials=10, sampler="random"
+    )
     assert result.tally.trials == 10
     assert len(calls) == len(set(calls))
     assert result.tally.scored[0].reused_from == "a"
@@ -117,8 +121,8 @@ def test_halving_stops_trainings_early_and_the_best_is_fully_trained(small, tmp_
 
 
 def test_failures_are_contained_and_named(small, tmp_path):
-    result = search(small, tmp_path, objective=failing_score, sampler="random", trials=20, seed=2, max_gflops=0.01)
-    assert result.tally.trials == 20
+    result = search(small, tmp_path, objective=failing_score, sampler="random", trials=12, seed=2, max_gflops=0.01)
+    assert result.tally.trials == 12
     assert set(result.tally.failed) == {"out of memory", "not a number", "error"}
     rows = json.loads((tmp_path / "trials.json").read_text())
     memory = next(row for row in rows if row["reason"] == "out of memory")
@@ -128,9 +132,9 @@ def test_failures_are_contained_and_named(small, tmp_path):
 
 
 def test_a_training_that_takes_too_long_is_a_failure(small, tmp_path):
-    result = search(small, tmp_path, objective=slow_score, trials=2, trial_timeout_s=0.05, timeout_s=1.5)
-    assert set(result.tally.failed) == {"time-out"}
-    assert result.tally.best is None
+    with pytest.raises(RuntimeError, match="got 12 failures in a row, the last: time-out .*Mend the objective"):
+        search(small, tmp_path, objective=slow_score, trials=2, trial_timeout_s=0.02)
+    assert trained(tmp_path) == []
 
 
 def test_the_time_limit_ends_the_search_and_what_was_cut_off_is_done_again(small, tmp_path):
@@ -144,7 +148,7 @@ def test_the_time_limit_ends_the_search_and_what_was_cut_off_is_done_again(small
 
 def test_a_space_that_is_used_up_ends_the_search(small, tmp_path):
     text = small.dump().split("search:")[0] + "search:\n  width: {low: 4, high: 10, step: 2}\n"
-    result = search(lmnet.builder.spec.parse_spec(text), tmp_path, trials=20, max_gflops=1)
+    result = search(parse_spec(text), tmp_path, trials=20, max_gflops=1)
     assert result.is_used_up
     assert result.tally.trials == 4
 
@@ -156,7 +160,7 @@ def test_results_are_specs_that_build_with_the_same_hash(small, tmp_path):
     plan = build_model(found).plan
     assert found.layout.expect.params == plan.deploy_params
     assert found.layout.expect.gmacs == plan.deploy_macs / 1e9
-    assert lmnet.builder.cli.main([str(tmp_path / "best.yaml"), "--validate"]) == 0
+    assert builder_main([str(tmp_path / "best.yaml"), "--validate"]) == 0
     fronts = sorted((tmp_path / "front").glob("*.yaml"))
     assert [build_model(lmnet.load_spec(file)).hash for file in fronts] == [one.hash for one in result.tally.front]
     assert "score" in (tmp_path / "diff.txt").read_text()

@@ -20,7 +20,10 @@ def with_search(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("widht: {low: 1, high: 2}", r":18:3: search\.widht: search must move variables, got widht\. Did you mean width"),
+        (
+            "widht: {low: 1, high: 2}",
+            r":16:3: search\.widht: search must move variables, got widht\. Did you mean width",
+        ),
         ("width: {low: 8, high: 4}", r"search\.width\.low: low must be at most high, got low=8, high=4\. Swap them"),
         ("width: {low: 4, high: 9, step: 2}", r"high must be whole steps above low, got low=4.* Use high: 8"),
         ("width: {low: 4, high: 8, step: 0}", r"search\.width\.step: step must be above 0, got step=0"),
