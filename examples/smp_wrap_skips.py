@@ -25,7 +25,9 @@ def after() -> nn.Module:
     return wrap_skips(
         before(),
         lambda channels: LocalFeatureTransformer(channels, window=7, num_heads=8),
-        bottom=lambda channels: GlobalFeatureTransformer(channels, num_heads=8),
+        bottom=lambda channels: nn.Sequential(  # 1280 channels are many: squeeze them first
+            nn.Conv2d(channels, 128, 1), GlobalFeatureTransformer(128, out_channels=channels, num_heads=8)
+        ),
     )
 
 
