@@ -33,6 +33,7 @@ class Proposer:
         self.space = space
         self._finished = 0
         mixed = int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study = optuna.create_study(

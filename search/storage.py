@@ -41,7 +41,7 @@ def open_storage(url: str) -> RDBStorage:
         except (ArgumentError, NoSuchModuleError, ImportError) as err:
             raise ValueError(
                 f"storage: it must be sqlite:///FILE or postgresql://USER@HOST/NAME, got {shown(url)} "
-                f"({str(err).splitlines()[0]}). For PostgreSQL, pip install psycopg2-binary."
+                f"({str(err).splitlines()[0]}). For PostgreSQL, pip install 'lmnet[postgres]'."
             ) from err
         except (DBAPIError, StorageInternalError) as err:
             cause = str(err.__cause__ or err).splitlines()[0]
