@@ -1,14 +1,74 @@
-"""An exported net in onnxruntime or OpenVINO, called like the net itself."""
+"""A net in torch, onnxruntime or OpenVINO, called like the net itself."""
 
 from __future__ import annotations
 
+import importlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmnet.blocks.checks import check_choice
+from lmnet.builder.export import export_model
+from lmnet.builder.graph import GraphModel
+from lmnet.builder.optimize import optimize_for_inference
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
+
+
+class ExportedNet(nn.Module):
+    """A net whose exported file another runtime runs, on the CPU, for pictures of any size as GraphModel takes them.
+
+    Args:
+        model: the net, on the CPU, with one output.
+        runtime: onnxruntime or openvino.
+
+    Shapes:
+        image (N, C, H, W) -> logits (N, num_classes, H, W), float32.
+
+    Raises:
+        ValueError: an unknown runtime.
+        ImportError: a package is missing.
+        RuntimeError: the exported file's output differs from the net's.
+    """
+
+    def __init__(self, model: GraphModel, runtime: str) -> None:
+        super().__init__()
+        check_choice("runtime", RUNTIMES[1:], runtime=runtime)
+        self.stride = model.plan.stride
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "net.onnx"
+            load = onnxruntime_net if runtime == "onnxruntime" else openvino_net
+            check_installed(runtime)
+            export_model(model, path, model.plan.padded_size)
+            self.run = load(path)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits."""
+        height, width = image.shape[2:]
+        border = (0, -width % self.stride, 0, -height % self.stride)
+        return self.run(F.pad(image, border, mode="replicate"))[..., :height, :width]
+
+
+def runtime_net(model: GraphModel, runtime: str) -> nn.Module:
+    """Return a net for inference in a runtime: torch (see optimize_for_inference), onnxruntime or openvino."""
+    check_choice("runtime", RUNTIMES, runtime=runtime)
+    return optimize_for_inference(model) if runtime == "torch" else ExportedNet(model, runtime)
+
+
+def check_installed(runtime: str) -> None:
+    """Raise ImportError, naming the extra, where a runtime's package is missing."""
+    extra = {"onnxruntime": "export", "openvino": "openvino"}[runtime]
+    try:
+        importlib.import_module(runtime)
+    except ImportError as err:
+        raise ImportError(
+            f"runtime: {runtime} must be installed, got no such package. pip install 'lmnet[{extra}]'."
+        ) from err
 
 
 def onnxruntime_net(path: str | Path, *, threads: int | None = None) -> Callable[[Tensor], Tensor]:
@@ -17,10 +77,9 @@ def onnxruntime_net(path: str | Path, *, threads: int | None = None) -> Callable
     Raises:
         ImportError: the package is missing.
     """
-    try:
-        import onnxruntime
-    except ImportError as err:
-        raise ImportError("onnxruntime: the package must be installed, got none. pip install 'lmnet[export]'.") from err
+    check_installed("onnxruntime")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -42,18 +101,23 @@ def openvino_net(path: str | Path, *, precision: str = "f32", threads: int | Non
     Raises:
         ImportError: the package is missing.
     """
-    try:
-        import openvino
-    except ImportError as err:
-        raise ImportError("openvino: the package must be installed, got none. pip install 'lmnet[openvino]'.") from err
+    check_installed("openvino")
+    import openvino
+
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": torch.get_num_threads() if threads is None else threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    core = openvino.Core()
+    model = core.read_model(str(path))
+    compiled: dict[tuple[int, ...], Any] = {}  # by shape: OpenVINO is slow where it does not know the shape
 
     def run(image: Tensor) -> Tensor:
-        return torch.from_numpy(compiled([image.contiguous().numpy()])[0].copy())
+        shape = tuple(image.shape)
+        if shape not in compiled:
+            model.reshape({"image": list(shape)})
+            compiled[shape] = core.compile_model(model, "CPU", settings)
+        return torch.from_numpy(compiled[shape]([image.contiguous().numpy()])[0].copy())
 
     return run

@@ -33,6 +33,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    runtimes = ("torch", "onnxruntime", "openvino")
+    parser.add_argument("--runtime", choices=runtimes, default=runtimes[0], help="what computes (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON list")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -44,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.batch_size < 1 or args.workers < 0:
         parser.error(f"--batch-size must be at least 1 and --workers at least 0, got {args.batch_size}, {args.workers}")
+    if args.runtime != "torch" and args.device not in ("auto", "cpu"):
+        parser.error(f"--runtime {args.runtime} computes on the CPU, got --device {args.device}. Leave --device out.")
     return run_command("lmnet-predict", lambda: _predict(args), debug=args.debug)
 
 
@@ -51,6 +55,7 @@ def _predict(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from lmnet.builder.runtimes import runtime_net
     from lmnet.training.opened_model import open_model
     from lmnet.training.predict import check_pictures, find_pictures, predict
 
@@ -59,11 +64,11 @@ def _predict(args: argparse.Namespace) -> int:
     check_pictures(paths)
     opened = open_model(args.model, weights=args.weights, size=args.size)
     predictions = predict(
-        opened.model,
+        runtime_net(opened.model, args.runtime),
         paths,
         batch_size=args.batch_size,
         workers=args.workers,
-        device=args.device,
+        device=args.device if args.runtime == "torch" else "cpu",
         **opened.settings(),
     )
     rows = []

@@ -1,0 +1,35 @@
+"""Nets in other runtimes give the net's own logits, at any size."""
+
+import sys
+
+import pytest
+import torch
+
+import lmnet
+from lmnet.builder.runtimes import runtime_net
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_a_runtime_gives_the_nets_logits_at_any_size(runtime):
+    if runtime != "torch":
+        pytest.importorskip(runtime, reason=f"needs {runtime}")
+    torch.manual_seed(0)
+    net = lmnet.create_model("lmnet_xxs").eval()
+    other = runtime_net(net, runtime)
+    image = torch.randn(2, 3, 50, 71)
+    with torch.no_grad():
+        expected, got = net(image), other(image)
+    assert got.shape == expected.shape
+    assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize(("runtime", "extra"), [("onnxruntime", "export"), ("openvino", "openvino")])
+def test_a_missing_package_is_said_with_the_extra_that_has_it(runtime, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, runtime, None)
+    with pytest.raises(ImportError, match=rf"runtime: {runtime} must be installed.* pip install 'lmnet\[{extra}\]'"):
+        runtime_net(lmnet.create_model("lmnet_xxs").eval(), runtime)
+
+
+def test_an_unknown_runtime_is_refused():
+    with pytest.raises(ValueError, match=r"runtime: runtime must be one of torch, onnxruntime, openvino, got"):
+        runtime_net(lmnet.create_model("lmnet_xxs").eval(), "tflite")
