@@ -1,0 +1,49 @@
+"""The command: help in a moment, a dry run, status, exit codes."""
+
+import json
+
+import pytest
+
+from lmnet.search.cli import main
+from lmnet.search.run import run
+from tests.search.objectives import width_score
+
+
+def test_a_dry_run_prices_the_space_and_writes_nothing(small, tmp_path, monkeypatch, capsys):
+    (tmp_path / "small.yaml").write_text(small.dump())
+    monkeypatch.chdir(tmp_path)
+    assert main(["--spec", "small.yaml", "--max-gflops", "0.004", "--dry-run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    assert content["space"]["points"] == 480
+    assert "within the limits" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unreachable_limit_is_a_usage_error(small, tmp_path, capsys):
+    (tmp_path / "small.yaml").write_text(small.dump())
+    assert main(["--spec", str(tmp_path / "small.yaml"), "--max-gflops", "1e-7", "--dry-run"]) == 2
+    assert "lmnet-search: search: a limit must be within the space's reach" in capsys.readouterr().err
+
+
+def test_status_prints_what_the_search_printed(small, tmp_path, capsys):
+    run(small, objective=width_score, max_gflops=0.004, trials=3, out=tmp_path)
+    storage = f"sqlite:///{tmp_path}/study.db"
+    assert main(["status", "--storage", storage, "--study-name", "small-max-gflops-0.004", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    written = json.loads((tmp_path / "search.json").read_text())
+    same = ("study", "trials", "failed", "infeasible_proposals", "best", "front")
+    assert {key: content[key] for key in same} == {key: written[key] for key in same}
+
+
+@pytest.mark.parametrize(
+    ("storage", "name", "message"),
+    [
+        ("sqlite:///{}/none.db", "x", "storage: the file must exist, got sqlite"),
+        ("sqlite:///{}/study.db", "x", "a study of the storage must be named, got study_name=x. .* has: small-max"),
+    ],
+)
+def test_status_of_nothing_is_a_usage_error(small, tmp_path, capsys, storage, name, message):
+    run(small, objective=width_score, max_gflops=0.004, trials=1, out=tmp_path)
+    assert main(["status", "--storage", storage.format(tmp_path), "--study-name", name]) == 2
+    assert __import__("re").search(message, capsys.readouterr().err)
