@@ -1,6 +1,6 @@
 """Is the search worth it? How many trials the default search needs to reach the best of 60 random feasible trials.
 
-Two objectives that cost nothing to ask: a synthetic one on the space of zoo/lmnet_xs.yaml under 0.3 G
+Two objectives that cost nothing to ask: a synthetic one on the space of zoo/unet_lft.yaml under 8 G
 multiply-accumulates, and the table of really trained nets that search_table.py made. Random feasible trials are drawn
 without repeats, each repeat with its own seed; the search goes without its first trial, the spec's own net. Writes
 search_worth.csv and search_worth.svg beside itself.
@@ -31,18 +31,16 @@ RANDOM, MOST = 60, 60
 
 def synthetic(pricer, seed):
     """Return a true objective with what real ones have: returns that diminish, an interaction, a part of noise."""
-    deepest = max(pricer.price(point).gmacs for point in (pricer.space.sample(random.Random(i)) for i in range(50)))
 
     def score(candidate):
         values = pricer.space.values(candidate.point)
-        capacity = math.log1p(20 * candidate.gmacs / deepest) / math.log(21)
-        width = -(((values["width"] - 14) / 14) ** 2) * 0.15
-        window = sum(0.02 * min(size, 7) / 7 for size in values["window"])
-        depth = 0.03 * (values["depth"][2] - values["depth"][0]) + 0.02 * values["decoder_depth"][0]
-        branches = {1: 0.0, 2: 0.03, 4: 0.05}[len(values["kernels"])]
-        stem = 0.06 if values["stem_stride"] == 2 and values["expand_ratio"] <= 1.5 else 0.0
-        noise = random.Random(f"{seed}/{candidate.hash}").gauss(0, 0.01)
-        return 0.5 * capacity + width + window + depth + branches + stem + noise
+        capacity = math.log1p(20 * candidate.gmacs / pricer.limits.max_gflops) / math.log(21)
+        widest = -(((values["width"] - 18) / 18) ** 2) * 0.15
+        windows = sum(
+            share * min(size, 7) / 7 for share, size in zip((0.02, 0.03, 0.05, 0.08), values["window"], strict=True)
+        )
+        coarse = 0.03 if values["window"][3] == 9 and values["window"][0] <= 5 else 0.0
+        return 0.3 * capacity + widest + windows + coarse + random.Random(f"{seed}/{candidate.hash}").gauss(0, 0.005)
 
     return score
 
@@ -169,8 +167,8 @@ def main():
             lambda seed: lambda candidate: scores[candidate.hash],
         )
     }
-    pricer = Pricer(Space(load_spec("lmnet_xs")), Limits(max_gflops=0.3))
-    spaces["synthetic objective (lmnet_xs)"] = (pricer, lambda seed: synthetic(pricer, seed))
+    pricer = Pricer(Space(load_spec("unet_lft")), Limits(max_gflops=8))
+    spaces["synthetic objective (unet_lft)"] = (pricer, lambda seed: synthetic(pricer, seed))
     rows, panels = [], {}
     for sampler in args.sampler or ["tpe"]:
         for name, (priced, score_of) in spaces.items():

@@ -13,6 +13,8 @@ from pathlib import Path
 import optuna
 import pytest
 
+from lmnet.search.storage import open_storage
+
 SCRIPT = Path(__file__).with_name("run_search.py")
 TRIALS = 40
 
@@ -25,8 +27,12 @@ def start(storage, folder, workers=1):
     )
 
 
+def load(storage):
+    return optuna.load_study(study_name="crash", storage=open_storage(storage))
+
+
 def scored(storage):
-    study = optuna.load_study(study_name="crash", storage=storage)
+    study = load(storage)
     done = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
     return {trial.number: (trial.user_attrs["hash"], trial.value) for trial in done}
 
@@ -41,6 +47,7 @@ def kill_once(storage, folder, delay_s, workers=1):
     time.sleep(delay_s)
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
+    process.stdout.close()
     process.wait()
     return scored(storage)
 
@@ -60,7 +67,7 @@ def crash(storage, folder, times, rng, workers=1):
     assert before.items() <= after.items()
     hashes = [hash_ for hash_, _ in after.values()]
     assert len(hashes) == len(set(hashes)) == TRIALS  # complete, and nothing twice
-    study = optuna.load_study(study_name="crash", storage=storage)
+    study = load(storage)
     assert not [trial for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]
     # each finished net was begun once more than it was cut off, never after it had finished
     begun = (folder / "trained.log").read_text().splitlines()
@@ -96,6 +103,6 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path):
     assert process.returncode == 0, output
     assert "Traceback" not in output
     assert (tmp_path / "out" / "report.html").exists()
-    study = optuna.load_study(study_name="crash", storage=storage)
+    study = load(storage)
     assert not [trial for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]
     crash(storage, tmp_path, 0, random.Random(0), 2)
