@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from lmnet.builder.command_line import DONE, run_command
 
@@ -55,6 +56,7 @@ def _predict(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from lmnet.builder.graph import GraphModel
     from lmnet.builder.runtimes import runtime_net
     from lmnet.training.opened_model import open_model
     from lmnet.training.predict import check_pictures, find_pictures, predict
@@ -64,7 +66,7 @@ def _predict(args: argparse.Namespace) -> int:
     check_pictures(paths)
     opened = open_model(args.model, weights=args.weights, size=args.size)
     predictions = predict(
-        runtime_net(opened.model, args.runtime),
+        runtime_net(cast(GraphModel, opened.model), args.runtime),
         paths,
         batch_size=args.batch_size,
         workers=args.workers,
