@@ -223,7 +223,7 @@ def test_help_does_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("False")
-    assert time.perf_counter() - start < 3  # 0.1 s on a quiet machine
+    assert time.perf_counter() - start < 10  # 0.1 s on a quiet machine, the interpreter included
 
 
 def test_debug_lets_the_exception_through():
