@@ -38,6 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes that augment (default: by the machine)")
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads (default: one a core); 1 is much faster where others use the cores too"
+    )
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -69,7 +72,13 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    for name in ("threads", "devices", "nodes"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
+    if args.workers is not None and args.workers < 0:
+        parser.error(f"--workers must be at least 0, got {args.workers}")
     return run_command("lmnet-train", lambda: _train(args), debug=args.debug)
 
 
@@ -82,6 +91,10 @@ def _train(args: argparse.Namespace) -> int:
 
     from lmnet.training.train_run import train_run
 
+    if args.threads is not None:
+        import torch
+
+        torch.set_num_threads(args.threads)
     is_terminal = sys.stderr.isatty()
     run = train_run(
         args.spec,

@@ -228,6 +228,14 @@ def test_what_cannot_be_evaluated_is_refused(run, tiny_spec, capsys, command, me
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [["--threads", "0"], ["--devices", "0"], ["--nodes", "0"], ["--workers", "-1"]])
+def test_counts_out_of_range_are_usage_errors(tiny_spec, option, capsys):
+    with pytest.raises(SystemExit) as caught:
+        train_main([tiny_spec, *option])
+    assert caught.value.code == 2
+    assert f"{option[0]} must be at least" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [[], ["run", "--compare", "a", "b"], ["run", "--batch-size", "0"]])
 def test_evaluation_without_one_model_is_a_usage_error(command):
     with pytest.raises(SystemExit) as caught:
