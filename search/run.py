@@ -132,7 +132,7 @@ def run(
         recipe: name or file of a training recipe.
         sampler: tpe, gp, nsga2 or random.
         seed: of everything drawn.
-        workers: trainings at a time on this machine; None for 1 with an own objective, else one for each GPU, or one
+        workers: trainings at a time on this machine; None for 1 with an own objective or a GPU, else one
             for each two cores and at least 2 where there are two cores. With 1 worker an own objective runs in this
             process.
         batch: 0 for none; else trainings are proposed and finished in batches of so many, and the study is the same
@@ -179,51 +179,56 @@ def run(
 
     described = _described(objective)
     key = digest(described)
-    opened = open_storage(url)
-    study = patiently(
-        lambda: optuna.create_study(study_name=name, storage=opened, direction="maximize", load_if_exists=True)
-    )
-    facts = {"spec": _identity(given), "space": space.describe(), "limits": limits.describe(), "objective": described}
-    check_fingerprint(study, {**facts, "seed": seed}, objective=key)
-    patiently(lambda: study.set_user_attr(SPEC, given.dump()))
-    ledger = Ledger(opened, study, space, total=total, siblings=Siblings(opened, study, key))
-    ledger.reap()
-    proposer = Proposer(space, sampler=sampler, seed=seed, session=len(ledger.trials))
-    rules = Rules(
-        seed=seed,
-        rungs=rungs(epochs),
-        deadline=None if timeout_s is None else time.monotonic() + timeout_s,
-        trial_timeout_s=trial_timeout_s,
-        batch=batch,
-        weights=None if is_own else folder / "weights",
-    )
-    coordinator = Coordinator(
-        ledger,
-        Candidates(pricer, proposer, ledger, seed=seed + len(ledger.trials)),
-        proposer,
-        pricer,
-        _pool(objective, workers, is_own=is_own, is_sync=batch > 0),
-        rules,
-        _watcher(ledger, space, on_progress),
-    )
-    is_interrupted = False
-    try:
-        with Heartbeat(lambda: ledger.open.keys(), ledger.beat, HEARTBEAT_S):
-            coordinator.run()
-    except KeyboardInterrupt:
-        is_interrupted = True
-    result = SearchResult(
-        name,
-        url,
-        folder,
-        space,
-        tally(ledger.refresh(), space),
-        overview,
-        coordinator.is_used_up,
-        is_interrupted,
-    )
-    write_folder(result, pricer, study)
-    return result
+    with open_storage(url) as opened:
+        study = patiently(
+            lambda: optuna.create_study(study_name=name, storage=opened, direction="maximize", load_if_exists=True)
+        )
+        facts = {
+            "spec": _identity(given),
+            "space": space.describe(),
+            "limits": limits.describe(),
+            "objective": described,
+        }
+        check_fingerprint(study, {**facts, "seed": seed}, objective=key)
+        patiently(lambda: study.set_user_attr(SPEC, given.dump()))
+        ledger = Ledger(opened, study, space, total=total, siblings=Siblings(opened, study, key))
+        ledger.reap()
+        proposer = Proposer(space, sampler=sampler, seed=seed, session=len(ledger.trials))
+        rules = Rules(
+            seed=seed,
+            rungs=rungs(epochs),
+            deadline=None if timeout_s is None else time.monotonic() + timeout_s,
+            trial_timeout_s=trial_timeout_s,
+            batch=batch,
+            weights=None if is_own else folder / "weights",
+        )
+        coordinator = Coordinator(
+            ledger,
+            Candidates(pricer, proposer, ledger, seed=seed + len(ledger.trials)),
+            proposer,
+            pricer,
+            _pool(objective, workers, is_own=is_own, is_sync=batch > 0),
+            rules,
+            _watcher(ledger, space, on_progress),
+        )
+        is_interrupted = False
+        try:
+            with Heartbeat(lambda: ledger.open.keys(), ledger.beat, HEARTBEAT_S):
+                coordinator.run()
+        except KeyboardInterrupt:
+            is_interrupted = True
+        result = SearchResult(
+            name,
+            url,
+            folder,
+            space,
+            tally(ledger.refresh(), space),
+            overview,
+            coordinator.is_used_up,
+            is_interrupted,
+        )
+        write_folder(result, pricer, study)
+        return result
 
 
 def _check_counts(**counts: float | None) -> None:

@@ -28,21 +28,21 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
 
     if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
         raise ValueError(f"storage: the file must exist, got {storage}. Begin a study with lmnet-search.")
-    opened = open_storage(storage)
-    names = patiently(lambda: optuna.get_all_study_names(opened))
-    if study_name is None and len(names) == 1:
-        study_name = names[0]
-    if study_name is None or study_name not in names:
-        raise ValueError(
-            f"status: a study of the storage must be named, got study_name={study_name}. "
-            f"{shown(storage)} has: {', '.join(names) or 'none'}."
-        )
-    study = patiently(lambda: optuna.load_study(study_name=study_name, storage=opened))
-    attrs = study.user_attrs
-    if FINGERPRINT not in attrs or SPEC not in attrs:
-        raise ValueError(f"status: a study must be a search's, got {study_name}. Name one that lmnet-search began.")
-    space = Space(parse_spec(attrs[SPEC]))
-    counts = tally(study.get_trials(deepcopy=False), space)
+    with open_storage(storage) as opened:
+        names = patiently(lambda: optuna.get_all_study_names(opened))
+        if study_name is None and len(names) == 1:
+            study_name = names[0]
+        if study_name is None or study_name not in names:
+            raise ValueError(
+                f"status: a study of the storage must be named, got study_name={study_name}. "
+                f"{shown(storage)} has: {', '.join(names) or 'none'}."
+            )
+        study = patiently(lambda: optuna.load_study(study_name=study_name, storage=opened))
+        attrs = study.user_attrs
+        if FINGERPRINT not in attrs or SPEC not in attrs:
+            raise ValueError(f"status: a study must be a search's, got {study_name}. Name one that lmnet-search began.")
+        space = Space(parse_spec(attrs[SPEC]))
+        counts = tally(study.get_trials(deepcopy=False), space)
     if folder is None and storage.startswith("sqlite:///"):
         folder = Path(storage.removeprefix("sqlite:///")).parent
     has_folder = folder is not None and (Path(folder) / "best.yaml").exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,11 @@ PATIENCE_S = 120.0
 T = TypeVar("T")
 
 
-def open_storage(url: str) -> RDBStorage:
-    """Open the database at a URL; a SQLite file and its folder are made where they are missing.
+@contextmanager
+def open_storage(url: str) -> Iterator[RDBStorage]:
+    """Open the database at a URL, and close its connections at the end.
+
+    A SQLite file and its folder are made where they are missing.
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
@@ -51,7 +55,11 @@ def open_storage(url: str) -> RDBStorage:
     if url.startswith("sqlite"):
         event.listen(storage.engine, "connect", _tune_sqlite)
         storage.engine.dispose()
-    return storage
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _tune_sqlite(connection: Any, record: Any) -> None:

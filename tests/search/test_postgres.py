@@ -14,7 +14,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from .test_crash import TRIALS, crash, scored, start
+from lmnet.search.storage import open_storage
+from tests.search.killing import TRIALS, crash, scored, start
 
 pytestmark = [pytest.mark.postgres]
 
@@ -60,8 +61,9 @@ def server(tmp_path_factory):
 @pytest.fixture
 def storage(server):
     """Give a database that has no study yet."""
-    for name in optuna.get_all_study_names(server):
-        optuna.delete_study(study_name=name, storage=server)
+    with open_storage(server) as opened:
+        for name in optuna.get_all_study_names(opened):
+            optuna.delete_study(study_name=name, storage=opened)
     return server
 
 

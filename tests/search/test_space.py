@@ -9,8 +9,7 @@ from lmnet.builder.problems import SpecError
 from lmnet.builder.search_space import read_knobs
 from lmnet.builder.spec import parse_spec
 from lmnet.search.space import Space
-
-from .conftest import SMALL
+from tests.search.conftest import SMALL
 
 
 def with_search(text):

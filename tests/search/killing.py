@@ -1,0 +1,73 @@
+"""Start a search, kill it, start it again: what the crash tests on SQLite and PostgreSQL share."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+
+from lmnet.search.storage import open_storage
+
+SCRIPT = Path(__file__).with_name("run_search.py")
+TRIALS = 40
+
+
+def start(storage, folder, workers=1):
+    environment = os.environ | {"TRAINED": str(folder / "trained.log"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(SCRIPT), storage, str(folder / "out"), str(TRIALS), str(workers)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+def trials_of(storage):
+    with open_storage(storage) as opened:
+        return optuna.load_study(study_name="crash", storage=opened).trials
+
+
+def scored(storage):
+    done = [trial for trial in trials_of(storage) if trial.state == optuna.trial.TrialState.COMPLETE]
+    return {trial.number: (trial.user_attrs["hash"], trial.value) for trial in done}
+
+
+def kill_once(storage, folder, delay_s, workers=1):
+    """Start the search, kill it (and its workers) some time after its first training began; return what it had."""
+    process = start(storage, folder, workers)
+    log = folder / "trained.log"
+    size = log.stat().st_size if log.exists() else 0
+    while process.poll() is None and (log.stat().st_size if log.exists() else 0) <= size:
+        time.sleep(0.01)
+    time.sleep(delay_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+    return scored(storage)
+
+
+def crash(storage, folder, times, rng, workers=1):
+    before = {}
+    for _ in range(times):
+        after = kill_once(storage, folder, rng.uniform(0, 1.5), workers)
+        assert before.items() <= after.items()  # nothing finished is lost
+        before = after
+        if len(before) == TRIALS:
+            break
+    process = start(storage, folder, workers)
+    output = process.communicate(timeout=300)[0].decode()
+    assert process.returncode == 0, output
+    after = scored(storage)
+    assert before.items() <= after.items()
+    hashes = [hash_ for hash_, _ in after.values()]
+    assert len(hashes) == len(set(hashes)) == TRIALS  # complete, and nothing twice
+    trials = trials_of(storage)
+    assert not [trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING]
+    # each finished net was begun once more than it was cut off, never after it had finished
+    begun = (folder / "trained.log").read_text().splitlines()
+    ends = [line.removeprefix("end ") for line in begun if line.startswith("end ")]
+    cut = sum(trial.state == optuna.trial.TrialState.FAIL for trial in trials)
+    assert len(ends) - len(set(ends)) <= cut  # twice only where the kill came between the training and its record
