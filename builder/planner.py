@@ -115,7 +115,7 @@ class Planner:
                 in_shapes = None
             key = None
             if in_shapes is not None:
-                key = (node.name, in_shapes, *(_frozen(variables.get(name)) for name in node.names))
+                key = (node.name, in_shapes, *(repr(variables.get(name)) for name in node.names))
                 done = self._memo.get(key)
                 if done is not None:
                     planned[node.name] = done
@@ -247,10 +247,6 @@ def size_message(stride: int, size: Sequence[int], padded: Sequence[int]) -> str
         f"size must be a multiple of {stride}, got {size[0]}x{size[1]}. "
         f"Pad the picture to {padded[0]}x{padded[1]}, or set pad: true."
     )
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
 def plan_spec(spec: Spec, *, input_size: Sequence[int] | None = None) -> Plan:

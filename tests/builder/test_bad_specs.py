@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmnet.builder.cli import main
-from lmnet.builder.planner import plan_spec
+from lmnet.builder.planner import Planner, plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import load_spec
 
@@ -37,6 +37,13 @@ def test_a_broken_spec_reports_all_its_faults_with_their_places(path):
     assert expected, "a file of bad_specs must expect something"
     assert time.process_time() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 300 * 1024  # KiB
+
+
+def test_a_planner_that_has_planned_1_still_refuses_true():
+    planner = Planner(load_spec(Path(__file__).parents[1] / "training" / "tiny.yaml"))
+    assert planner.plan({"width": 1}).nodes[0].out_shapes[0][0] == 1
+    with pytest.raises(SpecError, match="out_channels must be a whole number, got out_channels=True"):
+        planner.plan({"width": True})
 
 
 def test_there_are_at_least_thirty_broken_specs():

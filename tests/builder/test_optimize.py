@@ -71,6 +71,7 @@ def test_passes_are_measured_in_turns():
     assert machine_peak_gflops(size=128, repeats=2) > 0
 
 
+@pytest.mark.slow
 def test_peak_memory_grows_with_the_batch():
     from lmnet.builder.planner import plan_spec
     from lmnet.builder.spec import load_spec

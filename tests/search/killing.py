@@ -13,7 +13,7 @@ import optuna
 from lmnet.search.storage import open_storage
 
 SCRIPT = Path(__file__).with_name("run_search.py")
-TRIALS = 40
+TRIALS = 24
 
 
 def start(storage, folder, workers=1):
