@@ -12,7 +12,7 @@ def table(result):
     return [(one.number, one.hash, one.score, one.epochs) for one in result.tally.scored]
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("workers", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_the_budget_is_met_exactly(small, tmp_path, workers):
     result = run(small, objective=width_score, max_gflops=0.004, trials=24, workers=workers, out=tmp_path)
     assert result.tally.trials == 24
