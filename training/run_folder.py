@@ -40,6 +40,7 @@ class Request:
         data: path of the data set, or "synthetic".
         fingerprint: of the data set's content and split.
         seed: of the run.
+        start: "random", or name and digest of the file of weights that the run starts from.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Request:
     data: str
     fingerprint: str
     seed: int
+    start: str = "random"
 
     def facts(self) -> dict[str, Any]:
         """Return what is compared, as JSON has it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -131,7 +132,7 @@ def train_run(
     for note in data.notes:
         say(f"note: {note}")
     folder = RunFolder(out or Path("runs") / f"{name}-{data.name}-{chosen.name}-s{seed}")
-    request = Request(name, model.hash, chosen, choice.path, data.fingerprint, seed)
+    request = Request(name, model.hash, chosen, choice.path, data.fingerprint, seed, _start(weights))
     if _is_first_process() and not folder.begin(request, spec=model.spec.dump(), data=data):
         if folder.is_finished:
             say(f"{folder.path} is finished already.")
@@ -169,6 +170,13 @@ def train_run(
     write_report(folder, model, data, scores["test"], metrics, **settings)
     write_durably(folder.file("metrics"), (json.dumps(metrics, indent=1) + "\n").encode())  # last: it marks the end
     return TrainedRun(folder, metrics)
+
+
+def _start(weights: str | None) -> str:
+    if weights is None:
+        return "random"
+    path = Path(weights)
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
 def read_metrics(folder: RunFolder) -> dict[str, Any]:

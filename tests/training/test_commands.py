@@ -103,6 +103,14 @@ def test_a_folder_of_another_run_is_refused(run, folder, tiny_spec, capsys, chan
     assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
 
 
+def test_a_folder_of_a_run_from_other_weights_is_refused(run, folder, tiny_spec, capsys):
+    weights = run / "best.safetensors"
+
+    assert train_main([tiny_spec, "--data", str(folder), "--out", str(run), *QUICK, "--weights", str(weights)]) == 2
+
+    assert "start random → best.safetensors " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
