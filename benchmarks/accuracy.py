@@ -28,9 +28,9 @@ METRICS = {
 HEAD = """\
 # Accuracy, measured
 
-Written by `python benchmarks/accuracy.py {arguments}` from run folders of `lmnet-train`; scores are of the test split, which
-no choice has seen, at the pictures' own size, with 95 % intervals by bootstrap over images. Minutes are the sum of the
-epochs' wall time. All on a CPU ({machine}, two cores, other jobs beside some of the runs); {versions}.
+Written by `python benchmarks/accuracy.py {arguments}` from run folders of `lmnet-train`; scores are of the test split,
+which no choice has seen, at the pictures' own size, with 95 % intervals by bootstrap over images. Minutes are the sum of
+the epochs' wall time. All on a CPU ({machine}, two cores, other jobs beside some of the runs); {versions}.
 """
 NOT_RUN = """
 ## Not run
@@ -40,8 +40,8 @@ NOT_RUN = """
 | lmnet_release | Kvasir-SEG, 256 px, 200 epochs | paper | no GPU was to be had |
 | lmnet_paper | Kvasir-SEG, 256 px, 200 epochs | paper | no GPU was to be had |
 
-To run them: `lmnet-train lmnet_release --data Kvasir-SEG --recipe paper --device cuda`. The published figures they would
-stand beside: mDice 0.9409, mIoU 0.8912 (class means, pooled); precision 0.8964, recall 0.9038 (lesion).
+To run them: `lmnet-train lmnet_release --data Kvasir-SEG --recipe paper --device cuda`. The published figures they
+would stand beside: mDice 0.9409, mIoU 0.8912 (class means, pooled); precision 0.8964, recall 0.9038 (lesion).
 """
 
 
@@ -78,7 +78,7 @@ def losses(runs: list[dict]) -> str:
     recipe, facts = runs[0]["run"]["recipe"], runs[0]["run"]
     lines = [
         "\n## The default loss\n",
-        f"{facts['model']} on {facts['data_name']} data, {recipe['size']} px, {recipe['epochs']} epochs, all else equal:",
+        f"{facts['model']} on {facts['data_name']} data, {recipe['size']} px, {recipe['epochs']} epochs, else equal:",
         "lesion Dice (mean over images) on val.\n",
         "| loss | mean | by seed |",
         "|---|---|---|",

@@ -10,12 +10,15 @@ from lmnet.search.ledger import Ledger
 from lmnet.search.pricing import Candidate, Pricer
 from lmnet.search.proposer import Proposer
 from lmnet.search.space import Point
+from lmnet.search.surrogate import expected_improvements
 from lmnet.search.survey import repaired
 
 INFEASIBLE_IN_ROW = 20
 """So many infeasible proposals in a row, and the last is moved into the limits instead of asking again."""
 KNOWN_IN_ROW = 3
 """So many proposals in a row that are known, and a neighbour of the last is taken instead."""
+POOL = 8
+"""So many of the sampler's proposals, and as many even draws, are compared by what cost and knobs promise."""
 NEIGHBOURS = 300
 ENUMERABLE = 20_000
 
@@ -59,7 +62,48 @@ class Candidates:
         start = self._ledger.space.start
         if start is not None and self._is_new(self._pricer.price(start), taken):
             return self._pricer.price(start), None
-        return self._proposed(taken)
+        return self._chosen(taken)
+
+    def _chosen(self, taken: set[str]) -> tuple[Candidate, Trial | None] | None:
+        """Return the sampler's proposal, or of several the one of which cost and knobs promise most."""
+        first = self._proposed(taken)
+        if first is None or not (self._proposer.is_warm and self._proposer.is_cheap):
+            return first
+        pool = [first]
+        while len(pool) < POOL:
+            other = self._proposed(taken | {candidate.hash for candidate, _ in pool})
+            if other is None:
+                break
+            pool.append(other)
+        for _ in range(POOL):
+            drawn = repaired(self._pricer, self._pricer.space.sample(self._rng), self._rng)
+            if drawn is not None and self._is_new(drawn, taken):
+                pool.append((drawn, None))
+        seen = [self._pricer.price(point) for point, _ in self._proposer.scored]
+        scores = [score for _, score in self._proposer.scored]
+        new = [candidate for candidate, _ in pool]
+        promise = expected_improvements(
+            [self._costs(one) for one in seen],
+            [self._knobs(one) for one in seen],
+            scores,
+            [self._costs(one) for one in new],
+            [self._knobs(one) for one in new],
+        )
+        best = int(promise.argmax())
+        for place, (_, trial) in enumerate(pool):
+            if trial is not None and place != best:
+                self._proposer.forget(trial)
+        return pool[best]
+
+    def _knobs(self, candidate: Candidate) -> list[float]:
+        return [
+            index / max(1, len(knob.values) - 1)
+            for index, knob in zip(candidate.point, self._pricer.space.knobs, strict=True)
+        ]
+
+    @staticmethod
+    def _costs(candidate: Candidate) -> tuple[float, float]:
+        return candidate.gmacs, float(candidate.params)
 
     def _proposed(self, taken: set[str]) -> tuple[Candidate, Trial | None] | None:
         known = infeasible = 0

@@ -31,17 +31,19 @@ class Proposer:
 
     def __init__(self, space: Space, *, sampler: str, seed: int, session: int) -> None:
         self.space = space
-        self._finished = 0
         mixed = int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study = optuna.create_study(
                 direction="maximize",
-                sampler=make_sampler(sampler, seed=mixed, finished=lambda: self._finished),
+                sampler=make_sampler(sampler, seed=mixed, finished=lambda: len(self.scored)),
                 storage=optuna.storages.InMemoryStorage(),
             )
         self.is_model_based = sampler != "random"
+        self.is_cheap = sampler == "tpe"
+        self.scored: list[tuple[Point, float]] = []
+        self._points: dict[str, Point] = {}
         self._distributions: dict[str, BaseDistribution] = {}
         for knob in space.knobs:
             count = len(knob.values)
@@ -53,7 +55,7 @@ class Proposer:
     @property
     def is_warm(self) -> bool:
         """Whether the sampler has a model, rather than drawing evenly."""
-        return self.is_model_based and self._finished >= STARTUP
+        return self.is_model_based and len(self.scored) >= STARTUP
 
     def propose(self) -> tuple[Trial, Point]:
         """Return a point, and the mirror's trial for ``refuse``, ``forget`` or ``start``."""
@@ -85,15 +87,16 @@ class Proposer:
         for name, value in violations.items():
             trial.set_constraint(name, value)
         self._open[key] = trial
+        self._points[key] = point
 
     def finish(self, key: str, score: float | None) -> None:
         """Tell the sampler a candidate's score, or None where its training failed."""
-        trial = self._open.pop(key)
+        trial, point = self._open.pop(key), self._points.pop(key)
         if score is None:
             self._study.tell(trial, state=TrialState.FAIL)
         else:
             self._study.tell(trial, score)
-            self._finished += 1
+            self.scored.append((point, score))
 
     def learn(self, point: Point, score: float | None, violations: Mapping[str, float]) -> None:
         """Tell the sampler of a trial of an earlier session or another machine; no score where it is infeasible."""
@@ -106,4 +109,5 @@ class Proposer:
                 constraints=dict(violations),
             )
         )
-        self._finished += score is not None
+        if score is not None:
+            self.scored.append((point, score))
