@@ -29,8 +29,8 @@ HEAD = """\
 # Accuracy, measured
 
 Written by `python benchmarks/accuracy.py {arguments}` from run folders of `lmnet-train`; scores are of the test split,
-which no choice has seen, at the pictures' own size, with 95 % intervals by bootstrap over images. Minutes are the sum of
-the epochs' wall time. All on a CPU ({machine}, two cores, other jobs beside some of the runs); {versions}.
+which no choice has seen, at the pictures' own size, with 95 % intervals by bootstrap over images. Minutes are the sum
+of the epochs' wall time. All on a CPU ({machine}, two cores, other jobs beside some of the runs); {versions}.
 """
 NOT_RUN = """
 ## Not run
