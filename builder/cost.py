@@ -23,6 +23,7 @@ from torch.utils.flop_counter import flop_registry
 from lmnet.blocks.registry import REGISTRY, Shape
 from lmnet.builder.cost_store import default_store, is_storable
 from lmnet.builder.options import signature_of
+from lmnet.builder.quick_meta import QuickMeta, quick_output
 
 _FREE = frozenset(
     """
@@ -37,12 +38,6 @@ _FREE = frozenset(
     repeat replication_pad2d roll scalar_tensor scatter scatter_add slice_scatter sort stack std std_mean sum topk tril
     triu uniform_ upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var var_mean where zero_ zeros zeros_like
     """.split()  # noqa: SIM905
-)
-
-
-# torch's meta kernels of these run Python for about a millisecond a call; their output is as their first input
-_LIKE_INPUT = frozenset(
-    getattr(torch.ops.aten, name) for name in ("gelu", "hardsigmoid", "hardswish", "native_batch_norm")
 )
 
 
@@ -70,11 +65,9 @@ class CostCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         packet = func._overloadpacket
-        if packet in _LIKE_INPUT and args[0].is_meta:
-            out = torch.empty_like(args[0])
-            self._allocate(out)
-            return (out, out.new_empty(0), out.new_empty(0)) if packet is torch.ops.aten.native_batch_norm else out
-        out = func(*args, **kwargs)
+        out = quick_output(packet, args)
+        if out is None:
+            out = func(*args, **kwargs)
         if packet in flop_registry:
             self.macs += flop_registry[packet](*args, **kwargs, out_val=out) // 2
         elif not self._is_free(func, packet):
@@ -184,12 +177,13 @@ def _look_up(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> Nod
 
 
 def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:
-    with torch.device("meta"):
+    with torch.device("meta"), QuickMeta():
         module = make_block(block, json.loads(options_json), [shape[0] for shape in in_shapes]).eval()
     shapes, counter = _run(module, in_shapes)
     params, deploy_counter = count_params(module), counter
     if any(hasattr(child, "reparameterize") for child in module.modules()):
-        reparameterize_model(nn.ModuleList([module]), inplace=True)
+        with QuickMeta():
+            reparameterize_model(nn.ModuleList([module]), inplace=True)
         _, deploy_counter = _run(module, in_shapes)
     return NodeCost(shapes, params, counter.macs, count_params(module), deploy_counter.macs, deploy_counter.peak_bytes)
 
