@@ -61,6 +61,9 @@ def quick_output(packet: Any, args: Sequence[Any]) -> Any:
 class QuickMeta(TorchDispatchMode):
     """Inside it, ``quick_output`` answers where it can."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = quick_output(func._overloadpacket, args)
         return func(*args, **(kwargs or {})) if out is None else out
