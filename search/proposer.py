@@ -27,6 +27,10 @@ class Proposer:
         seed: of the study.
         session: what else the draws depend on: the number of trials at the start, so that a resumed study goes on
             with new draws instead of repeating its first ones.
+
+    Attributes:
+        scored: every point with a score, and the score.
+        is_cheap: whether asking the sampler several times a trial costs next to nothing.
     """
 
     def __init__(self, space: Space, *, sampler: str, seed: int, session: int) -> None:

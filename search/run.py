@@ -30,9 +30,9 @@ from lmnet.search.space import Space
 from lmnet.search.storage import HEARTBEAT_S, open_storage, patiently
 from lmnet.search.survey import Survey, survey
 
-EPOCHS, SIZE = 4, 64
+EPOCHS, SIZE = 6, 64
 TRIALS = 40
-TIMEOUT_S = 420.0
+TIMEOUT_S = 480.0
 BATCH = 4
 
 
@@ -126,8 +126,8 @@ def run(
         max_params: see ``Limits``.
         max_latency_ms: see ``Limits``; measured on ``device``.
         trials: that the study is to have in all, with those of earlier calls and other machines; None for 40.
-        timeout_s: of this call; None for 420 where ``trials`` is None too, else no limit.
-        epochs: of a full training; None for 4.
+        timeout_s: of this call; None for 480 where ``trials`` is None too, else no limit.
+        epochs: of a full training; None for 6.
         size: side in pixels to train at; None for 64. The limits do not depend on it.
         recipe: name or file of a training recipe.
         sampler: tpe, gp, nsga2 or random.

@@ -2,13 +2,15 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 import types
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"lmnet": "lmnet", "lmnet.blocks": "blocks", "lmnet.training": "training"}
+PACKAGES = {"lmnet": "lmnet", "lmnet.blocks": "blocks", "lmnet.search": "search", "lmnet.training": "training"}
 WITH_ALL = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
     for room in ("lmnet", "blocks", "builder", "training", "search")
@@ -49,7 +51,7 @@ def test_all_agrees_with_the_public_names(name):
     assert [key for key in package.__all__ if getattr(package, key, None) is None] == []
 
 
-@pytest.mark.parametrize("name", ["lmnet", "lmnet.training"])
+@pytest.mark.parametrize("name", ["lmnet", "lmnet.search", "lmnet.training"])
 def test_lazy_package_offers_what_its_stub_says(name):
     tree = ast.parse((ROOT / PACKAGES[name] / "__init__.pyi").read_text())
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
@@ -62,6 +64,12 @@ def test_every_name_of_the_api_has_a_docstring():
         f"{name}.{key}"
         for name in PACKAGES
         for key in importlib.import_module(name).__all__
-        if callable(value := getattr(importlib.import_module(name), key)) and not value.__doc__
+        if isinstance(value := getattr(importlib.import_module(name), key), (type, types.FunctionType))
+        and not value.__doc__
     ]
     assert missing == []
+
+
+def test_rooms_are_reached_through_the_front_door():
+    code = "import lmnet; print(lmnet.search.run, lmnet.training.fit, lmnet.blocks.REGISTRY, lmnet.builder, lmnet.Spec)"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd="/")

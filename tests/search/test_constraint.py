@@ -1,0 +1,38 @@
+"""Over a thousand proposals of each sampler, nothing trained exceeds a limit, by a count of the built net itself."""
+
+import pytest
+import torch
+from timm.utils import reparameterize_model
+from torch.utils.flop_counter import FlopCounterMode
+
+from lmnet.builder.spec import load_spec
+from lmnet.search.run import run
+
+LIMITS = {"max_gflops": 0.3, "min_gflops": 0.1, "max_params": 250_000.0}
+PROPOSALS = 1000
+
+
+def check(model, spec):
+    """Score a net by its cost, and check that with torch's own counter on the net that came to be trained."""
+    net = reparameterize_model(model.eval())
+    params = sum(parameter.numel() for parameter in net.parameters())
+    image = torch.zeros(1, spec.layout.input.channels, *spec.layout.input.size)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        net(image)
+    gmacs = counter.get_total_flops() / 2e9
+    assert LIMITS["min_gflops"] <= gmacs <= LIMITS["max_gflops"]
+    assert params <= LIMITS["max_params"]
+    return gmacs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "gp"])
+def test_a_thousand_proposals_train_nothing_over_a_limit(tmp_path, sampler):
+    spec, trials = load_spec("lmnet_xxs"), 0
+    while True:
+        trials += 50
+        tally = run(spec, objective=check, trials=trials, sampler=sampler, out=tmp_path, **LIMITS).tally
+        assert not tally.failed
+        assert tally.trials == trials
+        if tally.trials + tally.infeasible >= PROPOSALS:
+            return
