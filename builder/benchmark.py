@@ -19,6 +19,8 @@ from lmnet.builder.planner import plan_spec
 from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import parse_spec
 
+STATUS = Path("/proc/self/status")
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -121,15 +123,16 @@ def _pass(net: nn.Module, image: Tensor) -> Callable[[], object]:
 
 def peak_memory(plan: Plan, *, batch: int, optimised: bool) -> int:
     """Return the bytes that one forward pass adds at its peak, measured in a fresh process (Linux; else 0)."""
+    if not STATUS.exists():
+        return 0
     arguments = (plan.spec.dump(), plan.padded_size, batch, optimised, torch.get_num_threads())
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # torch is imported once, not once a net
+    with context.Pool(1) as pool:
         return pool.apply(_peak_of_one_pass, arguments)
 
 
 def _peak_of_one_pass(text: str, size: tuple[int, int], batch: int, optimised: bool, threads: int) -> int:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return 0
     torch.set_num_threads(threads)
     spec = parse_spec(text)
     net: nn.Module = build_model(spec).eval()
@@ -139,13 +142,13 @@ def _peak_of_one_pass(text: str, size: tuple[int, int], batch: int, optimised: b
     with torch.inference_mode():
         net(image[:1, :, :64, :64])  # libraries and threads are loaded by the first pass
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held now
-        before = _kib(status, "VmHWM")
+        before = _kib("VmHWM")
         net(image)
-    return 1024 * (_kib(status, "VmHWM") - before)
+    return 1024 * (_kib("VmHWM") - before)
 
 
-def _kib(status: Path, key: str) -> int:
-    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
+def _kib(key: str) -> int:
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
     return int(line.split()[1])
 
 

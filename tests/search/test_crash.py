@@ -13,7 +13,7 @@ from tests.search.killing import crash, start, trials_of
 
 
 def test_a_killed_search_goes_on(tmp_path):
-    crash(f"sqlite:///{tmp_path}/study.db", tmp_path, 2, random.Random(1))
+    crash(f"sqlite:///{tmp_path}/study.db", tmp_path, 1, random.Random(1))
 
 
 @pytest.mark.slow

@@ -34,10 +34,11 @@ def test_no_trained_net_exceeds_a_limit(small, tmp_path, sampler):
         seen.append((model.plan.deploy_macs / 1e9, model.hash))
         return width_score(model, spec)
 
-    result = search(small, tmp_path, objective=objective, sampler=sampler, trials=11, min_gflops=0.002)
-    assert len(seen) == result.tally.trials == 11
+    trials = 9 if sampler == "gp" else 11  # seconds for each beyond its first 8
+    result = search(small, tmp_path, objective=objective, sampler=sampler, trials=trials, min_gflops=0.002)
+    assert len(seen) == result.tally.trials == trials
     assert all(0.002 <= gmacs <= LIMIT for gmacs, _ in seen)
-    assert len({hash_ for _, hash_ in seen}) == 11
+    assert len({hash_ for _, hash_ in seen}) == trials
 
 
 def test_infeasible_proposals_are_pruned_with_their_constraints(small, tmp_path):
