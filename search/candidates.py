@@ -18,7 +18,8 @@ INFEASIBLE_IN_ROW = 20
 KNOWN_IN_ROW = 3
 """So many proposals in a row that are known, and a neighbour of the last is taken instead."""
 POOL = 8
-"""So many of the sampler's proposals, and as many even draws, are compared by what cost and knobs promise."""
+"""So many of the sampler's proposals, fewer where most are infeasible, and as many even draws, are compared by what
+cost and knobs promise."""
 NEIGHBOURS = 300
 ENUMERABLE = 20_000
 
@@ -38,6 +39,7 @@ class Candidates:
         self._rng = random.Random(seed)
         self._written: set[Point] = set()
         self._seen: set[int] = set()
+        self._refused = 0
         self.learn()
 
     def learn(self) -> None:
@@ -70,7 +72,8 @@ class Candidates:
         if first is None or not (self._proposer.is_warm and self._proposer.is_cheap):
             return first
         pool = [first]
-        while len(pool) < POOL:
+        refused = self._refused
+        while len(pool) < POOL and self._refused - refused < INFEASIBLE_IN_ROW:
             other = self._proposed(taken | {candidate.hash for candidate, _ in pool})
             if other is None:
                 break
@@ -127,6 +130,7 @@ class Candidates:
                 return None if near is None else (near, None)
 
     def _refuse(self, trial: Trial, candidate: Candidate) -> None:
+        self._refused += 1
         self._proposer.refuse(trial, candidate.violations)
         if candidate.point not in self._written:
             self._written.add(candidate.point)
