@@ -142,7 +142,7 @@ def _search(args: argparse.Namespace) -> int:
 
 
 def _stop(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _import(packages: Sequence[str]) -> None:

@@ -56,6 +56,7 @@ class Coordinator:
         pool: trains.
         rules: how.
         watch: called now and then, to show progress.
+        is_stopped: asked between steps: whether somebody wants the search to end.
     """
 
     ledger: Ledger
@@ -65,6 +66,7 @@ class Coordinator:
     pool: Pool
     rules: Rules
     watch: Callable[[], None] = lambda: None
+    is_stopped: Callable[[], bool] = lambda: False
     busy: dict[int, Claim] = field(default_factory=dict)
     is_used_up: bool = False
     _batch: list[Claim] = field(default_factory=list)
@@ -94,7 +96,7 @@ class Coordinator:
             self.ledger.refresh()
 
     def _is_over(self) -> bool:
-        if self.rules.deadline is not None and time.monotonic() >= self.rules.deadline:
+        if self.is_stopped() or (self.rules.deadline is not None and time.monotonic() >= self.rules.deadline):
             return True
         if time.monotonic() - self._reaped > REAP_S:
             self._reaped = time.monotonic()
@@ -112,6 +114,8 @@ class Coordinator:
         if self.rules.batch and not self._batch:
             self._make_batch()
         for slot in range(self.pool.slots):
+            if self.is_stopped():
+                return
             if slot in self.busy:
                 continue
             if not self._waiting and not self.rules.batch:

@@ -9,8 +9,9 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -27,9 +28,15 @@ OnReport = Callable[[int, int, float], bool]
 
 
 class Pool(Protocol):
-    """Slots that train one job each."""
+    """Slots that train one job each.
+
+    Attributes:
+        slots: how many.
+        is_training_here: whether a training runs in this process and thread right now.
+    """
 
     slots: int
+    is_training_here: bool
 
     def submit(self, slot: int, job: Job) -> None:
         """Begin a job in a free slot."""
@@ -47,6 +54,7 @@ class InlinePool:
     slots = 1
 
     def __init__(self, objective: Objective) -> None:
+        self.is_training_here = False
         self._objective = objective
         self._job: Job | None = None
 
@@ -60,7 +68,11 @@ class InlinePool:
             time.sleep(timeout_s)
             return []
         job, self._job = self._job, None
-        return [(0, evaluate(job, self._objective, lambda epoch, score: on_report(0, epoch, score)))]
+        self.is_training_here = True
+        try:
+            return [(0, evaluate(job, self._objective, lambda epoch, score: on_report(0, epoch, score)))]
+        finally:
+            self.is_training_here = False
 
     def close(self) -> None:
         """Do nothing: nothing runs outside ``poll``."""
@@ -71,7 +83,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, objective, threads), daemon=True)
-        self.process.start()
+        with _sheltered():
+            self.process.start()
         theirs.close()
         self.job: Job | None = None
         self.began: float | None = None
@@ -80,6 +93,20 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.connection.close()
+
+
+@contextlib.contextmanager
+def _sheltered() -> Iterator[None]:
+    """Hold Ctrl-C back: a process that is started inside never sees it, not even before it can say so itself."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # the first start of a process starts it, and that unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ProcessPool:
@@ -93,6 +120,8 @@ class ProcessPool:
     Raises:
         ValueError: the objective is not picklable.
     """
+
+    is_training_here = False
 
     def __init__(self, objective: Objective, *, slots: int, threads: int) -> None:
         try:

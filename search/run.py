@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from lmnet.search.evaluate import LateModel, Objective
 from lmnet.search.fingerprint import SPEC, check_fingerprint, digest
 from lmnet.search.halving import rungs
 from lmnet.search.heartbeat import Heartbeat
+from lmnet.search.interrupt import Interrupt
 from lmnet.search.latency import measure_latency_ms
 from lmnet.search.ledger import Ledger
 from lmnet.search.limits import Limits
@@ -202,21 +204,21 @@ def run(
             batch=batch,
             weights=None if is_own else folder / "weights",
         )
+        pool = _pool(objective, workers, is_own=is_own, is_sync=batch > 0)
+        interrupt = Interrupt(lambda: pool.is_training_here)
         coordinator = Coordinator(
             ledger,
             Candidates(pricer, proposer, ledger, seed=seed + len(ledger.trials)),
             proposer,
             pricer,
-            _pool(objective, workers, is_own=is_own, is_sync=batch > 0),
+            pool,
             rules,
             _watcher(ledger, space, on_progress),
+            lambda: interrupt.is_set,
         )
-        is_interrupted = False
-        try:
-            with Heartbeat(lambda: ledger.open.keys(), ledger.beat, HEARTBEAT_S):
-                coordinator.run()
-        except KeyboardInterrupt:
-            is_interrupted = True
+        heartbeat = Heartbeat(lambda: ledger.open.keys(), ledger.beat, HEARTBEAT_S)
+        with contextlib.suppress(KeyboardInterrupt), interrupt, heartbeat:
+            coordinator.run()
         result = SearchResult(
             name,
             url,
@@ -225,7 +227,7 @@ def run(
             tally(ledger.refresh(), space),
             overview,
             coordinator.is_used_up,
-            is_interrupted,
+            interrupt.is_set,
         )
         write_folder(result, pricer, study)
         return result
