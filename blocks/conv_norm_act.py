@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lmnet.blocks.checks import act_layer_of, check_choice, check_map, check_odd, check_positive, norm_layer_of
+from lmnet.blocks.fused_conv import FusedConv2d, activation_name
 from lmnet.blocks.registry import Example, register
 
 ACTIVATIONS = ("none", "pre", "post")
@@ -75,6 +76,12 @@ class ConvNormAct(nn.Module):
         return self.act(self.norm(self.conv(x)))
 
     def fold_norm(self) -> None:
-        """Fold a batch norm behind the convolution into it, in place; the block must be in eval mode."""
+        """Fold a batch norm behind the convolution into it, in place; the block must be in eval mode.
+
+        The activation joins the convolution where ``lmnet.blocks.fused_conv`` knows it.
+        """
         if self.activation == "post" and isinstance(self.norm, nn.BatchNorm2d):
             self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+            name = activation_name(self.act)
+            if name is not None:
+                self.conv, self.act = FusedConv2d(self.conv, name), nn.Identity()

@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 from torch.utils.checkpoint import checkpoint
 
 from lmnet.blocks.checks import check_map, check_odd, check_positive
+from lmnet.blocks.fused_conv import FusedConv2d
 from lmnet.blocks.registry import Example, register
 
 Kernel = int | Sequence[int]
@@ -112,10 +113,10 @@ class MultiBranchConv(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.expand = nn.Conv2d(in_channels, hidden, 1)
         self.expand_norm: nn.Module = nn.BatchNorm2d(hidden)
-        self.expand_act = nn.Hardswish()
+        self.expand_act: nn.Module = nn.Hardswish()
         self.branches: nn.ModuleList | None = nn.ModuleList(DepthwiseBranch(hidden, side) for side in sides)
         self.depthwise: nn.Conv2d | None = None
-        self.act = nn.GELU()
+        self.act: nn.Module = nn.GELU()
         self.squeeze_excite: nn.Module = nn.Identity()
         if squeeze_ratio is not None:
             check_positive(where, squeeze_ratio=squeeze_ratio)
@@ -141,15 +142,28 @@ class MultiBranchConv(nn.Module):
             weighed = checkpoint(self._weigh, mixed, use_reentrant=False, preserve_rng_state=False)
         else:
             weighed = self._weigh(mixed)
+        if isinstance(self.shortcut, FusedConv2d):
+            return self.shortcut(x, plus=weighed)
         return weighed + self.shortcut(x)
 
     def _weigh(self, mixed: Tensor) -> Tensor:
         return self.project(self.squeeze_excite(self.act(mixed)))
 
     def fold_norm(self) -> None:
-        """Fold the batch norm behind the first convolution into it, in place; the block must be in eval mode."""
+        """Fold the batch norm behind the first convolution into it, in place; the block must be in eval mode.
+
+        Activations and the sum at the end join the convolutions before them (``lmnet.blocks.fused_conv``).
+        """
         if isinstance(self.expand_norm, nn.BatchNorm2d):
-            self.expand, self.expand_norm = fuse_conv_bn_eval(self.expand, self.expand_norm), nn.Identity()
+            conv = fuse_conv_bn_eval(self.expand, self.expand_norm)
+            self.expand, self.expand_norm, self.expand_act = (
+                FusedConv2d(conv, "hardswish"),
+                nn.Identity(),
+                nn.Identity(),
+            )
+            self.shortcut = FusedConv2d(self.shortcut)
+        if self.depthwise is not None and isinstance(self.act, nn.GELU):
+            self.depthwise, self.act = FusedConv2d(self.depthwise, "gelu"), nn.Identity()
 
     def reparameterize(self) -> None:
         """Replace the branches by the one depthwise convolution that they equal in eval, in place.

@@ -8,6 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lmnet.blocks.checks import act_layer_of, check_choice, check_map, check_positive, norm_layer_of
 from lmnet.blocks.conv_norm_act import ACTIVATIONS, ConvNormAct
+from lmnet.blocks.fused_conv import FusedConv2d
 from lmnet.blocks.registry import Example, register
 
 UPSAMPLE_MODES = ("bilinear", "transposed", "pixel_shuffle")
@@ -125,8 +126,20 @@ class Upsample(nn.Module):
         return self.act(self.norm(x)) if self.activation == "post" else x
 
     def fold_norm(self) -> None:
-        """Fold a batch norm right behind the convolution into it, in place; the block must be in eval mode."""
-        is_behind = self.activation == "post" and self.mode != "pixel_shuffle"
-        if is_behind and isinstance(self.norm, nn.BatchNorm2d):
-            transposed = self.mode == "transposed"
-            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm, transpose=transposed), nn.Identity()
+        """Fold a batch norm behind the convolution into it, in place; the block must be in eval mode.
+
+        The activation joins the convolution (``lmnet.blocks.fused_conv``), before the pixels are shuffled.
+        """
+        if self.activation != "post" or not isinstance(self.norm, nn.BatchNorm2d):
+            return
+        norm = _widened(self.norm, self.scale**2) if self.mode == "pixel_shuffle" else self.norm
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, norm, transpose=self.mode == "transposed"), nn.Identity()
+        if isinstance(self.conv, nn.Conv2d):
+            self.conv, self.act = FusedConv2d(self.conv, "gelu"), nn.Identity()
+
+
+def _widened(norm: nn.BatchNorm2d, times: int) -> nn.BatchNorm2d:
+    """Return the norm that does to maps before a pixel shuffle what ``norm`` does behind it."""
+    wide = nn.BatchNorm2d(norm.num_features * times, eps=norm.eps).eval()
+    wide.load_state_dict({name: x.repeat_interleave(times) if x.ndim else x for name, x in norm.state_dict().items()})
+    return wide.to(norm.weight.device, norm.weight.dtype)
