@@ -46,12 +46,15 @@ def quick_output(packet: Any, args: Sequence[Any]) -> Any:
         others = [x for x in args[1:] if isinstance(x, Tensor)]
         if all(map(_is_plain, others)):
             shapes = {x.shape for x in (first, *others)}
-            return first.new_empty(first.shape if len(shapes) == 1 else torch.broadcast_shapes(*shapes))
+            try:
+                return first.new_empty(first.shape if len(shapes) == 1 else torch.broadcast_shapes(*shapes))
+            except RuntimeError:
+                return None  # torch says it with the sizes
     elif packet in _ELEMENTWISE_IN_PLACE:
         return first if all(x.shape == first.shape for x in args[1:] if isinstance(x, Tensor)) else None
     elif packet in _NORMS:
         return torch.empty_like(first), first.new_empty(0), first.new_empty(0)
-    elif packet is _aten.upsample_bilinear2d and args[1] is not None:
+    elif packet is _aten.upsample_bilinear2d and args[1] is not None and first.ndim == 4:
         return first.new_empty(*first.shape[:2], *args[1])
     elif packet is _aten.convolution and not args[6]:
         return _convolution(first, *args[1:])

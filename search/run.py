@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -217,8 +216,11 @@ def run(
             lambda: interrupt.is_set,
         )
         heartbeat = Heartbeat(lambda: ledger.open.keys(), ledger.beat, HEARTBEAT_S)
-        with contextlib.suppress(KeyboardInterrupt), interrupt, heartbeat:
-            coordinator.run()
+        try:
+            with interrupt, heartbeat:
+                coordinator.run()
+        except KeyboardInterrupt:  # an objective may raise it without a signal
+            interrupt.is_set = True
         result = SearchResult(
             name,
             url,

@@ -70,6 +70,18 @@ def test_other_operations_have_torchs_shape(run, name):
     assert any(name in found for found in answered)
 
 
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (lambda x: x + torch.empty(5, device="meta"), r"Mismatching argument at index 1 had torch.Size\(\[5\]\)"),
+        (lambda x: torch.conv2d(x, x.new_empty(4, 2, 1, 1)), "Invalid channel dimensions"),
+    ],
+)
+def test_what_torch_refuses_is_refused_in_torchs_words(run, message):
+    with pytest.raises(RuntimeError, match=message):
+        compared(run, (2, 3, 8, 7))
+
+
 def test_what_changes_the_type_is_left_to_torch():
     assert "mul" not in compared(lambda x: x * 1j, (2, 3))
     assert "add" not in compared(lambda x: x + torch.empty(3, dtype=torch.float64, device="meta"), (2, 3))

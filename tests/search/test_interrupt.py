@@ -19,6 +19,13 @@ def test_a_first_ctrl_c_is_a_note_and_a_second_raises():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_keyboard_interrupt_without_a_signal_counts_too(small, tmp_path):
+    def objective(model, spec):
+        raise KeyboardInterrupt
+
+    assert run(small, objective=objective, max_gflops=0.004, trials=8, out=tmp_path).is_interrupted
+
+
 def test_ctrl_c_in_a_training_of_this_process_ends_the_search_at_once(small, tmp_path):
     trained = []
 
