@@ -17,6 +17,9 @@ from optuna.trial import Trial, TrialState, create_trial
 from lmnet.search.samplers import STARTUP, make_sampler
 from lmnet.search.space import Point, Space
 
+MODELLED = 200
+"""So many infeasible proposals are scored for a sampler that models scored trials only; its time grows with them."""
+
 
 class Proposer:
     """Asks a sampler for points and tells it what became of them.
@@ -46,6 +49,9 @@ class Proposer:
             )
         self.is_model_based = sampler != "random"
         self.is_cheap = sampler == "tpe"
+        # Optuna's GPSampler looks at complete trials only, and would propose a pruned one again and again
+        self._models_complete_only = sampler == "gp"
+        self._modelled = 0
         self.scored: list[tuple[Point, float]] = []
         self._points: dict[str, Point] = {}
         self._distributions: dict[str, BaseDistribution] = {}
@@ -70,7 +76,8 @@ class Proposer:
         """Teach the sampler that a proposal is infeasible."""
         for name, value in violations.items():
             trial.set_constraint(name, value)
-        self._study.tell(trial, state=TrialState.PRUNED)
+        value = self._infeasible_value()
+        self._study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
 
     def forget(self, trial: Trial) -> None:
         """Take a proposal back: it is known already, or not used."""
@@ -104,10 +111,11 @@ class Proposer:
 
     def learn(self, point: Point, score: float | None, violations: Mapping[str, float]) -> None:
         """Tell the sampler of a trial of an earlier session or another machine; no score where it is infeasible."""
+        value = self._infeasible_value() if score is None else score
         self._study.add_trial(
             create_trial(
-                state=TrialState.PRUNED if score is None else TrialState.COMPLETE,
-                value=score,
+                state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
+                value=value,
                 params={knob.name: index for knob, index in zip(self.space.knobs, point, strict=True)},
                 distributions=self._distributions,
                 constraints=dict(violations),
@@ -115,3 +123,10 @@ class Proposer:
         )
         if score is not None:
             self.scored.append((point, score))
+
+    def _infeasible_value(self) -> float | None:
+        """Return the score that the mirror gives an infeasible point: the worst known, or None for none."""
+        if not self._models_complete_only or not self.scored or self._modelled >= MODELLED:
+            return None
+        self._modelled += 1
+        return min(score for _, score in self.scored)

@@ -1,0 +1,33 @@
+"""What a proposer makes of what it is told."""
+
+import random
+
+import pytest
+
+from lmnet.builder.spec import load_spec
+from lmnet.search.proposer import Proposer
+from lmnet.search.space import Space
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_refused_proposals_teach_the_sampler(sampler):
+    """The wider the net the better its score, and the wide ones are infeasible: proposals turn to what is feasible."""
+    space = Space(load_spec("lmnet_xxs"))
+    width = [knob.name for knob in space.knobs].index("width")
+    rng = random.Random(0)
+    proposer = Proposer(space, sampler=sampler, seed=0, session=0)
+    while len(proposer.scored) < 12:
+        point = space.sample(rng)
+        if point[width] <= 2:
+            proposer.learn(point, float(point[width]), {"max_gflops": (point[width] - 2.5) / 2.5})
+    refused = []
+    for number in range(12):
+        trial, point = proposer.propose()
+        excess = {"max_gflops": (point[width] - 2.5) / 2.5}
+        if point[width] > 2:
+            proposer.refuse(trial, excess)
+            refused.append(point)
+        else:
+            proposer.begin(str(number), point, excess, trial)
+            proposer.finish(str(number), float(point[width]))
+    assert len(set(refused)) == len(refused) <= 6
