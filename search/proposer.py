@@ -76,8 +76,8 @@ class Proposer:
         """Teach the sampler that a proposal is infeasible."""
         for name, value in violations.items():
             trial.set_constraint(name, value)
-        value = self._infeasible_value()
-        self._study.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
+        worst = self._infeasible_value()
+        self._study.tell(trial, worst, state=TrialState.PRUNED if worst is None else TrialState.COMPLETE)
 
     def forget(self, trial: Trial) -> None:
         """Take a proposal back: it is known already, or not used."""
@@ -111,7 +111,7 @@ class Proposer:
 
     def learn(self, point: Point, score: float | None, violations: Mapping[str, float]) -> None:
         """Tell the sampler of a trial of an earlier session or another machine; no score where it is infeasible."""
-        value = self._infeasible_value() if score is None else score
+        value = score if score is not None else self._infeasible_value()
         self._study.add_trial(
             create_trial(
                 state=TrialState.PRUNED if value is None else TrialState.COMPLETE,
