@@ -29,11 +29,13 @@ def check(model, spec):
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "gp"])
 def test_a_thousand_proposals_train_nothing_over_a_limit(tmp_path, monkeypatch, sampler):
-    spec, trials, proposals = load_spec("lmnet_xxs"), 0, []
+    spec, proposals, seed = load_spec("lmnet_xxs"), [], 0
     propose = Proposer.propose
     monkeypatch.setattr(Proposer, "propose", lambda self: proposals.append(1) or propose(self))
     while len(proposals) < PROPOSALS:
-        trials += 40
-        tally = run(spec, objective=check, trials=trials, sampler=sampler, out=tmp_path, **LIMITS).tally
-        assert not tally.failed
-        assert tally.trials == trials
+        for trials in range(40, 121, 40):  # each study is gone on with twice
+            out = tmp_path / str(seed)
+            tally = run(spec, objective=check, trials=trials, sampler=sampler, seed=seed, out=out, **LIMITS).tally
+            assert not tally.failed
+            assert tally.trials == trials
+        seed += 1
