@@ -18,7 +18,7 @@ from pathlib import Path
 from lmnet.builder.spec import load_spec
 from lmnet.search.limits import Limits
 from lmnet.search.pricing import Pricer
-from lmnet.search.run import run
+from lmnet.search.run_search import run
 from lmnet.search.space import Space
 
 

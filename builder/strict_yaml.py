@@ -22,12 +22,15 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
 MAX_VALUES = 20_000
 
+_TOO_DEEP = f"values must be nested at most {MAX_DEPTH} deep, got more. Flatten them."
+
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = {"", "~", "null", "Null", "NULL"}
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _BASED_INT = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_NO_BRACKET = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|(?:^|\s)#.*|[^][{}]""", re.MULTILINE)
 
 
 @dataclass
@@ -107,6 +110,8 @@ class _Reader:
         except yaml.YAMLError as err:
             self.is_whole = False
             mark = getattr(err, "problem_mark", None) or yaml.Mark("", 0, 0, 0, None, 0)
+            if _is_too_deep(self.lines, mark.line, mark.column):  # PyYAML reads ahead and may refuse depth before us
+                self.stop(mark, _TOO_DEEP)
             problem = getattr(err, "problem", None) or getattr(err, "reason", None) or "unreadable character"
             hint = (
                 'Quote it: "${...}".'
@@ -147,7 +152,7 @@ class _Reader:
 
     def open(self, container: Any, mark: Any) -> None:
         if len(self.stack) >= MAX_DEPTH:
-            self.stop(mark, f"values must be nested at most {MAX_DEPTH} deep, got more. Flatten them.")
+            self.stop(mark, _TOO_DEEP)
         path = self.put(container, mark)
         self.stack.append((path, container))
         self.pending.append(None)
@@ -193,6 +198,15 @@ class _Reader:
             self.fault(mark, "merges are not allowed, got <<. Write the values out.", path)
         self.document.keys[(*path, key)] = (mark.line + 1, mark.column + 1)
         return key
+
+
+def _is_too_deep(lines: list[str], line: int, column: int) -> bool:
+    """Return whether brackets before a place are nested deeper than ``MAX_DEPTH``; quoted text and comments don't count."""
+    depth = deepest = 0
+    for bracket in _NO_BRACKET.sub("", "\n".join([*lines[:line], *(part[:column] for part in lines[line : line + 1])])):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest > MAX_DEPTH
 
 
 def parse_yaml(text: str, file: str = "<text>") -> Document:

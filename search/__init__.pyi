@@ -5,10 +5,10 @@ from .pricing import Candidate as Candidate
 from .pricing import Pricer as Pricer
 from .results import Scored as Scored
 from .results import Tally as Tally
-from .run import Overview as Overview
-from .run import SearchResult as SearchResult
-from .run import run as run
+from .run_search import Overview as Overview
+from .run_search import SearchResult as SearchResult
+from .run_search import run as run
 from .space import Space as Space
+from .space_survey import Survey as Survey
+from .space_survey import survey as survey
 from .status import read_status as read_status
-from .survey import Survey as Survey
-from .survey import survey as survey

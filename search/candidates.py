@@ -10,8 +10,8 @@ from lmnet.search.ledger import Ledger
 from lmnet.search.pricing import Candidate, Pricer
 from lmnet.search.proposer import Proposer
 from lmnet.search.space import Point
+from lmnet.search.space_survey import repaired
 from lmnet.search.surrogate import expected_improvements
-from lmnet.search.survey import repaired
 
 INFEASIBLE_IN_ROW = 20
 """So many infeasible proposals in a row, and the last is moved into the limits instead of asking again."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lmnet.builder.command_line import DONE, run_command
 
 if TYPE_CHECKING:
-    from lmnet.search.run import SearchResult
+    from lmnet.search.run_search import SearchResult
 
 PROGRAM = "lmnet-search"
 EPILOG = """\
@@ -102,7 +102,7 @@ def _search(args: argparse.Namespace) -> int:
 
     with paused_collector():
         from lmnet.search.progress import LiveProgress
-        from lmnet.search.run import run
+        from lmnet.search.run_search import run
     _import(args.imports)
     signal.signal(signal.SIGTERM, _stop)
     with LiveProgress(Console(stderr=True)) as progress:

@@ -18,7 +18,7 @@ from lmnet.search.results import Scored
 from lmnet.search.summary import as_dict
 
 if TYPE_CHECKING:
-    from lmnet.search.run import SearchResult
+    from lmnet.search.run_search import SearchResult
 
 
 def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmnet.search.results import Tally
-from lmnet.search.run import Overview
+from lmnet.search.run_search import Overview
 
 
 class LiveProgress:

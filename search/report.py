@@ -17,7 +17,7 @@ from lmnet.search.pricing import Pricer
 from lmnet.search.results import Scored
 
 if TYPE_CHECKING:
-    from lmnet.search.run import SearchResult
+    from lmnet.search.run_search import SearchResult
 
 TEMPLATE = Path(__file__).with_name("report.html")
 ENOUGH = 8

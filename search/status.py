@@ -8,7 +8,7 @@ import optuna
 
 from lmnet.search.fingerprint import FINGERPRINT, SPEC
 from lmnet.search.results import tally
-from lmnet.search.run import SearchResult
+from lmnet.search.run_search import SearchResult
 from lmnet.search.space import Space
 from lmnet.search.storage import open_storage, patiently, shown
 

@@ -9,7 +9,7 @@ from lmnet.search.results import Scored
 from lmnet.search.storage import shown
 
 if TYPE_CHECKING:
-    from lmnet.search.run import SearchResult
+    from lmnet.search.run_search import SearchResult
 
 
 def as_dict(result: SearchResult) -> dict[str, Any]:

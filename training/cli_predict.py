@@ -59,7 +59,7 @@ def _predict(args: argparse.Namespace) -> int:
     from lmnet.builder.graph import GraphModel
     from lmnet.builder.runtimes import runtime_net
     from lmnet.training.opened_model import open_model
-    from lmnet.training.predict import check_pictures, find_pictures, predict
+    from lmnet.training.prediction import check_pictures, find_pictures, predict
 
     found = find_pictures([Path(image) for image in args.images])
     paths = [path for path, _ in found]

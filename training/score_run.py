@@ -9,8 +9,8 @@ from typing import Any
 
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import DataSets, load_cases, load_data
-from lmnet.training.evaluate import evaluate
-from lmnet.training.metrics.compare import Comparison, compare
+from lmnet.training.evaluation import evaluate
+from lmnet.training.metrics.comparison import Comparison, compare
 from lmnet.training.metrics.store import CaseScores
 from lmnet.training.opened_model import OpenedModel, open_model
 from lmnet.training.train_run import DataChoice

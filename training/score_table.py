@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from lmnet.training.metrics.compare import Comparison
+from lmnet.training.metrics.comparison import Comparison
 from lmnet.training.metrics.store import CONVENTIONS
 from lmnet.training.report import value_with_interval
 

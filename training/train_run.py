@@ -17,8 +17,8 @@ from lmnet.builder.spec import load_spec
 from lmnet.training.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.durable import write_durably
-from lmnet.training.evaluate import evaluate
-from lmnet.training.fit import fit
+from lmnet.training.evaluation import evaluate
+from lmnet.training.fitting import fit
 from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
 from lmnet.training.metrics.intervals import summarize

@@ -73,6 +73,19 @@ def test_what_is_not_allowed_is_named_with_its_place(text, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("depth", [17, 300, 1_000, 50_000])
+@pytest.mark.parametrize("bracket", ["[", "{a: "])
+def test_deep_nesting_is_refused_by_our_rule_whatever_pyyaml_refuses(depth, bracket):
+    with pytest.raises(SpecError, match=r"values must be nested at most 16 deep, got more\. Flatten them\."):
+        parse_yaml("a: " + bracket * depth)
+
+
+def test_brackets_in_quotes_and_comments_are_not_depth():
+    quoted = "a: '" + "[" * 20 + "'\nb: \"" + "{" * 20 + '\\""\n# ' + "[" * 20
+    with pytest.raises(SpecError, match="the file must be YAML"):
+        parse_yaml(quoted + "\nc: [1\n")
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_gives_a_spec_error(text):
     with contextlib.suppress(SpecError):

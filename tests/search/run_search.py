@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from lmnet.builder.spec import parse_spec
-from lmnet.search.run import run
+from lmnet.search.run_search import run
 from tests.search.conftest import SMALL
 from tests.search.objectives import logged_score
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from lmnet.search.cli import main
-from lmnet.search.run import run
+from lmnet.search.run_search import run
 from tests.search.objectives import width_score
 
 

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lmnet.builder.spec import load_spec
 from lmnet.search.proposer import Proposer
-from lmnet.search.run import run
+from lmnet.search.run_search import run
 
 LIMITS = {"max_gflops": 0.16, "min_gflops": 0.1, "max_params": 120_000.0}
 PROPOSALS = 1000

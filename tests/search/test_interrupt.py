@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from lmnet.search.interrupt import Interrupt
-from lmnet.search.run import run
+from lmnet.search.run_search import run
 from tests.search.objectives import width_score
 
 

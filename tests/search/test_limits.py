@@ -9,7 +9,7 @@ from lmnet.builder.pretrained import build_model, deploy
 from lmnet.search.limits import Limits
 from lmnet.search.pricing import Pricer
 from lmnet.search.space import Space
-from lmnet.search.survey import repaired, survey
+from lmnet.search.space_survey import repaired, survey
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import lmnet
 from lmnet.builder.cli import main as builder_main
 from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import parse_spec
-from lmnet.search.run import run
+from lmnet.search.run_search import run
 from lmnet.search.summary import as_dict
 from tests.search.objectives import epoch_score, failing_score, slow_score, width_score
 

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 import lmnet.search.pools
-from lmnet.search.run import run
+from lmnet.search.run_search import run
 from tests.search.objectives import epoch_score, hanging_score, killing_score, width_score
 
 

@@ -28,8 +28,8 @@ from lmnet.search.proposer import Proposer
 from lmnet.search.results import Tally, tally
 from lmnet.search.siblings import Siblings
 from lmnet.search.space import Space
+from lmnet.search.space_survey import Survey, survey
 from lmnet.search.storage import HEARTBEAT_S, open_storage, patiently
-from lmnet.search.survey import Survey, survey
 
 EPOCHS, SIZE = 6, 64
 TRIALS = 40
