@@ -201,7 +201,7 @@ class _Reader:
 
 
 def _is_too_deep(lines: list[str], line: int, column: int) -> bool:
-    """Return whether brackets before a place are nested deeper than ``MAX_DEPTH``; quoted text and comments don't count."""
+    """Return whether brackets before a place are nested too deep; quotes and comments don't count."""
     depth = deepest = 0
     for bracket in _NO_BRACKET.sub("", "\n".join([*lines[:line], *(part[:column] for part in lines[line : line + 1])])):
         depth += 1 if bracket in "[{" else -1
