@@ -143,6 +143,7 @@ def fit(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            reload_dataloaders_every_n_epochs=int(recipe.start_size > 0),
         )
         _run(trainer, module)
     model.to("cpu")

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 RECIPES = Path(__file__).parent / "recipes"
 
 _CHOICES = {
-    "augment": ("none", "light", "paper"),
+    "augment": ("none", "light", "heavy", "paper"),
     "precision": ("32-true", "16-mixed", "bf16-mixed"),
 }
 
@@ -24,6 +24,8 @@ class Recipe:
     Args:
         name: of the recipe.
         size: side in pixels that images are resized to.
+        start_size: side in pixels of the first epochs' training images, which then grow to ``size`` in steps of 32 over
+            the first two thirds of the epochs; 0 to train at ``size`` throughout.
         epochs: passes over the training images.
         batch_size: images in one step, in each process.
         accumulate: batches whose gradients are added up to one step.
@@ -36,8 +38,9 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         dice_weight: weight of the Dice loss against the cross-entropy.
         use_background_dice: whether the Dice loss averages the background in.
-        augment: none, light (flips, affine, colour) or paper (the authors' list).
-        ema_decay: decay of the moving average of the weights that is then scored and kept; 0 for none.
+        augment: none, light (flips, affine, colour), heavy (the same and more, stronger) or paper (the authors' list).
+        ema_decay: decay of the moving average of the weights that is then scored and kept; 0 for none. The decay rises
+            from 0 over the first steps, so that the average forgets the random weights.
         channels_last: memory order of the images; faster on many machines.
         precision: 32-true, 16-mixed or bf16-mixed, as Lightning names them.
         mean: of the channels, subtracted from images in 0..1.
@@ -46,6 +49,7 @@ class Recipe:
 
     name: str = "default"
     size: int = 128
+    start_size: int = 0
     epochs: int = 10
     batch_size: int = 8
     accumulate: int = 1
@@ -79,7 +83,7 @@ class Recipe:
                 )
         for key in ("size", "epochs", "batch_size", "accumulate"):
             _at_least(key, getattr(self, key), 1)
-        for key in ("min_lr", "warmup_epochs", "weight_decay", "clip_norm", "dice_weight"):
+        for key in ("start_size", "min_lr", "warmup_epochs", "weight_decay", "clip_norm", "dice_weight"):
             _at_least(key, getattr(self, key), 0)
         if not self.lr > 0:
             raise ValueError(f"recipe: lr must be above 0, got lr={self.lr}. Use a rate like 1e-3.")

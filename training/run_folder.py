@@ -141,7 +141,9 @@ class RunFolder:
         return True
 
     def _check_same(self, request: Request) -> None:
-        before, now = _flat(self.manifest()), _flat(request.facts())
+        manifest = self.manifest()
+        manifest["recipe"] = asdict(Recipe()) | manifest["recipe"]  # keys that the run's version did not have yet
+        before, now = _flat(manifest), _flat(request.facts())
         changed = [f"{key} {before.get(key)} → {value}" for key, value in now.items() if before.get(key) != value]
         if changed:
             raise ValueError(

@@ -8,8 +8,8 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from lmnet.training.data.case_set import ResizedSet
@@ -66,10 +66,7 @@ class SegmentationModule(L.LightningModule):
             dice_weight=recipe.dice_weight,
             use_background=recipe.use_background_dice,
         )
-        self.average: AveragedModel | None = None
-        if recipe.ema_decay:
-            average = get_ema_multi_avg_fn(recipe.ema_decay)
-            self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.average = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
         self.val_counts = ConfusionByCase(num_classes)
         self.losses: dict[str, list[Tensor]] = {"train": [], "val": []}
         self.scores: dict[str, float] = {}
@@ -82,15 +79,17 @@ class SegmentationModule(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return this process's batches."""
+        size = training_size(self.recipe, self.cases["train"].size, self.epochs_done, self.schedule_epochs)
+        cases = self.cases["train"].cases.at(size, self.cases["train"].in_channels)
         sampler = EpochSampler(
-            len(self.cases["train"]),
+            len(cases),
             seed=self.seed,
             first_epoch=self.state.epoch,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
         return training_loader(
-            self.cases["train"],
+            cases,
             augment=self.recipe.augment,
             batch_size=self.recipe.batch_size,
             sampler=sampler,
@@ -114,7 +113,7 @@ class SegmentationModule(L.LightningModule):
         if self.state.optimizer:
             optimizer.load_state_dict(self.state.optimizer)
         if self.average is not None and self.state.average:
-            self.average.load_state_dict(self.state.average)
+            self.average.load_state_dict({k: v for k, v in self.state.average.items() if k != "n_averaged"})
         return optimizer
 
     def on_train_epoch_start(self) -> None:
@@ -149,7 +148,9 @@ class SegmentationModule(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Move the average along and stop the clock."""
         if self.average is not None and (batch_idx + 1) % self.recipe.accumulate == 0:
-            self.average.update_parameters(self.model)
+            steps = int(self.trainer.num_training_batches) // self.recipe.accumulate  # in an epoch
+            step = self.epochs_done * steps + (batch_idx + 1) // self.recipe.accumulate
+            self.average.update(self.model, step=step)
         self.clock.end_step(len(batch[0]))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -178,6 +179,17 @@ class SegmentationModule(L.LightningModule):
         if self.recipe.channels_last:
             image = image.contiguous(memory_format=torch.channels_last)
         return class_logits(model(image), mask.shape[-2:])
+
+
+def training_size(recipe: Recipe, size: int, epoch: int, schedule_epochs: int) -> int:
+    """Return the side in pixels of an epoch's training images.
+
+    It grows from ``start_size`` to ``size`` over the first two thirds of the epochs, in steps of 32 pixels.
+    """
+    if not recipe.start_size or recipe.start_size >= size:
+        return size
+    share = min(1.0, epoch / max(1.0, schedule_epochs * 2 / 3))
+    return size if share == 1.0 else recipe.start_size + int((size - recipe.start_size) * share) // 32 * 32
 
 
 def learning_rate(recipe: Recipe, epoch: float, schedule_epochs: int) -> float:
