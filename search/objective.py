@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 import warnings
@@ -84,7 +83,7 @@ class TrainingObjective:
         """Return all that a score depends on beside the net."""
         return {
             "data": self.sets().fingerprint,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": self.recipe.facts(),
             "seed": self.seed,
         }
 

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from lmnet.training.data.load import DataSets
+from lmnet.training.distillation import Teacher
 from lmnet.training.inference import probe_classes, resolve_device
 from lmnet.training.keeper import CHECKPOINT, EpochKeeper, EpochReport
 from lmnet.training.loaders import default_workers
@@ -60,6 +61,10 @@ def fit(
     size: int | None = None,
     epochs: int | None = None,
     schedule_epochs: int | None = None,
+    schedule_start: int = 0,
+    loss: nn.Module | None = None,
+    teacher: Teacher | None = None,
+    pretrained: Collection[str] = (),
     seed: int = 0,
     out: str | Path | None = None,
     resume: TrainState | None = None,
@@ -82,8 +87,13 @@ def fit(
         recipe: how; None for the default.
         size: side in pixels; None for the recipe's.
         epochs: train until so many epochs are done in all; None for the recipe's.
-        schedule_epochs: length of the learning rate's cosine; None for ``epochs``. Give it where a training is cut in
-            pieces (successive halving).
+        schedule_epochs: the epoch at which the learning rate's cosine ends; None for ``epochs``. Give it where a
+            training is cut in pieces (successive halving).
+        schedule_start: the epoch at which the cosine begins, after the last one ended: a warm restart.
+        loss: logits (N, K, H, W) and mask (N, H, W) int64 → scalar; None for the recipe's.
+        teacher: a trained model whose class shares on the same images are learned too.
+        pretrained: names of the model's tensors that do not start at random: the recipe's ``pretrained_lr_scale`` and
+            ``freeze_epochs`` are theirs.
         seed: of order, augmentation and dropout. The model's first weights are the caller's.
         out: folder for last.ckpt, best.safetensors, log.csv and TensorBoard files; a last.ckpt there is gone on from.
             None writes nothing.
@@ -124,7 +134,11 @@ def fit(
             seed=seed,
             state=state,
             schedule_epochs=schedule_epochs or epochs,
+            schedule_start=schedule_start,
             workers=workers,
+            pretrained=pretrained,
+            teacher=teacher,
+            loss=loss,
         )
         keeper = EpochKeeper(state, folder, list(callbacks), _facts(recipe, side, seed, in_channels))
         trainer = L.Trainer(
@@ -238,6 +252,7 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the moving average
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         for logger in loggers:
             logger.setLevel(logging.ERROR)

@@ -102,7 +102,7 @@ class EpochKeeper(L.Callback):
             for name, values in module.losses.items()
         }
         scores = {f"val_{name}": module.scores[name] for name in _LOGGED}
-        rate = learning_rate(module.recipe, epoch - 1, module.schedule_epochs)
+        rate = learning_rate(module.recipe, epoch - 1, module.schedule_epochs, start=module.schedule_start)
         return {"epoch": epoch, "lr": rate, **means, **scores, **module.clock.read()}
 
     def _write(self, folder: Path, row: dict[str, float]) -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lmnet.training.data.augment import AUGMENTATIONS, augmented
+from lmnet.training.data.augment import augmented
 from lmnet.training.data.case_set import ResizedSet
+from lmnet.training.named import AUGMENTATIONS
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """image (N, C, S, S) uint8, mask (N, S, S) uint8, index (N,) int64."""
@@ -67,7 +68,7 @@ class AugmentedSet(Dataset[tuple[Tensor, Tensor, int]]):
     def __init__(self, cases: ResizedSet, augment: str) -> None:
         self.cases = cases
         self.augment = augment
-        self.transform = AUGMENTATIONS[augment](cases.size)
+        self.transform = AUGMENTATIONS.get(augment)(cases.size)
 
     def __len__(self) -> int:
         return len(self.cases)

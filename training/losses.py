@@ -11,6 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmnet.training.recipe import Recipe
+
+
+def cross_entropy_dice(recipe: Recipe) -> nn.Module:
+    """Return the loss that a recipe describes: its class weights, label smoothing and share of Dice."""
+    return CrossEntropyDice(
+        class_weights=recipe.class_weights,
+        label_smoothing=recipe.label_smoothing,
+        dice_weight=recipe.dice_weight,
+        use_background=recipe.use_background_dice,
+    )
+
 
 class CrossEntropyDice(nn.Module):
     """Cross-entropy plus soft Dice loss.

@@ -9,12 +9,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from lmnet.training.named import AUGMENTATIONS, LOSSES, OPTIMIZERS
+
+_NOT_NEGATIVE = (
+    "start_size",
+    "min_lr",
+    "warmup_epochs",
+    "pretrained_lr_scale",
+    "freeze_epochs",
+    "weight_decay",
+    "clip_norm",
+    "dice_weight",
+    "distill_weight",
+)
+
+_LATER_KEYS = frozenset(
+    {
+        "start_size",
+        "optimizer",
+        "pretrained_lr_scale",
+        "freeze_epochs",
+        "loss",
+        "distill_weight",
+        "distill_temperature",
+    }
+)
+"""Keys that the first runs and studies did not have."""
+
 RECIPES = Path(__file__).parent / "recipes"
 
-_CHOICES = {
-    "augment": ("none", "light", "heavy", "paper"),
-    "precision": ("32-true", "16-mixed", "bf16-mixed"),
-}
+_CHOICES = {"precision": ("32-true", "16-mixed", "bf16-mixed")}
 
 
 @dataclass(frozen=True)
@@ -29,16 +53,23 @@ class Recipe:
         epochs: passes over the training images.
         batch_size: images in one step, in each process.
         accumulate: batches whose gradients are added up to one step.
-        lr: AdamW's learning rate at its peak.
+        optimizer: adamw, sgd (Nesterov momentum 0.9), or the name of your own.
+        lr: learning rate at its peak.
         min_lr: learning rate at the end of the cosine.
         warmup_epochs: epochs over which the rate rises from 0, may be a fraction.
-        weight_decay: AdamW's weight decay.
+        pretrained_lr_scale: learning rate of the weights that were given, as a multiple of ``lr``.
+        freeze_epochs: epochs at the start in which the weights that were given do not change.
+        weight_decay: weight decay.
         clip_norm: largest norm of the gradient; 0 for no limit.
+        loss: cross_entropy_dice, or the name of your own.
         class_weights: weights of the classes in the cross-entropy; empty for equal weights.
         label_smoothing: share of the target spread over all classes.
         dice_weight: weight of the Dice loss against the cross-entropy.
         use_background_dice: whether the Dice loss averages the background in.
-        augment: none, light (flips, affine, colour), heavy (the same and more, stronger) or paper (the authors' list).
+        distill_weight: weight of a teacher's class shares against the loss; used where a teacher is given.
+        distill_temperature: divides both logits before they are compared.
+        augment: none, light (flips, affine, colour), heavy (the same and more, stronger) or paper (the authors' list),
+            or the name of your own.
         ema_decay: decay of the moving average of the weights that is then scored and kept; 0 for none. The decay rises
             from 0 over the first steps, so that the average forgets the random weights.
         channels_last: memory order of the images; faster on many machines.
@@ -53,15 +84,21 @@ class Recipe:
     epochs: int = 10
     batch_size: int = 8
     accumulate: int = 1
+    optimizer: str = "adamw"
     lr: float = 2e-3
     min_lr: float = 1e-5
     warmup_epochs: float = 1.0
+    pretrained_lr_scale: float = 1.0
+    freeze_epochs: int = 0
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
+    loss: str = "cross_entropy_dice"
     class_weights: tuple[float, ...] = ()
     label_smoothing: float = 0.0
     dice_weight: float = 1.0
     use_background_dice: bool = False
+    distill_weight: float = 1.0
+    distill_temperature: float = 2.0
     augment: str = "light"
     ema_decay: float = 0.0
     channels_last: bool = True
@@ -81,12 +118,17 @@ class Recipe:
                     f"recipe: {key} must be one of {', '.join(choices)}, got {key}={getattr(self, key)!r}. "
                     f"Use {choices[0]}."
                 )
+        for names, name in ((AUGMENTATIONS, self.augment), (LOSSES, self.loss), (OPTIMIZERS, self.optimizer)):
+            names.check(name)
         for key in ("size", "epochs", "batch_size", "accumulate"):
             _at_least(key, getattr(self, key), 1)
-        for key in ("start_size", "min_lr", "warmup_epochs", "weight_decay", "clip_norm", "dice_weight"):
+        for key in _NOT_NEGATIVE:
             _at_least(key, getattr(self, key), 0)
-        if not self.lr > 0:
-            raise ValueError(f"recipe: lr must be above 0, got lr={self.lr}. Use a rate like 1e-3.")
+        for key, usual in (("lr", "1e-3"), ("distill_temperature", "2")):
+            if not getattr(self, key) > 0:
+                raise ValueError(
+                    f"recipe: {key} must be above 0, got {key}={getattr(self, key)}. Use a value like {usual}."
+                )
         for key in ("label_smoothing", "ema_decay"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(
@@ -117,6 +159,15 @@ class Recipe:
                 raise ValueError(f"{where}: a recipe must have known keys, got {key}={value!r}. {hint}")
             changes[key] = _typed(where, key, value, hints[key])
         return dataclasses.replace(self, **changes)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what two runs compare: all values, but for later keys that have their default.
+
+        A run folder or study that was written before a key existed is so equal to one that does not use the key.
+        """
+        usual = dataclasses.asdict(Recipe())
+        values = dataclasses.asdict(self)
+        return {key: value for key, value in values.items() if key not in _LATER_KEYS or value != usual[key]}
 
     def dump(self) -> str:
         """Return the recipe as YAML that ``load_recipe`` reads."""

@@ -41,6 +41,7 @@ class Request:
         fingerprint: of the data set's content and split.
         seed: of the run.
         start: "random", or name and digest of the file of weights that the run starts from.
+        teacher: what the run learns from besides the masks; empty for none.
     """
 
     model: str
@@ -50,11 +51,14 @@ class Request:
     fingerprint: str
     seed: int
     start: str = "random"
+    teacher: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what is compared, as JSON has it."""
-        facts: dict[str, Any] = json.loads(json.dumps({**asdict(self), "recipe": asdict(self.recipe)}))
+        facts: dict[str, Any] = json.loads(json.dumps({**asdict(self), "recipe": self.recipe.facts()}))
         facts.pop("data")  # the same pictures may be reached by another path
+        if not self.teacher:
+            facts.pop("teacher")  # as in the runs of before
         return facts
 
 
@@ -141,10 +145,9 @@ class RunFolder:
         return True
 
     def _check_same(self, request: Request) -> None:
-        manifest = self.manifest()
-        manifest["recipe"] = asdict(Recipe()) | manifest["recipe"]  # keys that the run's version did not have yet
-        before, now = _flat(manifest), _flat(request.facts())
-        changed = [f"{key} {before.get(key)} → {value}" for key, value in now.items() if before.get(key) != value]
+        before, now = _flat(self.manifest()), _flat(request.facts())
+        keys = [*now, *(key for key in before if key.startswith("recipe.") and key not in now)]
+        changed = [f"{key} {before.get(key)} → {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
         if changed:
             raise ValueError(
                 f"{self.path}: a run folder must be of the same run, got other values: {', '.join(changed)}. "

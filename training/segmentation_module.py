@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Collection
 from typing import Any
 
 import lightning.pytorch as L
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lmnet.training.data.case_set import ResizedSet
+from lmnet.training.distillation import Teacher, distillation_loss
 from lmnet.training.inference import class_logits, normalized
 from lmnet.training.loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
-from lmnet.training.losses import CrossEntropyDice
 from lmnet.training.metrics.confusion import ConfusionByCase
 from lmnet.training.metrics.store import CaseScores
+from lmnet.training.named import LOSSES, OPTIMIZERS
+from lmnet.training.optimizers import freeze, parameter_groups
 from lmnet.training.recipe import Recipe
 from lmnet.training.state import TrainState
 
@@ -37,8 +40,12 @@ class SegmentationModule(L.LightningModule):
         num_classes: outputs of the model.
         seed: of order, augmentation and dropout.
         state: where to start; its weights are in the model already.
-        schedule_epochs: length of the cosine.
+        schedule_epochs: the epoch at which the cosine ends.
+        schedule_start: the epoch at which the cosine begins; above 0 in a run that is trained further.
         workers: processes that augment.
+        pretrained: names of the tensors that do not start at random.
+        teacher: a model to learn from besides the masks.
+        loss: instead of the recipe's.
     """
 
     def __init__(
@@ -52,20 +59,20 @@ class SegmentationModule(L.LightningModule):
         seed: int,
         state: TrainState,
         schedule_epochs: int,
+        schedule_start: int = 0,
         workers: int,
+        pretrained: Collection[str] = (),
+        teacher: Teacher | None = None,
+        loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
         self.cases = {"train": train, "val": val}
         self.seed, self.state, self.workers = seed, state, workers
-        self.schedule_epochs = schedule_epochs
-        self.loss = CrossEntropyDice(
-            class_weights=recipe.class_weights,
-            label_smoothing=recipe.label_smoothing,
-            dice_weight=recipe.dice_weight,
-            use_background=recipe.use_background_dice,
-        )
+        self.schedule_epochs, self.schedule_start = schedule_epochs, schedule_start
+        self.pretrained, self.teacher = frozenset(pretrained), teacher
+        self.loss: nn.Module = loss or LOSSES.get(recipe.loss)(recipe)
         self.average = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
         self.val_counts = ConfusionByCase(num_classes)
         self.losses: dict[str, list[Tensor]] = {"train": [], "val": []}
@@ -107,9 +114,9 @@ class SegmentationModule(L.LightningModule):
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW, with its moments as the state has them."""
-        recipe = self.recipe
-        optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+        """Return the optimizer, with its moments as the state has them."""
+        groups = parameter_groups(self.model, self.pretrained, self.recipe)
+        optimizer: torch.optim.Optimizer = OPTIMIZERS.get(self.recipe.optimizer)(groups, self.recipe)
         if self.state.optimizer:
             optimizer.load_state_dict(self.state.optimizer)
         if self.average is not None and self.state.average:
@@ -119,6 +126,7 @@ class SegmentationModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed dropout by (seed, epoch, process), so that a resumed run draws what an unbroken one draws."""
         torch.manual_seed(mixed_seed(self.seed, self.epochs_done, self.global_rank, 1))
+        freeze(self.model, self.pretrained, is_frozen=self.epochs_done < self.recipe.freeze_epochs)
         self.losses = {"train": [], "val": []}
         self.clock = _Clock()
 
@@ -127,7 +135,8 @@ class SegmentationModule(L.LightningModule):
         self.clock.start_step()
         epoch = self.epochs_done + batch_idx / max(1, int(self.trainer.num_training_batches))
         for group in self.optimizers().param_groups:
-            group["lr"] = learning_rate(self.recipe, epoch, self.schedule_epochs)
+            rate = learning_rate(self.recipe, epoch, self.schedule_epochs, start=self.schedule_start)
+            group["lr"] = rate * group.get("scale", 1.0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch.
@@ -136,7 +145,12 @@ class SegmentationModule(L.LightningModule):
             TrainingDiverged: the loss is not finite.
         """
         image, mask, _ = batch
-        loss: Tensor = self.loss(self._logits(self.model, image, mask), mask.long())
+        logits = self._logits(self.model, image, mask)
+        loss: Tensor = self.loss(logits, mask.long())
+        if self.teacher is not None:
+            temperature = self.recipe.distill_temperature
+            soft = distillation_loss(logits, self.teacher.logits(image), temperature=temperature)
+            loss = loss + self.recipe.distill_weight * soft
         if not torch.isfinite(loss):
             raise TrainingDiverged(
                 f"fit: the loss must stay finite, got loss={float(loss.detach())} in epoch {self.epochs_done + 1}, "
@@ -192,8 +206,9 @@ def training_size(recipe: Recipe, size: int, epoch: int, schedule_epochs: int) -
     return size if share == 1.0 else recipe.start_size + int((size - recipe.start_size) * share) // 32 * 32
 
 
-def learning_rate(recipe: Recipe, epoch: float, schedule_epochs: int) -> float:
-    """Return the rate at a (fractional) epoch: a linear rise, then a cosine down to min_lr."""
+def learning_rate(recipe: Recipe, epoch: float, schedule_epochs: int, *, start: int = 0) -> float:
+    """Return the rate at a (fractional) epoch: a linear rise from ``start`` on, then a cosine down to min_lr."""
+    epoch, schedule_epochs = epoch - start, schedule_epochs - start
     if epoch < recipe.warmup_epochs:
         return recipe.lr * max(epoch, 0.01) / recipe.warmup_epochs
     length = max(schedule_epochs - recipe.warmup_epochs, 1e-9)

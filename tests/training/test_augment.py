@@ -3,9 +3,10 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from lmnet.training.data.augment import AUGMENTATIONS, augmented
+from lmnet.training.data.augment import augmented
 from lmnet.training.data.clahe import clahe
 from lmnet.training.data.distort import CLAHE, GridDistortion, GridDropout, RGBShift
+from lmnet.training.named import AUGMENTATIONS
 
 
 @pytest.fixture
@@ -13,9 +14,9 @@ def pair(drawn):
     return drawn.train.at(64)[0]
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
 def test_augmentation_keeps_shape_and_type_and_mask_values(pair, name):
-    transform = AUGMENTATIONS[name](64)
+    transform = AUGMENTATIONS.get(name)(64)
     for seed in range(40):
         image, mask = augmented(transform, *pair, seed=seed)
 
@@ -28,7 +29,7 @@ def test_augmentation_keeps_shape_and_type_and_mask_values(pair, name):
 
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_the_seed_decides_and_torchs_own_state_stays(pair, name):
-    transform = AUGMENTATIONS[name](64)
+    transform = AUGMENTATIONS.get(name)(64)
     before = torch.get_rng_state()
 
     first, again, other = (augmented(transform, *pair, seed=seed)[0] for seed in (1, 1, 2))
@@ -38,7 +39,9 @@ def test_the_seed_decides_and_torchs_own_state_stays(pair, name):
     assert torch.get_rng_state().equal(before)
 
 
-@pytest.mark.parametrize("transform", [GridDistortion(), AUGMENTATIONS["light"](64), AUGMENTATIONS["paper"](64)])
+@pytest.mark.parametrize(
+    "transform", [GridDistortion(), AUGMENTATIONS.get("light")(64), AUGMENTATIONS.get("paper")(64)]
+)
 def test_image_and_mask_move_together(transform):
     mask = torch.zeros(64, 64, dtype=torch.uint8)
     mask[16:48, 16:48] = 1

@@ -35,7 +35,16 @@ def test_a_recipe_survives_its_file(tmp_path, name):
         ("lr: 0", r"lr must be above 0, got lr=0.0"),
         ("size: 0", r"size must be at least 1, got size=0"),
         ("ema_decay: 1", r"ema_decay must be at least 0 and below 1"),
-        ("augment: heavy", r"augment must be one of none, light, paper, got augment='heavy'"),
+        (
+            "augment: hevy",
+            r"augment must be one of heavy, light, none, paper, got augment='hevy'\. Did you mean heavy\?",
+        ),
+        ("loss: mine", r"loss must be one of cross_entropy_dice, got loss='mine'\. Your own are known after --import"),
+        ("optimizer: adam", r"optimizer must be one of adamw, sgd, got optimizer='adam'\. Did you mean adamw\?"),
+        (
+            "distill_temperature: 0",
+            r"distill_temperature must be above 0, got distill_temperature=0.0\. Use a value like 2",
+        ),
         ("class_weights: 4", r"class_weights must be a list of numbers"),
         ("mean: [1]", r"mean and std must have 3 values"),
         ("- epochs", r"a recipe must be key: value lines, got list"),
@@ -50,7 +59,9 @@ def test_a_bad_recipe_is_refused_with_its_reason(tmp_path, text, message):
 
 
 def test_an_unknown_recipe_name_is_refused():
-    with pytest.raises(ValueError, match="must be one of default, paper or a .yaml file, got recipe='papr'"):
+    with pytest.raises(
+        ValueError, match="must be one of default, paper, small_machine or a .yaml file, got recipe='papr'"
+    ):
         load_recipe("papr")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -80,14 +78,11 @@ def none(size: int) -> v2.Transform:
     return v2.Identity()
 
 
-AUGMENTATIONS: dict[str, Callable[[int], v2.Transform]] = {"none": none, "light": light, "heavy": heavy, "paper": paper}
-
-
 def augmented(transform: v2.Transform, image: Tensor, mask: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
     """Return an image and its mask, augmented; the seed alone decides how, in whatever process.
 
     Args:
-        transform: of ``AUGMENTATIONS``.
+        transform: made by one of ``lmnet.training.named.AUGMENTATIONS``.
         image: (C, H, W) uint8.
         mask: (H, W) uint8.
         seed: of what is drawn; torch's own generator is left as it was.
