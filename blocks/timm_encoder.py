@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import timm
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_map, check_positive
+from lmnet.blocks.encoder_weights import EncoderWeights, find_encoder_weights, package_hint
 from lmnet.blocks.registry import Example, register
 
 
-def make_backbone(model: str, in_channels: int, out_indices: list[int] | None, *, pretrained: bool) -> Any:
-    """Return timm's backbone without the stages behind the last map asked for.
+def make_backbone(
+    model: str, in_channels: int, out_indices: list[int] | None, *, weights: EncoderWeights | None = None
+) -> Any:
+    """Return timm's backbone without the stages behind the last map asked for, with random or ImageNet weights.
 
     timm's EfficientNet and MobileNet families keep those stages, run them, and throw their maps away.
     """
     backbone: Any = timm.create_model(
-        model, features_only=True, in_chans=in_channels, out_indices=out_indices, pretrained=pretrained
+        model,
+        features_only=True,
+        in_chans=in_channels,
+        out_indices=out_indices,
+        pretrained=weights is not None,
+        pretrained_cfg_overlay=weights.overlay if weights is not None else None,
     )
     stages, blocks = getattr(backbone, "_stage_out_idx", None), getattr(backbone, "blocks", None)
     if stages and isinstance(blocks, nn.Sequential):
@@ -55,7 +64,7 @@ class TimmEncoder(nn.Module):
 
     Source:
         timm, https://github.com/huggingface/pytorch-image-models. Built with random weights, never downloaded by the
-        constructor; ``load_pretrained`` fetches timm's.
+        constructor; ``load_pretrained`` loads ImageNet weights from an installed package, timm's hub or a file.
 
     Differs:
         stages behind the last map asked for are dropped where timm keeps them (EfficientNet, MobileNet).
@@ -70,7 +79,7 @@ class TimmEncoder(nn.Module):
             raise ValueError(f"timm_encoder: model must be one of timm's, got model={model!r}. {hint}")
         indices = None if out_indices is None else list(out_indices)
         try:
-            self.backbone = make_backbone(model, in_channels, indices, pretrained=False)
+            self.backbone = make_backbone(model, in_channels, indices)
         except (AssertionError, IndexError, RuntimeError, TypeError, AttributeError) as err:
             raise ValueError(
                 f"timm_encoder: model must give the feature maps asked for, got model={model!r}, "
@@ -81,11 +90,29 @@ class TimmEncoder(nn.Module):
         self.reductions: list[int] = self.backbone.feature_info.reduction()
         self._channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
 
-    def load_pretrained(self) -> None:
-        """Fetch timm's pretrained weights (needs the network or timm's cache) and load them into the backbone."""
+    def load_pretrained(self, source: str | Path = "auto") -> EncoderWeights:
+        """Load ImageNet weights into the backbone; with another number of channels than 3, timm adapts the stem.
+
+        Args:
+            source: auto, package, hub or a file, see ``find_encoder_weights``.
+
+        Returns:
+            the weights, with the mean and deviation that images must be normalised with.
+
+        Raises:
+            ValueError: there are no such weights, the hub does not answer, or they are another backbone's.
+        """
+        found = find_encoder_weights(self.model, source)
         indices = list(self.backbone.feature_info.out_indices)
-        source = make_backbone(self.model, self.in_channels, indices, pretrained=True)
-        self.backbone.load_state_dict(source.state_dict())
+        try:
+            given = make_backbone(self.model, self.in_channels, indices, weights=found)
+        except Exception as err:  # noqa: BLE001 - the network and pickled files raise anything
+            line = (str(err).strip() or type(err).__name__).splitlines()[0][:160]
+            raise ValueError(
+                f"timm_encoder: {found.source} gave no weights of {self.model} ({line}). {package_hint(self.model)}"
+            ) from err
+        self.backbone.load_state_dict(given.state_dict())
+        return found
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the feature maps, finest first."""

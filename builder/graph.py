@@ -24,6 +24,8 @@ class GraphModel(nn.Module):
         right and lower border (by repeating the border) to a multiple of the net's stride, and the logits are cropped
         back. With ``pad: false`` in the spec, H and W must be multiples. With several outputs, a dict of maps by name.
 
+    ``normalization`` is the mean and deviation that images must be normalised with, where loaded weights say so.
+
     Raises:
         ValueError: the input is not (N, C, H, W), or, with ``pad: false``, not a multiple of the stride.
     """
@@ -35,6 +37,7 @@ class GraphModel(nn.Module):
             channels = [shape[0] for shape in node.in_shapes]
             self.add_module(node.name, make_block(node.block, node.options, channels))
         self._last_uses = last_uses(plan)
+        self.normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     @property
     def spec(self) -> Spec:

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
+from lmnet.blocks import TimmEncoder
+from lmnet.blocks.encoder_weights import EncoderWeights
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
@@ -38,6 +40,7 @@ def create_model(
     in_channels: int | None = None,
     num_classes: int | None = None,
     pretrained: bool = False,
+    pretrained_encoder: bool | str = False,
     **overrides: Any,
 ) -> GraphModel:
     """Return a net from the zoo or from a spec file.
@@ -47,6 +50,9 @@ def create_model(
         in_channels: channels of the picture; None for the spec's.
         num_classes: classes, background included; None for the spec's variable ``num_classes``.
         pretrained: load the zoo's weights for this name.
+        pretrained_encoder: load ImageNet weights into the net's timm encoder: True or ``auto`` (an installed package,
+            else timm's hub), ``package``, ``hub``, or a file. ``model.normalization`` then holds the mean and deviation
+            that images must be normalised with.
         overrides: new values of the spec's variables (``width=16``).
 
     Raises:
@@ -68,7 +74,30 @@ def create_model(
                 f"The zoo has weights for: {', '.join(have) or 'no net yet'}."
             )
         load_weights(model, weights)
+    if pretrained_encoder:
+        load_encoder(model, "auto" if pretrained_encoder is True else pretrained_encoder)
     return model
+
+
+def load_encoder(model: GraphModel, source: str | Path = "auto") -> EncoderWeights:
+    """Load ImageNet weights into the net's timm encoder and set ``model.normalization``.
+
+    Args:
+        model: a net with one ``timm_encoder`` node.
+        source: auto, package, hub or a file, see ``lmnet.blocks.encoder_weights``.
+
+    Raises:
+        ValueError: the net has no timm encoder, or there are no such weights.
+    """
+    encoders = [module for module in model.children() if isinstance(module, TimmEncoder)]
+    if len(encoders) != 1:
+        raise ValueError(
+            f"{model.spec.name}: it has {len(encoders)} timm_encoder nodes, and pretrained encoder weights need one. "
+            "Use a net like efficientnet_lite0_lm."
+        )
+    found = encoders[0].load_pretrained(source)
+    model.normalization = (found.mean, found.std)
+    return found
 
 
 def load_weights(model: nn.Module, weights: str | Path) -> None:

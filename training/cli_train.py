@@ -33,6 +33,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
     parser.add_argument("--var", action="append", default=[], metavar="KEY=VALUE", help="change a variable of the spec")
     parser.add_argument("--weights", metavar="FILE", help="start from these weights instead of random ones")
+    parser.add_argument(
+        "--pretrained-encoder",
+        nargs="?",
+        const="auto",
+        metavar="SOURCE",
+        help="start the timm encoder from ImageNet weights: auto (an installed package, else the hub), package, hub, "
+        "or a file (default without SOURCE: auto)",
+    )
+    parser.add_argument("--teacher", metavar="MODEL", help="run folder or zoo name of a net to learn from as well")
     parser.add_argument("--out", metavar="FOLDER", help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
@@ -103,6 +112,8 @@ def _train(args: argparse.Namespace) -> int:
         changes=changes,
         variables=variables,
         weights=args.weights,
+        pretrained_encoder=args.pretrained_encoder,
+        teacher=args.teacher,
         seed=args.seed,
         out=args.out,
         device=args.device,

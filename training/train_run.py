@@ -12,10 +12,13 @@ from typing import Any
 
 import torch
 
-from lmnet.builder.pretrained import build_model, load_weights
+from lmnet.blocks import TimmEncoder
+from lmnet.builder.graph import GraphModel
+from lmnet.builder.pretrained import build_model, load_encoder, load_weights
 from lmnet.builder.spec import load_spec
 from lmnet.training.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
+from lmnet.training.distillation import Teacher
 from lmnet.training.durable import write_durably
 from lmnet.training.evaluation import evaluate
 from lmnet.training.fitting import fit
@@ -23,7 +26,7 @@ from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.opened_model import model_facts
+from lmnet.training.opened_model import model_facts, open_model
 from lmnet.training.recipe import Recipe, load_recipe
 from lmnet.training.report import write_report
 from lmnet.training.run_folder import Request, RunFolder
@@ -86,6 +89,8 @@ def train_run(
     changes: Mapping[str, Any] | None = None,
     variables: Mapping[str, Any] | None = None,
     weights: str | None = None,
+    pretrained_encoder: str | None = None,
+    teacher: str | None = None,
     seed: int = 0,
     out: str | None = None,
     device: str = "auto",
@@ -105,6 +110,9 @@ def train_run(
         changes: values of the recipe to change.
         variables: values of the spec's variables to change.
         weights: file to start from, instead of random weights.
+        pretrained_encoder: load ImageNet weights into the timm encoder: auto, package, hub or a file; the recipe's mean
+            and std become the encoder's unless ``changes`` names them.
+        teacher: run folder or zoo name of a net to learn from besides the masks.
         seed: of weights, split, order, augmentation and dropout.
         out: folder; None for runs/MODEL-DATA-RECIPE-sSEED.
         device: auto, cpu, cuda or cuda:N.
@@ -125,25 +133,35 @@ def train_run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(load_spec(spec).override(dict(variables or {})))
-    if weights is not None:
-        load_weights(model, weights)
+    start, pretrained = _start(model, weights, pretrained_encoder)
+    if model.normalization is not None:
+        mean, std = model.normalization
+        usual = {"mean": list(mean), "std": list(std)}
+        chosen = chosen.override({key: value for key, value in usual.items() if key not in (changes or {})})
     name, in_channels, num_classes = model_facts(model)
     data = choice.load(seed=seed, num_classes=num_classes)
     for note in data.notes:
         say(f"note: {note}")
     folder = RunFolder(out or Path("runs") / f"{name}-{data.name}-{chosen.name}-s{seed}")
-    request = Request(name, model.hash, chosen, choice.path, data.fingerprint, seed, _start(weights))
+    guide = open_teacher(teacher) if teacher is not None else None
+    request = Request(
+        name, model.hash, chosen, choice.path, data.fingerprint, seed, start, guide.name if guide is not None else ""
+    )
     if _is_first_process() and not folder.begin(request, spec=model.spec.dump(), data=data):
         if folder.is_finished:
             say(f"{folder.path} is finished already.")
             return TrainedRun(folder, read_metrics(folder), was_finished=True)
         say(f"going on in {folder.path}")
     sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
-    say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px")
+    say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px, weights: {start}")
+    if guide is not None:
+        say(f"learning from {guide.name}, fed {guide.size} px")
     result = fit(
         model,
         data,
         chosen,
+        teacher=guide,
+        pretrained=pretrained,
         seed=seed,
         out=folder.path,
         callbacks=callbacks,
@@ -172,11 +190,38 @@ def train_run(
     return TrainedRun(folder, metrics)
 
 
-def _start(weights: str | None) -> str:
-    if weights is None:
-        return "random"
-    path = Path(weights)
-    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+def _start(model: GraphModel, weights: str | None, encoder: str | None) -> tuple[str, frozenset[str]]:
+    """Load the weights that were asked for; return what they are and which tensors they filled, the head's left out."""
+    start, given = [], set[str]()
+    if encoder is not None:
+        start.append(load_encoder(model, encoder).source)
+        given |= {
+            f"{name}.{key}"
+            for name, module in model.named_children()
+            if isinstance(module, TimmEncoder)
+            for key in module.state_dict()
+        }
+    if weights is not None:
+        load_weights(model, weights)
+        path = Path(weights)
+        start.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+        given |= model.state_dict().keys()
+    heads = tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
+    return ", ".join(start) or "random", frozenset(key for key in given if not key.startswith(heads))
+
+
+def open_teacher(model: str) -> Teacher:
+    """Return a run folder's or a zoo name's net as a teacher.
+
+    Raises:
+        ValueError: no such model or weights.
+    """
+    opened = open_model(model)
+    digest = hashlib.sha256()
+    for tensor in opened.model.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    name = f"{opened.name} {digest.hexdigest()[:16]}"
+    return Teacher(opened.model, opened.size, opened.mean, opened.std, name)
 
 
 def read_metrics(folder: RunFolder) -> dict[str, Any]:

