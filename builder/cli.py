@@ -186,22 +186,23 @@ def _run_model(spec: Spec, plan: Plan, args: argparse.Namespace) -> None:
 
 
 def _forward(model: GraphModel, args: argparse.Namespace) -> None:
+    import numpy as np
     import torch
 
-    from lmnet.builder.picture import draw_picture, read_picture, to_mask, to_tensor
+    from lmnet.builder.picture import draw_picture, fit_channels, read_picture, to_mask, to_tensor
 
     channels, height, width = model.plan.input_shape
     if args.forward:
         picture = read_picture(args.forward, channels)
     else:
-        picture = draw_picture(height, width).convert({1: "L", 3: "RGB", 4: "RGBA"}.get(channels, "RGB"))
+        picture = fit_channels(np.asarray(draw_picture(height, width)), channels, where="the synthetic image")
     with torch.no_grad():
         logits = model(to_tensor(picture))
     to_mask(logits if isinstance(logits, torch.Tensor) else logits["logits"]).save(args.out)
     note = (
         "" if args.weights else " (random weights: train the net, or give --weights, for a mask that means something)"
     )
-    size = f"{picture.size[0]}x{picture.size[1]}"
+    size = f"{picture.shape[1]}x{picture.shape[0]}"
     print(f"{args.forward or 'a drawn picture'}, {size}: mask written to {args.out}{note}", file=sys.stderr)
 
 

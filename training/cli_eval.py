@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from lmnet.builder.command_line import DONE, run_command
-from lmnet.training.cli_train import add_data_options, data_choice, say
+from lmnet.training.cli_train import say
+from lmnet.training.data_arguments import add_data_options, data_choice
 
 _EPILOG = """\
 MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.

@@ -7,13 +7,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from lmnet.builder.command_line import DONE, run_command
+from lmnet.training.cli_train import say
+from lmnet.training.data_arguments import add_intensity_option, value_options
 
 _EPILOG = """\
 MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
-For each picture: NAME_mask.png, NAME_probability.png and NAME_overlay.png, at the picture's own size.
+For each image: NAME_mask.png, NAME_probability.png and NAME_overlay.png, at the image's own size; for each NIfTI file
+NAME_mask.nii.gz with its affine. Masks of two classes are 0 and 255; of more, class numbers with a palette of colours.
 Example: lmnet-predict lmnet_xs photo.jpg --out masks
 """
 
@@ -22,20 +25,21 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(
         prog="lmnet-predict",
-        description="Segment pictures: JPEG, PNG, TIFF or BMP, single files and folders.",
+        description="Segment images: single files and folders; whatever Pillow reads, NIfTI and DICOM.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="run folder, zoo name or spec")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="picture or folder of pictures")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image or folder of images")
     parser.add_argument("--out", metavar="FOLDER", default="predictions", help="(default: %(default)s)")
     parser.add_argument("--weights", metavar="FILE", help="weights (.safetensors) for a spec")
     parser.add_argument("--size", type=int, help="side in pixels to feed the model (default: as it was trained)")
-    parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="processes that resize images (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     runtimes = ("torch", "onnxruntime", "openvino")
     parser.add_argument("--runtime", choices=runtimes, default=runtimes[0], help="what computes (default: %(default)s)")
+    add_intensity_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON list")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -59,45 +63,55 @@ def _predict(args: argparse.Namespace) -> int:
     from lmnet.builder.graph import GraphModel
     from lmnet.builder.runtimes import runtime_net
     from lmnet.training.opened_model import open_model
-    from lmnet.training.prediction import check_pictures, find_pictures, predict
+    from lmnet.training.prediction import predict
+    from lmnet.training.prediction_files import find_images, is_volume, save_volumes
 
-    found = find_pictures([Path(image) for image in args.images])
-    paths = [path for path, _ in found]
-    check_pictures(paths)
+    out = Path(args.out)
+    targets, notes = find_images([Path(image) for image in args.images], out)
+    for note in notes:
+        say(f"note: {note}")
     opened = open_model(args.model, weights=args.weights, size=args.size)
     predictions = predict(
         runtime_net(cast(GraphModel, opened.model), args.runtime),
-        paths,
+        [target.file for target in targets],
         batch_size=args.batch_size,
         workers=args.workers,
         device=args.device if args.runtime == "torch" else "cpu",
+        meaning=opened.meaning,
+        options=value_options(args),
         **opened.settings(),
     )
-    rows = []
+    rows, volumes = [], dict[Path, tuple[Path, str, list[Any]]]()
     watched = track(
-        zip(predictions, found, strict=True),
-        total=len(found),
+        zip(predictions, targets, strict=True),
+        total=len(targets),
         description="predicting",
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
-    for prediction, (path, name) in watched:
-        mask, probability, overlay = prediction.save(Path(args.out), name)
-        rows.append(
-            {
-                "image": str(path),
-                "mask": str(mask),
-                "probability": str(probability),
-                "overlay": str(overlay),
-                "lesion_share": float((prediction.mask > 0).mean()),
-            }
-        )
-    if args.json:
-        print(json.dumps(rows))
-    else:
-        for row in rows:
-            print(f"{row['mask']}  {row['lesion_share']:.1%} lesion")
+    for prediction, target in watched:
+        if is_volume(prediction):
+            name = target.name.rpartition("_")[0] if prediction.index is not None else target.name
+            volumes.setdefault(prediction.path, (prediction.path, name, []))[2].append(prediction.mask)
+            continue
+        mask, probability, drawn = prediction.save(out, target.name)
+        shares = prediction.shares()
+        row = {"image": str(prediction.path), "mask": str(mask), "probability": str(probability), "overlay": str(drawn)}
+        rows.append({**row, "lesion_share": sum(shares.values()), "class_shares": shares})
+    for (source, _, masks), path in zip(volumes.values(), save_volumes(list(volumes.values()), out), strict=True):
+        share = sum(float((mask > 0).mean()) for mask in masks) / len(masks)
+        rows.append({"image": str(source), "mask": str(path), "lesion_share": share, "slices": len(masks)})
+    _print(rows, as_json=args.json)
     return DONE
+
+
+def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        shares = row.get("class_shares", {"lesion": row["lesion_share"]})
+        print(f"{row['mask']}  {', '.join(f'{share:.1%} {name}' for name, share in shares.items())}")
 
 
 if __name__ == "__main__":

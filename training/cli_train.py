@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lmnet.builder.command_line import DONE, read_assignments, run_command
+from lmnet.training.data_arguments import add_data_options, data_choice
 
 _EPILOG = """\
 The same command again goes on where it stopped. The run folder is the last line on stdout (with --json: key "run").
@@ -53,30 +54,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
-
-
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose data and split."""
-    parser.add_argument(
-        "--data",
-        default="synthetic",
-        help="folder laid out like Kvasir-SEG (images/, masks/), LGG or BUSI; or synthetic (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of weights, split and order (default: %(default)s)")
-    parser.add_argument("--split-file", metavar="FILE", help='JSON: {"train": [...], "val": [...], "test": [...]}')
-    parser.add_argument(
-        "--split-scheme",
-        choices=("holdout", "authors"),
-        default="holdout",
-        help="80/10/10 %%, or the authors' 10 %% test and 5 folds (default: %(default)s)",
-    )
-    parser.add_argument("--fold", type=int, default=0, help="0 to 4, for --split-scheme authors")
-    parser.add_argument(
-        "--split-by",
-        choices=("patient", "image"),
-        default="patient",
-        help="image cuts through patients, as the authors did: scores come out too high (default: %(default)s)",
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,19 +104,6 @@ def _train(args: argparse.Namespace) -> int:
     if run.is_main:
         print_run(run.metrics, str(run.folder.path), as_json=args.json)
     return DONE
-
-
-def data_choice(args: argparse.Namespace) -> Any:
-    """Return the data that the options choose."""
-    from lmnet.training.train_run import DataChoice
-
-    return DataChoice(
-        path=args.data,
-        scheme=args.split_scheme,
-        fold=args.fold,
-        by_group=args.split_by == "patient",
-        split_file=args.split_file,
-    )
 
 
 def print_run(metrics: dict[str, Any], folder: str, *, as_json: bool) -> None:

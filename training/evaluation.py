@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lmnet.training.data.case_set import CaseSet
+from lmnet.training.data.classes import IGNORED
 from lmnet.training.inference import IMAGENET_MEAN, IMAGENET_STD, at_own_size, probabilities, resolve_device
 from lmnet.training.loaders import scoring_loader
 from lmnet.training.metrics.boundary import boundary_iou, hd95
@@ -41,7 +42,7 @@ def evaluate(
         size: side in pixels that the model is fed.
         batch_size: pictures at once.
         device: auto, cpu, cuda or cuda:N.
-        in_channels: of the model, 3 or 1.
+        in_channels: of the model.
         mean: of the channels.
         std: of the channels.
         on_case: told how many cases are done, after each batch.
@@ -58,14 +59,16 @@ def evaluate(
         shares = probabilities(model, image, mean=mean, std=std, device=target)
         for position, each in zip(index.tolist(), shares, strict=True):
             mask = cases.mask(position)
-            if int(mask.max()) >= len(each):
+            is_known = mask != IGNORED
+            highest = int(mask.max(initial=0, where=is_known))
+            if highest >= len(each):
                 raise ValueError(
-                    f"evaluate: masks must have at most the model's classes, got class {int(mask.max())} in "
-                    f"{cases.names[position]}, num_classes={len(each)}. Use a model for these classes."
+                    f"evaluate: the mask of {cases.names[position]} has class {highest}, and the model {len(each)} "
+                    "classes. Use a model for these classes."
                 )
             predicted = at_own_size(each, *mask.shape).argmax(dim=0)
             counts.append(confusion(predicted[None], torch.from_numpy(mask)[None], len(each))[0].numpy())
-            found, truth = predicted.numpy() > 0, mask > 0
+            found, truth = (predicted.numpy() > 0) & is_known, (mask > 0) & is_known
             distances.append(hd95(found, truth))
             bands.append(boundary_iou(found, truth))
             diagonals.append(math.hypot(*mask.shape))
@@ -78,4 +81,7 @@ def evaluate(
         hd95=np.array(distances),
         boundary_iou=np.array(bands),
         diagonal=np.array(diagonals),
+        classes=tuple(each.name for each in cases.meaning.classes)
+        if len(cases.meaning.classes) == counts[0].shape[0]
+        else (),
     )

@@ -103,7 +103,7 @@ def fit(
         devices: processes on this machine, one a GPU (on CPU: gloo processes).
         nodes: machines.
         workers: processes that augment; None for a good number.
-        in_channels: of the model, 3 or 1.
+        in_channels: of the model: 3, 1 (grey), or the number of channels that the images have.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -140,7 +140,7 @@ def fit(
             teacher=teacher,
             loss=loss,
         )
-        keeper = EpochKeeper(state, folder, list(callbacks), _facts(recipe, side, seed, in_channels))
+        keeper = EpochKeeper(state, folder, list(callbacks), _facts(recipe, side, seed, in_channels, data))
         trainer = L.Trainer(
             max_epochs=epochs - state.epoch,
             accelerator="gpu" if target.type == "cuda" else "cpu",
@@ -179,7 +179,7 @@ def _run(trainer: L.Trainer, module: SegmentationModule) -> None:
             signal.signal(signal.SIGINT, handler)
 
 
-def _facts(recipe: Recipe, size: int, seed: int, in_channels: int) -> dict[str, str]:
+def _facts(recipe: Recipe, size: int, seed: int, in_channels: int, data: DataSets) -> dict[str, str]:
     """What whoever opens the weights must know to feed them."""
     return {
         "size": str(size),
@@ -188,6 +188,7 @@ def _facts(recipe: Recipe, size: int, seed: int, in_channels: int) -> dict[str, 
         "std": json.dumps(recipe.std),
         "recipe": recipe.name,
         "seed": str(seed),
+        "data": data.cases.meaning.dump(),
     }
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lmnet.training.data.classes import IGNORED
 from lmnet.training.recipe import Recipe
 
 
@@ -37,7 +38,7 @@ class CrossEntropyDice(nn.Module):
         use_background: whether the background's Dice counts too (as in the paper's macro means).
 
     Shapes:
-        logits (N, K, H, W), mask (N, H, W) int64 → scalar.
+        logits (N, K, H, W), mask (N, H, W) int64 → scalar. Pixels of 255 belong to no class and do not count.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class CrossEntropyDice(nn.Module):
     def forward(self, logits: Tensor, mask: Tensor) -> Tensor:
         """Return the loss of a batch."""
         logits = logits.float()
-        cross_entropy = F.cross_entropy(logits, mask, weight=self.class_weights, label_smoothing=self.label_smoothing)
+        cross_entropy = F.cross_entropy(
+            logits, mask, weight=self.class_weights, label_smoothing=self.label_smoothing, ignore_index=IGNORED
+        )
         return cross_entropy + self.dice_weight * soft_dice_loss(logits, mask, use_background=self.use_background)
 
 
@@ -68,12 +71,16 @@ def soft_dice_loss(logits: Tensor, mask: Tensor, *, use_background: bool = False
 
     Args:
         logits: (N, K, H, W).
-        mask: (N, H, W) int64.
+        mask: (N, H, W) int64; pixels of 255 do not count.
         use_background: whether class 0 is averaged in.
     """
     first = 0 if use_background else 1
     shares = logits.softmax(dim=1)[:, first:]
-    truth = F.one_hot(mask, logits.shape[1]).movedim(-1, 1)[:, first:].to(shares.dtype)
+    is_known = mask != IGNORED
+    known_mask = torch.where(is_known, mask, 0)
+    truth = F.one_hot(known_mask, logits.shape[1]).movedim(-1, 1)[:, first:].to(shares.dtype)
+    if not bool(is_known.all()):
+        shares, truth = shares * is_known[:, None], truth * is_known[:, None]
     overlap = (shares * truth).sum(dim=(0, 2, 3))
     total = shares.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
     return 1 - ((2 * overlap + 1) / (total + 1)).mean()

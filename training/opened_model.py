@@ -11,6 +11,7 @@ from torch import nn
 
 from lmnet.builder.pretrained import create_model, load_weights
 from lmnet.builder.zoo import zoo_folder, zoo_path
+from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.inference import probe_classes
 from lmnet.training.keeper import BEST
 from lmnet.training.recipe import Recipe
@@ -30,6 +31,7 @@ class OpenedModel:
         num_classes: outputs.
         mean: of the channels.
         std: of the channels.
+        meaning: what the values of images and masks meant when it was trained; None where nothing says so.
         run: its run folder, if it is from one.
     """
 
@@ -40,6 +42,7 @@ class OpenedModel:
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    meaning: DataMeaning | None = None
     run: RunFolder | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -94,5 +97,6 @@ def _opened(spec: str, weights: Path, size: int | None, run: RunFolder | None) -
         num_classes=num_classes,
         mean=tuple(json.loads(facts["mean"])) if "mean" in facts else usual.mean,
         std=tuple(json.loads(facts["std"])) if "std" in facts else usual.std,
+        meaning=DataMeaning.load(facts["data"], where=str(weights)) if "data" in facts else None,
         run=run,
     )

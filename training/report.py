@@ -14,13 +14,12 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from lmnet.training.data.case_set import CaseSet
+from lmnet.training.data.case_set import CaseSet, Pixels
 from lmnet.training.data.load import DataSets
-from lmnet.training.data.pictures import Pixels
 from lmnet.training.durable import write_durably
 from lmnet.training.inference import at_own_size, probabilities
-from lmnet.training.metrics.store import CONVENTIONS, CaseScores
-from lmnet.training.overlay import overlay
+from lmnet.training.metrics.store import CaseScores, metric_meanings
+from lmnet.training.overlay import overlay, shown
 from lmnet.training.run_folder import RunFolder
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -91,9 +90,9 @@ def chosen_cases(scores: CaseScores) -> dict[str, list[int]]:
 
 
 def _figure(cases: CaseSet, index: int, shares: Any, scores: CaseScores) -> str:
-    predicted = shares.argmax(dim=0).numpy() > 0
-    image, truth = cases.image(index), cases.mask(index) > 0
-    drawn = np.concatenate([image, overlay(image, predicted=predicted, truth=truth)], axis=1)
+    predicted, image, truth = shares.argmax(dim=0).numpy(), shown(cases.image(index)), cases.mask(index)
+    colors = [each.color for each in cases.meaning.classes]
+    drawn = np.concatenate([image, overlay(image, predicted=predicted, truth=truth, colors=colors)], axis=1)
     caption = f"{cases.names[index]}: Dice {scores.dice[index]:.3f}"
     return (
         f'<figure><img alt="{html.escape(caption)}" src="{_embedded(_png(drawn))}">'
@@ -124,7 +123,7 @@ def _summary(metrics: dict[str, Any]) -> str:
 
 def _table(metrics: dict[str, Any]) -> str:
     rows = []
-    for name, meaning in CONVENTIONS.items():
+    for name, meaning in metric_meanings(metrics["test"].get("classes", ())).items():
         if name in metrics["test"]:
             values = [value_with_interval(metrics[side], name) for side in ("test", "val")]
             cells = "".join(f"<td class=score>{value}</td>" for value in values)

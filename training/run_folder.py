@@ -21,6 +21,7 @@ FILES = {
     "spec": "spec.yaml",
     "recipe": "recipe.yaml",
     "split": "split.json",
+    "data": "data.json",
     "metrics": "metrics.json",
     "scores": "scores.json",
     "report": "report.html",
@@ -132,6 +133,7 @@ class RunFolder:
         write_durably(self.file("spec"), spec.encode())
         write_durably(self.file("recipe"), request.recipe.dump().encode())
         write_durably(self.file("split"), data.split.dump().encode())
+        write_durably(self.file("data"), (data.cases.meaning.dump() + "\n").encode())
         content = {
             "format": FORMAT,
             **request.facts(),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from lmnet.training.data.case_set import CaseSet
-from lmnet.training.data.load import DataSets, load_cases, load_data
+from lmnet.training.data.load import load_cases
+from lmnet.training.data.scan import Scanned
+from lmnet.training.data.splits import SIDES, Split
 from lmnet.training.evaluation import evaluate
 from lmnet.training.metrics.comparison import Comparison, compare
 from lmnet.training.metrics.store import CaseScores
@@ -30,7 +32,7 @@ def score_model(
 ) -> tuple[CaseScores, dict[str, Any]]:
     """Score a model on one side of a data set.
 
-    A run is scored on its own split where the data holds the cases of it.
+    A run is scored on its own split; images that the data lacks or has besides are named in notes.
 
     Args:
         opened: the model.
@@ -95,25 +97,61 @@ def compare_models(
 
 
 def _cases(opened: OpenedModel, choice: DataChoice, side: str, seed: int) -> tuple[str, CaseSet, tuple[str, ...]]:
-    if side == "all":
-        scanned = load_cases(choice.path, seed=seed)
-        return scanned.layout, scanned.cases, scanned.notes
+    """Return the name of the data, the cases to score, and notes: above all which of them the model was trained on."""
     if opened.run is not None and choice.split_file is None:
-        scanned = load_cases(choice.path, seed=seed)
-        split = opened.run.split()
-        if {*split.train, *split.val, *split.test} <= set(scanned.cases.names):
-            data = DataSets(scanned.layout, scanned.cases, split, scanned.notes)
-            return data.name, data.side(side), data.notes
-    data = load_data(
-        choice.path,
-        seed=seed,
-        scheme=choice.scheme,
-        fold=choice.fold,
-        by_group=choice.by_group,
-        split_file=choice.split_file,
-        num_classes=opened.num_classes,
+        return _cases_of_run(opened, opened.run.split(), choice, side, seed)
+    if side == "all":
+        scanned = _scanned(opened, choice, seed)
+        return scanned.layout, scanned.cases, (*scanned.notes, _UNKNOWN)
+    data = choice.load(seed=seed, num_classes=opened.num_classes, known=opened.meaning)
+    unknown = () if opened.run is not None else (_UNKNOWN,)
+    return data.name, data.side(side), (*data.notes, *unknown)
+
+
+_UNKNOWN = "it is not known which of these images the weights were trained on; scores on those come out too high."
+
+
+def _cases_of_run(
+    opened: OpenedModel, split: Split, choice: DataChoice, side: str, seed: int
+) -> tuple[str, CaseSet, tuple[str, ...]]:
+    """Return the cases of a run's own split; what the data lacks or has besides is named, and no new split is made."""
+    scanned = _scanned(opened, choice, seed)
+    there = {name: index for index, name in enumerate(scanned.cases.names)}
+    sides = {each: getattr(split, each) for each in SIDES}
+    notes = list(scanned.notes)
+    known = {name for names in sides.values() for name in names}
+    new = [name for name in there if name not in known]
+    if side == "all":
+        trained = [name for name in sides["train"] if name in there]
+        if trained:
+            notes.append(
+                f"{len(trained)} of the {len(there)} images were trained on; scores on them come out too high."
+            )
+        return scanned.layout, scanned.cases, tuple(notes)
+    wanted = [name for name in sides[side] if name in there]
+    if not wanted:
+        raise ValueError(
+            f"{choice.path}: none of the run's {len(sides[side])} {side} images is there ({_some(sides[side])}). "
+            "Give its own data, or score these images with --split all."
+        )
+    missing = [name for name in sides[side] if name not in there]
+    if missing:
+        notes.append(f"{len(missing)} of the run's {len(sides[side])} {side} images are missing: {_some(missing)}.")
+    if new:
+        notes.append(f"{len(new)} images are in no part of the run's split and are not scored: {_some(new)}.")
+    if side == "train":
+        notes.append("these images were trained on; scores on them come out too high.")
+    return scanned.layout, scanned.cases.subset([there[name] for name in wanted]), tuple(notes)
+
+
+def _scanned(opened: OpenedModel, choice: DataChoice, seed: int) -> Scanned:
+    return load_cases(
+        choice.path, seed=seed, options=choice.options, num_classes=opened.num_classes, known=opened.meaning
     )
-    return data.name, data.side(side), data.notes
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _stored(opened: OpenedModel, side: str) -> dict[str, Any]:
@@ -121,7 +159,10 @@ def _stored(opened: OpenedModel, side: str) -> dict[str, Any]:
         raise ValueError(
             f"compare: without --data both must be finished runs, got {opened.name}. Give --data PATH to score both."
         )
-    stores: dict[str, dict[str, Any]] = json.loads(opened.run.file("scores").read_text(encoding="utf-8"))
+    try:
+        stores: dict[str, dict[str, Any]] = json.loads(opened.run.file("scores").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{opened.run.file('scores')}: the scores cannot be read ({error}). Give --data.") from error
     if side not in stores:
         raise ValueError(f"compare: a run stores scores of {', '.join(stores)}, got split={side!r}. Use --split test.")
     return stores[side]

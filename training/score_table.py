@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lmnet.training.metrics.comparison import Comparison
-from lmnet.training.metrics.store import CONVENTIONS
+from lmnet.training.metrics.store import metric_meanings
 from lmnet.training.report import value_with_interval
 
 
@@ -20,7 +20,7 @@ def print_scores(summaries: Mapping[str, Mapping[str, Any]]) -> None:
     table.add_column("metric (95 % interval by bootstrap)")
     for side, summary in summaries.items():
         table.add_column(f"{side} ({summary['images']} images)", justify="right")
-    for name in CONVENTIONS:
+    for name in metric_meanings(next(iter(summaries.values())).get("classes", ())):
         if all(name in summary for summary in summaries.values()):
             table.add_row(name, *(value_with_interval(dict(summary), name) for summary in summaries.values()))
     _print(table)

@@ -176,7 +176,7 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Turn the counts of all processes into scores."""
-        indices, counts = self.val_counts.compute()
+        indices, counts = self.val_counts.result()
         self.val_counts.reset()
         names = self.cases["val"].cases.names
         scores = CaseScores(tuple(names[i] for i in indices.tolist()), counts.cpu().numpy())

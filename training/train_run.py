@@ -18,6 +18,7 @@ from lmnet.builder.pretrained import build_model, load_encoder, load_weights
 from lmnet.builder.spec import load_spec
 from lmnet.training.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
+from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.distillation import Teacher
 from lmnet.training.durable import write_durably
 from lmnet.training.evaluation import evaluate
@@ -60,6 +61,7 @@ class DataChoice:
         fold: of the authors' scheme.
         by_group: whether patients stay whole.
         split_file: instead of a scheme.
+        options: what the user says about the files' values.
     """
 
     path: str = "synthetic"
@@ -67,9 +69,10 @@ class DataChoice:
     fold: int = 0
     by_group: bool = True
     split_file: str | None = None
+    options: DataOptions = DataOptions()
 
-    def load(self, *, seed: int, num_classes: int) -> DataSets:
-        """Load the data."""
+    def load(self, *, seed: int, num_classes: int, known: DataMeaning | None = None) -> DataSets:
+        """Load the data; ``known`` is what its values meant when the model was trained."""
         return load_data(
             self.path,
             seed=seed,
@@ -78,6 +81,8 @@ class DataChoice:
             by_group=self.by_group,
             split_file=self.split_file,
             num_classes=num_classes,
+            options=self.options,
+            known=known,
         )
 
 

@@ -43,7 +43,7 @@ def test_a_run_folder_holds_all_that_the_run_was(run):
     names = {path.name for path in run.iterdir()}
 
     assert names == {
-        *("run.json", "spec.yaml", "recipe.yaml", "split.json", "log.csv", "tensorboard", "curves.png"),
+        *("run.json", "spec.yaml", "recipe.yaml", "split.json", "data.json", "log.csv", "tensorboard", "curves.png"),
         *("best.safetensors", "last.ckpt", "metrics.json", "scores.json", "report.html"),
     }
     manifest = json.loads((run / "run.json").read_text())
@@ -118,10 +118,10 @@ def test_a_folder_of_a_run_from_other_weights_is_refused(run, folder, tiny_spec,
         (["--set", "lr"], "must look like key=value"),
         (["--recipe", "papr"], "must be one of default, paper"),
         (["--var", "wdth=3"], "wdth"),
-        (["--data", "/nowhere"], "/nowhere: the data set must be a folder that exists"),
+        (["--data", "/nowhere"], "/nowhere: there is no such data set"),
         (["--split-file", "/nowhere.json"], "must be readable JSON"),
         (["--device", "cuda:9"], "device: the machine must have it"),
-        (["--var", "num_classes=3"], "got none of class 2"),
+        (["--var", "num_classes=3"], "no mask has a pixel of class 2"),
         (["--weights", "/nowhere.safetensors"], "/nowhere.safetensors"),
         (["--split-scheme", "authors", "--fold", "7"], "fold must be 0 to 4"),
     ],
@@ -297,11 +297,11 @@ def test_prediction_does_not_depend_on_batches_and_workers(run, folder, tmp_path
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["absent.png"], "the file must exist"),
-        (["notes.txt"], "a picture must be JPEG, PNG, TIFF or BMP by its name"),
-        (["empty"], "a folder must hold pictures"),
-        (["good.png", "broken.png"], "broken.png: the file must be a picture"),
-        (["good.png", "two/good.png"], "results must have different names"),
+        (["absent.png"], "there is no such file"),
+        (["notes.txt"], "its name does not end like an image's that can be read"),
+        (["empty"], "the folder holds no image"),
+        (["good.png", "broken.png"], "broken.png: it is no image that Pillow can read"),
+        (["good.png", "two/good.png"], "its results would be named good"),
     ],
 )
 def test_pictures_that_cannot_be_predicted_are_refused_before_anything_is_written(

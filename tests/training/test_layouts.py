@@ -32,15 +32,15 @@ def test_every_missing_and_extra_mask_is_named(tmp_path):
         load_data(tmp_path)
 
     assert len(caught.value.problems) == 2
-    assert "images/b.png: an image must have a mask" in str(caught.value)
-    assert "masks/c.png: a mask must have an image" in str(caught.value)
+    assert "images/b.png: an image has no mask" in str(caught.value)
+    assert "masks/c.png: a mask has no image" in str(caught.value)
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     for name in ("images/a.png", "images/a.jpg", "masks/a.png"):
         picture(tmp_path / name)
 
-    assert any("a name must be there once" in problem for problem in find_cases(tmp_path).problems)
+    assert any("two files have this name" in problem for problem in find_cases(tmp_path).problems)
 
 
 def test_lgg_slices_are_grouped_by_patient(tmp_path):
@@ -54,7 +54,7 @@ def test_lgg_slices_are_grouped_by_patient(tmp_path):
     assert found.layout == "lgg"
     assert [case.name for case in found.cases] == ["TCGA_1/TCGA_1_1", "TCGA_1/TCGA_1_2", "TCGA_1/TCGA_1_10"]
     assert {case.group for case in found.cases} == {"TCGA_1"}
-    assert found.problems == ("TCGA_2/TCGA_2_1_mask.tif: a mask must have an image, got no TCGA_2_1.tif.",)
+    assert found.problems == ("TCGA_2/TCGA_2_1_mask.tif: a mask has no image TCGA_2_1.tif.",)
 
 
 def test_busi_masks_of_one_image_are_kept_together(tmp_path):
@@ -68,7 +68,7 @@ def test_busi_masks_of_one_image_are_kept_together(tmp_path):
 
     assert found.layout == "busi"
     (case,) = found.cases
-    assert [file.name for file in case.masks] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
+    assert [file.path.name for file in case.masks] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
     assert case.stratum == "benign"
     assert len(found.problems) == 2
 
@@ -76,9 +76,9 @@ def test_busi_masks_of_one_image_are_kept_together(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "must have a known layout"),
-        (lambda path: (path / "images").mkdir(), "must hold at least one image"),
-        (lambda path: path.rmdir(), "must be a folder that exists"),
+        (lambda path: None, "it has none of the known layouts"),
+        (lambda path: (path / "images").mkdir(), "there is images/, but a folder of masks .* is missing"),
+        (lambda path: path.rmdir(), "there is no such data set"),
     ],
     ids=["unknown", "empty", "absent"],
 )
@@ -92,7 +92,7 @@ def test_a_folder_without_cases_is_refused(tmp_path, make, message):
 @pytest.mark.parametrize(
     ("folder", "layout", "sides", "note"),
     [
-        ("Kvasir-SEG", "kvasir", (720, 90, 90), "a pixel is lesion above 127"),
+        ("Kvasir-SEG", "kvasir", (720, 90, 90), "above 127 = lesion; 900 files"),
         ("kaggle_3m", "lgg", (526, 51, 59), None),
         ("Dataset_BUSI_with_GT", "busi", (95, 12, 12), "images have several masks; they are joined"),
     ],
@@ -108,7 +108,7 @@ def test_the_real_data_sets_are_recognised(real_data, folder, layout, sides, not
 def test_no_lgg_patient_stands_on_two_sides(real_data):
     data = load_data(real_data / "kaggle_3m", seed=3)
     assert not any("patients stand on two sides" in note for note in data.notes)
-    patients = [set(data.side(side).groups) for side in ("train", "val", "test")]
+    patients = [{case.group for case in data.side(side).cases} for side in ("train", "val", "test")]
 
     assert sum(map(len, patients)) == len(set.union(*patients)) == 90
 

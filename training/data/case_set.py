@@ -5,16 +5,47 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
-from lmnet.training.data.pictures import Pixels, read_image, read_mask
+from lmnet.builder.image_files import RawImage, read_image, read_raw
+from lmnet.training.data.cases import Case
+from lmnet.training.data.classes import IGNORED
+from lmnet.training.data.mask_values import MaskValues
+from lmnet.training.data.meaning import DataMeaning
+
+Pixels = npt.NDArray[np.uint8]
 
 MEMORY_MIB = 2048
 """How much one set may keep decoded; larger sets are read from their files each time."""
+
+
+@dataclass
+class LoadedCase:
+    """One case of a set.
+
+    Args:
+        name: unique in the set.
+        group: the patient.
+        stratum: the kind.
+        digest: a hash of the files' content.
+        image: (H, W, C) uint8; None where it is read from its file each time.
+        mask: (H, W) uint8 classes; None where it is read from its files each time.
+        source: where to read both from; None where they are in memory.
+        present: the classes that occur in the mask; None where they were not looked for.
+    """
+
+    name: str
+    group: str
+    stratum: str
+    digest: str
+    image: Pixels | None = None
+    mask: Pixels | None = None
+    source: Case | None = None
+    present: frozenset[int] | None = None
 
 
 @dataclass
@@ -22,55 +53,52 @@ class CaseSet:
     """Cases in a fixed order.
 
     Args:
-        names: of the cases, unique.
-        groups: the patient of each case.
-        strata: the kind of each case.
-        images: (H, W, 3) uint8 RGB of each case, or the file to read it from.
-        masks: (H, W) uint8 classes of each case, or the files to read it from.
-        digests: a hash of each case's content.
+        cases: the cases.
+        meaning: what the values of their images and masks mean.
     """
 
-    names: list[str]
-    groups: list[str]
-    strata: list[str]
-    images: list[Pixels | Path]
-    masks: list[Pixels | tuple[Path, ...]]
-    digests: list[str]
+    cases: list[LoadedCase]
+    meaning: DataMeaning = field(default_factory=DataMeaning)
     _resized: dict[tuple[int, int], ResizedSet] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.cases)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the cases, in order."""
+        return [case.name for case in self.cases]
 
     def image(self, index: int) -> Pixels:
-        """Return a case's image at its own size, (H, W, 3) uint8."""
-        image = self.images[index]
-        return read_image(image) if isinstance(image, Path) else image
+        """Return a case's image at its own size, (H, W, C) uint8; grey is repeated to three channels."""
+        case = self.cases[index]
+        if case.image is not None:
+            return case.image
+        assert case.source is not None
+        return channels_of(self.meaning.intensities.apply(read_image(case.source.image).values))
 
     def mask(self, index: int) -> Pixels:
-        """Return a case's mask at its own size, (H, W) uint8 classes."""
-        mask = self.masks[index]
-        return read_mask(mask, resize_further=True).classes if isinstance(mask, tuple) else mask
+        """Return a case's mask at its own size, (H, W) uint8 classes; 255 where a pixel belongs to no class."""
+        case = self.cases[index]
+        if case.mask is not None:
+            return case.mask
+        assert case.source is not None
+        raws = [read_raw(file) for file in case.source.masks]
+        return joined_masks(raws, self.meaning.masks)
 
     def subset(self, indices: Sequence[int]) -> CaseSet:
         """Return some of the cases; pixels are shared, not copied."""
-        return CaseSet(
-            names=[self.names[i] for i in indices],
-            groups=[self.groups[i] for i in indices],
-            strata=[self.strata[i] for i in indices],
-            images=[self.images[i] for i in indices],
-            masks=[self.masks[i] for i in indices],
-            digests=[self.digests[i] for i in indices],
-        )
+        return CaseSet([self.cases[i] for i in indices], self.meaning)
 
     def at(self, size: int, in_channels: int = 3) -> ResizedSet:
         """Return the cases resized to ``size`` x ``size``; the second call with one size costs nothing.
 
         Args:
-            size: side in pixels; the picture is stretched to a square, as the authors do.
-            in_channels: 3 for RGB, 1 for grey.
+            size: side in pixels; the image is stretched to a square, as the authors do.
+            in_channels: of the model: 3 for RGB, 1 for grey, or the number of channels that the images have.
 
         Raises:
-            ValueError: size is below 1, or in_channels is not 1 or 3.
+            ValueError: size is below 1, or the images have another number of channels.
         """
         key = (size, in_channels)
         if key not in self._resized:
@@ -81,8 +109,8 @@ class CaseSet:
     def fingerprint(self) -> str:
         """A hash of the cases' names and content, in order."""
         digest = hashlib.sha256()
-        for name, content in zip(self.names, self.digests, strict=True):
-            digest.update(f"{name}\0{content}\n".encode())
+        for case in self.cases:
+            digest.update(f"{case.name}\0{case.digest}\n".encode())
         return digest.hexdigest()[:16]
 
 
@@ -92,14 +120,14 @@ class ResizedSet:
     Args:
         cases: the set.
         size: side in pixels.
-        in_channels: 3 for RGB, 1 for grey.
+        in_channels: of the model.
     """
 
     def __init__(self, cases: CaseSet, size: int, in_channels: int) -> None:
         if size < 1:
             raise ValueError(f"data: size must be at least 1, got size={size}. Use a size like 128.")
-        if in_channels not in (1, 3):
-            raise ValueError(f"data: in_channels must be 1 or 3, got in_channels={in_channels}. Build the net for 3.")
+        if in_channels < 1:
+            raise ValueError(f"data: in_channels must be at least 1, got in_channels={in_channels}. Use 3 for RGB.")
         self.cases, self.size, self.in_channels = cases, size, in_channels
         self._kept: list[tuple[torch.Tensor, torch.Tensor]] | None = None
         if len(cases) * size * size * (in_channels + 1) <= MEMORY_MIB * 2**20:
@@ -121,11 +149,46 @@ class ResizedSet:
 
 
 def resize_image(image: Pixels, size: int, in_channels: int = 3) -> torch.Tensor:
-    """Return an (H, W, 3) picture as a (in_channels, size, size) uint8 tensor; bilinear, antialiased."""
-    picture = Image.fromarray(image)
-    if in_channels == 1:
-        picture = picture.convert("L")
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(picture))
-    return pixels[None] if in_channels == 1 else pixels.permute(2, 0, 1).contiguous()
+    """Return an (H, W, C) image as a (in_channels, size, size) uint8 tensor; bilinear, antialiased.
+
+    Raises:
+        ValueError: the image has neither in_channels nor three channels that one could be made of.
+    """
+    channels = image.shape[2]
+    if channels == in_channels == 3:
+        layers = [Image.fromarray(image)]
+    elif channels == 3 and in_channels == 1:
+        layers = [Image.fromarray(image).convert("L")]
+    elif channels == in_channels:
+        layers = [Image.fromarray(np.ascontiguousarray(image[..., channel])) for channel in range(channels)]
+    else:
+        raise ValueError(
+            f"data: the images have {channels} channels and the net takes {in_channels}. Build the net with "
+            f"in_channels={channels}: --set input.channels={channels}."
+        )
+    if layers[0].size != (size, size):
+        layers = [layer.resize((size, size), Image.Resampling.BILINEAR) for layer in layers]
+    pixels = torch.from_numpy(np.stack([np.array(layer) for layer in layers]))
+    return pixels[0].permute(2, 0, 1).contiguous() if pixels.ndim == 4 else pixels
+
+
+def channels_of(pixels: Pixels) -> Pixels:
+    """Return an image whose one channel, grey, is repeated to three; others as they are."""
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def joined_masks(raws: Sequence[RawImage], meaning: MaskValues) -> Pixels:
+    """Return the classes of one image's masks: a pixel has the largest class that any of them gives it.
+
+    Masks of another size than the first are stretched to it.
+    """
+    masks = [meaning.apply(raw).astype(np.int16) for raw in raws]
+    first = masks[0]
+    first[first == IGNORED] = -1
+    for mask in masks[1:]:
+        mask[mask == IGNORED] = -1
+        if mask.shape != first.shape:
+            mask = np.asarray(Image.fromarray(mask).resize(first.shape[::-1], Image.Resampling.NEAREST))
+        np.maximum(first, mask, out=first)
+    first[first == -1] = IGNORED
+    return first.astype(np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.errors import DataError
+from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.data.scan import Scanned, class_problems, scan
 from lmnet.training.data.splits import SIDES, Split, check_split, make_split, read_split
 from lmnet.training.data.synthetic import draw_cases
@@ -19,7 +20,7 @@ class DataSets:
     """A data set, split.
 
     Args:
-        name: the layout: synthetic, kvasir, lgg, busi or folders.
+        name: the layout: synthetic, kvasir, lgg, busi, folders, nnunet, decathlon or table.
         cases: all cases.
         split: the names on each side.
         notes: what was done with odd files, for people to read.
@@ -55,20 +56,31 @@ class DataSets:
         return "-".join(self.side(side).fingerprint for side in SIDES)
 
 
-def load_cases(path: str | Path, *, seed: int = 0, count: int = 480) -> Scanned:
+def load_cases(
+    path: str | Path,
+    *,
+    seed: int = 0,
+    count: int = 480,
+    options: DataOptions | None = None,
+    num_classes: int | None = None,
+    known: DataMeaning | None = None,
+) -> Scanned:
     """Read a data set and check its files, without a split.
 
     Args:
-        path: a folder, or "synthetic".
-        seed: of the drawing, for "synthetic".
-        count: number of pictures to draw for "synthetic".
+        path: a folder, a list (.csv, .json), or "synthetic".
+        seed: random seed of the synthetic images.
+        count: number of synthetic images.
+        options: what the user says about the files' values.
+        num_classes: of the model.
+        known: what was decided when the model was trained.
 
     Raises:
         DataError: with every problem of the files.
     """
     if str(path) == SYNTHETIC:
         return Scanned(SYNTHETIC, draw_cases(count, seed=seed), ())
-    return scan(Path(path))
+    return scan(Path(path), options=options, num_classes=num_classes, known=known)
 
 
 def load_data(
@@ -82,38 +94,50 @@ def load_data(
     split: Split | None = None,
     num_classes: int = 2,
     count: int = 480,
+    options: DataOptions | None = None,
+    known: DataMeaning | None = None,
 ) -> DataSets:
     """Read a data set, check it through and split it. Nothing is resized yet: ``CaseSet.at`` does that.
 
     Args:
-        path: a folder laid out like Kvasir-SEG (images/ and masks/), LGG or BUSI; or "synthetic" for lesions that are
-            drawn.
-        seed: of the split (and of the drawing).
+        path: a folder of a known layout (docs/data.md), a list of images and masks (.csv, .json), or "synthetic".
+        seed: random seed of the split (and of the synthetic images).
         scheme: "holdout" (80, 10, 10 %) or "authors" (10 % test, 5 folds of the rest).
         fold: 0 to 4, which of the authors' folds is val.
         by_group: False cuts through patients, as the authors did: for comparison only.
         split_file: a JSON file with the sides' names, instead of a scheme.
         split: the sides' names, instead of a scheme.
         num_classes: outputs of the model; the masks must hold these classes and no more.
-        count: number of pictures to draw for "synthetic".
+        count: number of synthetic images.
+        options: what the user says about the files' values.
+        known: what was decided when the model was trained.
 
     Raises:
         DataError: with every problem of the files, the split and the classes.
         ValueError: an unknown scheme or a fold out of range.
     """
-    scanned = load_cases(path, seed=seed, count=count)
+    scanned = load_cases(path, seed=seed, count=count, options=options, num_classes=num_classes, known=known)
     cases = scanned.cases
     notes = scanned.notes
+    groups = [case.group for case in cases.cases]
+    if split is None and split_file is None and scanned.sides:
+        split = Split(*(tuple(n for n in cases.names if scanned.sides.get(n) == side) for side in SIDES))
     if split_file is not None:
-        split, more = read_split(Path(split_file), cases.names, cases.groups)
+        split, more = read_split(Path(split_file), cases.names, groups)
         notes += more
     elif split is not None:
         content = {side: list(getattr(split, side)) for side in SIDES}
-        split, more = check_split(content, cases.names, cases.groups, where=str(path))
+        split, more = check_split(content, cases.names, groups, where=str(path))
         notes += more
     else:
         split = make_split(
-            cases.names, cases.groups, cases.strata, scheme=scheme, seed=seed, fold=fold, by_group=by_group
+            cases.names,
+            groups,
+            [case.stratum for case in cases.cases],
+            scheme=scheme,
+            seed=seed,
+            fold=fold,
+            by_group=by_group,
         )
     data = DataSets(scanned.layout, cases, split, notes)
     problems = class_problems(data.train, num_classes, "train")

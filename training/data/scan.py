@@ -4,126 +4,321 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from lmnet.builder.image_files import ImageFile, RawImage, read_image, read_raw, size_text
+from lmnet.builder.intensities import Intensities, IntensitySample
+from lmnet.builder.intensities import decide as decide_intensities
+from lmnet.builder.intensities import sample as intensity_sample
 from lmnet.training.data import case_set
-from lmnet.training.data.case_set import CaseSet
-from lmnet.training.data.cases import Case, find_cases
+from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of, joined_masks
+from lmnet.training.data.cases import Case, Found, find_cases
+from lmnet.training.data.classes import IGNORED, make_classes
 from lmnet.training.data.errors import DataError
-from lmnet.training.data.pictures import THRESHOLD, Pixels, read_image, read_mask
+from lmnet.training.data.mask_decision import decide as decide_masks
+from lmnet.training.data.mask_values import MaskSample
+from lmnet.training.data.mask_values import sample as mask_sample
+from lmnet.training.data.meaning import DataMeaning, DataOptions
+
+_NAMED = 5
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """A folder that was read through.
+    """A data set that was read through.
 
     Args:
-        layout: which layout the folder has: kvasir, folders, lgg, busi.
+        layout: which layout it has: kvasir, folders, lgg, busi, nnunet, ...
         cases: all cases.
-        notes: what was done with odd files, for people to read.
+        notes: what was decided, and what was done with odd files, for people to read.
+        sides: case name → train, val or test, where the data set itself gives it.
     """
 
     layout: str
     cases: CaseSet
     notes: tuple[str, ...]
+    sides: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Read:
+    """A case's files, read; the pixels are kept as long as there is room."""
+
     case: Case
-    problems: tuple[str, ...] = ()
-    image: Pixels | None = None
-    mask: Pixels | None = None
-    is_grey: bool = False
+    problems: list[str]
+    image: RawImage | None = None
+    masks: list[RawImage] = field(default_factory=list)
+    intensity: IntensitySample | None = None
+    samples: list[MaskSample] = field(default_factory=list)
+    is_turned: bool = False
     resized: tuple[str, ...] = ()
     digest: str = ""
+    nbytes: int = 0
 
 
-def scan(path: Path) -> Scanned:
-    """Find the cases of a folder and decode every file of it once.
+def scan(
+    path: Path,
+    *,
+    options: DataOptions | None = None,
+    num_classes: int | None = None,
+    known: DataMeaning | None = None,
+) -> Scanned:
+    """Find the cases of a data set, decode every file of it once and decide what their values mean.
+
+    Args:
+        path: a folder or a list.
+        options: what the user says about the values.
+        num_classes: of the model.
+        known: what was decided before, for the same model: it is used where the values fit.
 
     Raises:
-        DataError: any file is missing, extra, unreadable, truncated, or of another size than its image; or the folder
-            is empty, absent or of unknown layout. All problems are listed together.
+        DataError: any file is missing, extra, unreadable, truncated, or of another size than its image; the folder is
+            empty, absent or of unknown layout; or values can be read in two ways. All problems are listed together.
     """
+    options = options or DataOptions()
     found = find_cases(path)
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        reads = list(pool.map(lambda case: _read(case, path), found.cases))
+    reads = _read_all(found.cases, path)
     problems = [*found.problems, *(problem for read in reads for problem in read.problems)]
     if not found.cases and not problems:
-        raise DataError(str(path), ["the data set must hold at least one image, got none."], "Check the path.")
-    if problems:
+        raise DataError(str(path), ["it holds no image."], "Check the path.")
+    meaning, more = _decide(reads, found, options, num_classes, known)
+    problems += more
+    cases = _kept(reads, meaning, path, problems) if meaning is not None else []
+    if problems or meaning is None:
         raise DataError(str(path), problems)
-    return Scanned(found.layout, _kept(reads), _notes(reads))
+    notes = (meaning.describe(sum(len(case.masks) for case in found.cases)), *_notes(reads, meaning), *found.notes)
+    return Scanned(found.layout, CaseSet(cases, meaning), notes, found.sides)
+
+
+def scan_images(cases: Sequence[Case], *, options: DataOptions, known: DataMeaning | None) -> CaseSet:
+    """Read images without masks, each once, with the intensities that were decided in training or decided now.
+
+    Raises:
+        DataError: with every image that cannot be read.
+    """
+    reads = _read_all(cases, Path())
+    problems = [problem for read in reads for problem in read.problems]
+    meaning, more = _decide_images(reads, options, known)
+    loaded = _kept(reads, meaning, Path(), problems) if meaning is not None else []
+    if problems or more:
+        raise DataError("images", [*problems, *more])
+    assert meaning is not None
+    return CaseSet(loaded, meaning)
+
+
+def _decide_images(
+    reads: Sequence[_Read], options: DataOptions, known: DataMeaning | None
+) -> tuple[DataMeaning | None, list[str]]:
+    before = known or DataMeaning()
+    try:
+        return replace(before, intensities=_intensities(reads, options, known)), []
+    except ValueError as error:
+        return None, [str(error)]
+
+
+def _intensities(reads: Sequence[_Read], options: DataOptions, known: DataMeaning | None) -> Intensities:
+    """Return what was decided in training where the images are of that kind, else decide now."""
+    taken = [read.intensity for read in reads if read.intensity is not None]
+    is_8_bit = all(each.kind == "8-bit" for each in taken)
+    if options.intensity_range is None and known is not None:
+        if known.intensities.ranges and is_8_bit and taken:
+            raise ValueError(
+                f"images: they have 8 bits, and the net was trained on values of {known.intensities.describe()}. Give "
+                "images like those, or --intensity-range LOW,HIGH."
+            )
+        if known.intensities.ranges or is_8_bit:
+            return known.intensities
+    return decide_intensities(taken, options.intensity_range)
+
+
+def _read_all(cases: Sequence[Case], root: Path) -> list[_Read]:
+    """Read the files by threads, a bounded number at a time; pixels beyond the room for them are dropped at once."""
+    left = case_set.MEMORY_MIB * 2**20
+    reads = []
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        for chunk in _chunks(cases, 32):
+            for read in pool.map(lambda case: _read(case, root), chunk):
+                left -= read.nbytes
+                if left < 0:
+                    read.image, read.masks = None, []
+                reads.append(read)
+    return reads
+
+
+def _chunks(cases: Sequence[Case], length: int) -> Iterator[Sequence[Case]]:
+    for start in range(0, len(cases), length):
+        yield cases[start : start + length]
 
 
 def _read(case: Case, root: Path) -> _Read:
+    read = _Read(case, [])
+    try:
+        read.image = read_image(case.image)
+        read.intensity = intensity_sample(read.image.values)
+        if read.image.values.dtype.kind == "f" and not len(read.intensity.samples):
+            read.problems.append(f"{_name(case.image, root)}: none of its values is a finite number.")
+    except ValueError as error:
+        read.problems.append(f"{_name(case.image, root)}: {error}")
+    for file in case.masks:
+        try:
+            raw = read_raw(file)
+            read.masks.append(raw)
+            read.samples.append(mask_sample(raw))
+        except ValueError as error:
+            read.problems.append(f"{_name(file, root)}: {error}")
+    if len(read.masks) == len(case.masks) and read.image is not None:
+        read.problems += _size_problems(read, root) if case.masks else []
+        read.is_turned = read.image.is_turned
+        read.nbytes = read.image.values.nbytes + sum(raw.values.nbytes for raw in read.masks)
+        read.digest = _digest(case)
+    return read
+
+
+def _size_problems(read: _Read, root: Path) -> list[str]:
+    assert read.image is not None
+    case, first = read.case, read.masks[0].values
     problems = []
-    image = mask = None
-    is_grey = False
-    resized: tuple[str, ...] = ()
-    try:
-        image = read_image(case.image)
-    except ValueError as error:
-        problems.append(f"{case.image.relative_to(root)}: {error}")
-    try:
-        read = read_mask(case.masks, resize_further=case.resize_further_masks)
-        mask, is_grey, resized = read.classes, read.is_grey, read.resized
-    except ValueError as error:
-        problems.append(f"{', '.join(str(file.relative_to(root)) for file in case.masks)}: {error}")
-    if image is not None and mask is not None and image.shape[:2] != mask.shape:
+    if first.shape[:2] != read.image.values.shape[:2]:
+        turned = " (after its orientation tag, which viewers follow)" if read.image.is_turned else ""
         problems.append(
-            f"{case.masks[0].relative_to(root)}: a mask must have its image's size, got "
-            f"mask={mask.shape[1]}x{mask.shape[0]}, image={image.shape[1]}x{image.shape[0]}."
+            f"{_name(case.masks[0], root)}: the mask has {size_text(first)} pixels and its image "
+            f"{size_text(read.image.values)}{turned}."
         )
-    if problems:
-        return _Read(case, tuple(problems))
+    others = [
+        (file.path.name, size_text(raw.values))
+        for file, raw in zip(case.masks[1:], read.masks[1:], strict=True)
+        if raw.values.shape[:2] != first.shape[:2]
+    ]
+    if others and case.resize_further_masks:
+        read.resized = tuple(name for name, _ in others)
+    elif others:
+        problems.append(
+            f"{_name(case.masks[0], root)}: the masks of one image differ in size: {size_text(first)} and "
+            f"{', '.join(f'{name} {size}' for name, size in others)}."
+        )
+    return problems
+
+
+def _digest(case: Case) -> str:
     digest = hashlib.sha256()
     for file in (case.image, *case.masks):
-        digest.update(file.read_bytes())
-    return _Read(case, (), image, mask, is_grey, resized, digest.hexdigest())
+        for path in file.paths:
+            if file.index is None:
+                digest.update(path.read_bytes())
+            else:  # a slice: the volume is not hashed once a slice
+                state = path.stat()
+                digest.update(f"{path.name} {state.st_size} {file.index}".encode())
+    return digest.hexdigest()
 
 
-def _kept(reads: Sequence[_Read]) -> CaseSet:
-    images: list[Pixels | Path] = []
-    masks: list[Pixels | tuple[Path, ...]] = []
-    left = case_set.MEMORY_MIB * 2**20
+def _decide(
+    reads: Sequence[_Read],
+    found: Found,
+    options: DataOptions,
+    num_classes: int | None,
+    known: DataMeaning | None,
+) -> tuple[DataMeaning | None, list[str]]:
+    """Decide from the files that could be read; return the meaning, or None and what is wrong."""
+    problems = []
+    scaled, values = None, None
+    try:
+        scaled = _intensities(reads, options, known)
+    except ValueError as error:
+        problems.append(str(error))
+    samples = [each for read in reads for each in read.samples]
+    try:
+        values = decide_masks(samples, options.masks, num_classes, found.labels)
+    except ValueError as error:
+        problems.append(str(error))
+    if scaled is None or values is None:
+        return None, problems
+    named = [name for name, _ in sorted(found.labels.items(), key=lambda item: item[1]) if name.lower() != "ignore"]
+    count = max(len(values.values), len(values.colors), num_classes or 0, 2)
+    names = options.class_names or (tuple(named) if len(named) == count else ())
+    try:
+        given = known.classes if known is not None and len(known.classes) == count and not options.class_names else None
+        classes = given or make_classes(count, names, values.colors)
+    except ValueError as error:
+        return None, [*problems, str(error)]
+    return DataMeaning(scaled, values, classes), problems
+
+
+def _kept(reads: Sequence[_Read], meaning: DataMeaning, root: Path, problems: list[str]) -> list[LoadedCase]:
+    """Turn what was read into cases; the values' problems are added to the list."""
+    cases = []
     for read in reads:
-        assert read.image is not None
-        assert read.mask is not None
-        left -= read.image.nbytes + read.mask.nbytes
-        images.append(read.image if left > 0 else read.case.image)
-        masks.append(read.mask if left > 0 else read.case.masks)
-    return CaseSet(
-        names=[read.case.name for read in reads],
-        groups=[read.case.group for read in reads],
-        strata=[read.case.stratum for read in reads],
-        images=images,
-        masks=masks,
-        digests=[read.digest for read in reads],
-    )
+        case = read.case
+        loaded = LoadedCase(case.name, case.group, case.stratum, read.digest, source=case)
+        cases.append(loaded)
+        if not read.problems:
+            try:
+                image = read.image or read_image(case.image)
+                pixels = channels_of(meaning.intensities.apply(image.values))
+                if case.masks:
+                    masks = read.masks or [read_raw(file) for file in case.masks]
+                    classes = joined_masks(masks, meaning.masks)
+                    loaded.present = frozenset(np.unique(classes).tolist()) - {IGNORED}
+            except ValueError as error:
+                problems.append(f"{_name(case.image, root)}: {error}")
+                continue
+            if read.image is not None:
+                loaded.image, loaded.mask = pixels, classes if case.masks else None
+        read.image, read.masks = None, []
+    return cases
 
 
-def _notes(reads: Sequence[_Read]) -> tuple[str, ...]:
+def _notes(reads: Sequence[_Read], meaning: DataMeaning) -> tuple[str, ...]:
     notes = []
-    grey = [read for read in reads if read.is_grey]
-    if grey:
-        notes.append(
-            f"{len(grey)} of {len(reads)} masks hold grey values (first: {grey[0].case.masks[0].name}); "
-            f"a pixel is lesion above {THRESHOLD}."
-        )
     joined = sum(len(read.case.masks) > 1 for read in reads)
     if joined:
         notes.append(f"{joined} images have several masks; they are joined.")
     resized = [f"{read.case.name}: {name}" for read in reads for name in read.resized]
     if resized:
         notes.append(f"further masks of another size than their image were stretched to it: {', '.join(resized)}.")
+    turned = [read.case.name for read in reads if read.is_turned]
+    if turned:
+        notes.append(f"{len(turned)} images are turned as their orientation tag says: {_some(turned)}.")
+    bad = [read.case.name for read in reads if read.intensity is not None and read.intensity.bad]
+    if bad:
+        notes.append(f"{len(bad)} images have values that are infinite or not a number: {_some(bad)}. They are cut.")
+    if meaning.masks.ignore is not None:
+        with_ignored = [
+            read.case.name for read in reads if any(meaning.masks.ignore in each.values for each in read.samples)
+        ]
+        notes.append(f"{len(with_ignored)} masks have ignored pixels; they count in neither loss nor scores.")
+    same = [names for names in _same(reads).values() if len(names) > 1]
+    if same:
+        notes.append(f"{len(same)} images are there more than once, for example {' = '.join(same[0][:3])}.")
     return tuple(notes)
+
+
+def _same(reads: Sequence[_Read]) -> dict[str, list[str]]:
+    """Return the names of cases by their digest."""
+    counts = Counter(read.digest for read in reads)
+    same: dict[str, list[str]] = {}
+    for read in reads:
+        if counts[read.digest] > 1:
+            same.setdefault(read.digest, []).append(read.case.name)
+    return same
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+
+
+def _name(file: ImageFile, root: Path) -> str:
+    shown = ", ".join(_relative(path, root) for path in file.paths)
+    return shown if file.index is None else f"{shown} slice {file.index}"
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def class_problems(cases: CaseSet, num_classes: int, side: str) -> list[str]:
@@ -134,20 +329,19 @@ def class_problems(cases: CaseSet, num_classes: int, side: str) -> list[str]:
         num_classes: outputs of the model.
         side: name of the side, for the messages.
     """
-    seen = np.zeros(256, dtype=bool)
-    first_too_large = ""
-    for index, name in enumerate(cases.names):
-        present = np.bincount(cases.mask(index).ravel(), minlength=256) > 0
-        seen |= present
-        if present[num_classes:].any() and not first_too_large:
-            first_too_large = name
+    seen: set[int] = set()
+    for index, case in enumerate(cases.cases):
+        seen |= case.present if case.present is not None else set(np.unique(cases.mask(index)).tolist()) - {IGNORED}
     problems = []
-    if first_too_large:
+    if seen and max(seen) >= num_classes:
+        first = next(case.name for case in cases.cases if case.present and max(case.present) >= num_classes)
         problems.append(
-            f"{side}: masks must have at most the model's classes, got classes={int(np.flatnonzero(seen)[-1]) + 1} in "
-            f"the masks (first: {first_too_large}), num_classes={num_classes} in the model."
+            f"{side}: the masks have {max(seen) + 1} classes (first: {first}), and the net {num_classes}. Build the "
+            f"net with num_classes={max(seen) + 1}."
         )
-    absent = [str(number) for number in range(num_classes) if not seen[number]]
+    absent = [
+        cases.meaning.classes[n].name for n in range(num_classes) if n not in seen and n < len(cases.meaning.classes)
+    ]
     if absent:
-        problems.append(f"{side}: every class must occur in the masks, got none of class {', '.join(absent)}.")
+        problems.append(f"{side}: no mask has a pixel of {', '.join(absent)}.")
     return problems

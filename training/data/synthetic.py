@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lmnet.training.data.case_set import CaseSet
-from lmnet.training.data.pictures import Pixels
+from lmnet.training.data.case_set import CaseSet, LoadedCase, Pixels
 
 NATIVE_SIZE = 128
 """The side that the pictures are drawn at."""
@@ -30,18 +29,14 @@ def draw_cases(count: int = 480, *, seed: int = 0, size: int = NATIVE_SIZE) -> C
         size: side in pixels.
     """
     looks = (("endoscopy", draw_endoscopy), ("mri", draw_mri), ("ultrasound", draw_ultrasound))
-    cases = CaseSet([], [], [], [], [], [])
+    cases = []
     for index in range(count):
         look, draw = looks[index % len(looks)]
         image, mask = draw(np.random.default_rng([seed, index]), size)
         name = f"{look}_{index:04d}"
-        cases.names.append(name)
-        cases.groups.append(name)
-        cases.strata.append(look)
-        cases.images.append(image)
-        cases.masks.append(mask)
-        cases.digests.append(hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest())
-    return cases
+        digest = hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()
+        cases.append(LoadedCase(name, name, look, digest, image, mask))
+    return CaseSet(cases)
 
 
 def draw_endoscopy(rng: np.random.Generator, size: int) -> tuple[Pixels, Pixels]:

@@ -7,13 +7,15 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lmnet.training.data.classes import IGNORED
+
 
 def confusion(predicted: Tensor, mask: Tensor, num_classes: int) -> Tensor:
     """Count the pixels of each image by class meant and class predicted.
 
     Args:
         predicted: (N, H, W) class of each pixel.
-        mask: (N, H, W) true class of each pixel.
+        mask: (N, H, W) true class of each pixel; 255 where it belongs to no class, which is not counted.
         num_classes: number of classes K.
 
     Returns:
@@ -22,7 +24,7 @@ def confusion(predicted: Tensor, mask: Tensor, num_classes: int) -> Tensor:
     images = len(mask)
     cell = mask.long() * num_classes + predicted.long()
     cell = cell + torch.arange(images, device=mask.device)[:, None, None] * num_classes**2
-    counts = torch.bincount(cell.flatten(), minlength=images * num_classes**2)
+    counts = torch.bincount(cell[mask != IGNORED], minlength=images * num_classes**2)
     return counts.view(images, num_classes, num_classes)
 
 
@@ -33,7 +35,7 @@ class ConfusionByCase(Metric):
         num_classes: number of classes K.
 
     Shapes:
-        update takes predicted and mask (N, H, W) and the cases' indices (N,); compute returns indices (M,) int64,
+        update takes predicted and mask (N, H, W) and the cases' indices (N,); ``result`` returns indices (M,) int64,
         sorted and without repeats (several processes may see a case twice), and confusions (M, K, K) int64.
     """
 
@@ -51,6 +53,11 @@ class ConfusionByCase(Metric):
         """Add a batch."""
         self.indices.append(indices)
         self.counts.append(confusion(predicted, mask, self.num_classes))
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Return indices and confusions; torchmetrics makes a number of ``compute``'s index where there is one case."""
+        indices, counts = self.compute()
+        return indices.reshape(-1), counts.reshape(-1, self.num_classes, self.num_classes)
 
     def compute(self) -> tuple[Tensor, Tensor]:
         """Return indices and confusions of all cases."""

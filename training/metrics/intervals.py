@@ -39,6 +39,8 @@ def summarize(scores: CaseScores) -> dict[str, Any]:
     if not len(scores):
         raise ValueError("scores: at least one image must be scored, got images=0. Choose another split.")
     summary: dict[str, Any] = {"images": len(scores)}
+    if len(scores.classes) > 2:
+        summary["classes"] = list(scores.classes)
     ranges = intervals(scores)
     for name, value in scores.values().items():
         summary[name] = value if np.isfinite(value) else None

@@ -7,7 +7,7 @@ classes with the background among them (the paper's way, which flatters: the bac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,7 @@ class CaseScores:
         hd95: (N,) pixels, nan where just one of the two outlines exists; None if not measured.
         boundary_iou: (N,); None if not measured.
         diagonal: (N,) length of each image's diagonal in pixels; needed with hd95.
+        classes: names of the K classes; with more than two, each has a Dice and an IoU of its own.
     """
 
     names: tuple[str, ...]
@@ -54,6 +55,7 @@ class CaseScores:
     hd95: Floats | None = None
     boundary_iou: Floats | None = None
     diagonal: Floats | None = None
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -104,6 +106,11 @@ class CaseScores:
             results["hd95_mean"] = weights @ np.where(is_defined, self.hd95, self.diagonal) / total
             with np.errstate(invalid="ignore"):
                 results["hd95_defined_mean"] = weights @ np.where(is_defined, self.hd95, 0) / (weights @ is_defined)
+        each_dice = _dice(*_parts(counts))
+        for number, name in class_keys(self.classes):
+            results[f"dice_{name}_mean"] = weights @ each_dice[:, number] / total
+            results[f"dice_{name}_pooled"] = dice[:, number]
+            results[f"iou_{name}_pooled"] = iou[:, number]
         return results
 
     def dump(self) -> dict[str, Any]:
@@ -114,11 +121,19 @@ class CaseScores:
             "hd95": None if self.hd95 is None else [None if np.isnan(v) else v for v in self.hd95.tolist()],
             "boundary_iou": None if self.boundary_iou is None else self.boundary_iou.tolist(),
             "diagonal": None if self.diagonal is None else self.diagonal.tolist(),
+            "classes": list(self.classes),
         }
 
     @classmethod
     def load(cls, content: Mapping[str, Any]) -> CaseScores:
-        """Return the store that ``dump`` wrote."""
+        """Return the store that ``dump`` wrote.
+
+        Raises:
+            ValueError: a part of it is missing.
+        """
+        missing = [key for key in ("names", "confusion", "hd95", "boundary_iou", "diagonal") if key not in content]
+        if missing:
+            raise ValueError(f"scores: the stored scores lack {', '.join(missing)}. Score the model again.")
 
         def floats(key: str) -> Floats | None:
             values = content[key]
@@ -130,7 +145,25 @@ class CaseScores:
             hd95=floats("hd95"),
             boundary_iou=floats("boundary_iou"),
             diagonal=floats("diagonal"),
+            classes=tuple(content.get("classes", ())),
         )
+
+
+def class_keys(classes: Sequence[str]) -> list[tuple[int, str]]:
+    """Return number and name of each class but the background, as metrics are named; empty for two classes."""
+    if len(classes) <= 2:
+        return []
+    return [(number, "_".join(name.split())) for number, name in enumerate(classes) if number > 0]
+
+
+def metric_meanings(classes: Sequence[str] = ()) -> dict[str, str]:
+    """Return what each metric is, those of single classes too, in the order they are printed."""
+    meanings = dict(CONVENTIONS)
+    for _, name in class_keys(classes):
+        meanings[f"dice_{name}_mean"] = f"Dice of {name}, mean over images"
+        meanings[f"dice_{name}_pooled"] = f"Dice of {name}, all pixels together"
+        meanings[f"iou_{name}_pooled"] = f"IoU of {name}, all pixels together"
+    return meanings
 
 
 def _parts(confusion: Floats) -> tuple[Floats, Floats, Floats]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lmnet.training.data.cases import Case, Found, pictures_in
+from lmnet.builder.image_files import ImageFile
+from lmnet.training.data.cases import Case, Found
+from lmnet.training.data.walk import image_paths, left_out
 
 _CLASSES = ("benign", "malignant", "normal")
 _MASK = re.compile(r"^(?P<image>.+)_mask(?:_\d+)?$")
@@ -26,7 +28,7 @@ def find(path: Path) -> Found | None:
     for folder in folders:
         images: dict[str, Path] = {}
         masks: dict[str, list[Path]] = {}
-        for file in pictures_in(folder):
+        for file in image_paths(folder):
             match = _MASK.match(file.stem)
             if match:
                 masks.setdefault(match["image"], []).append(file)
@@ -36,16 +38,26 @@ def find(path: Path) -> Found | None:
             name = f"{folder.name}/{stem}"
             if stem in masks:
                 files = tuple(sorted(masks[stem], key=lambda file: (len(file.stem), file.stem)))
-                cases.append(Case(name, image, files, group=name, stratum=folder.name, resize_further_masks=True))
+                cases.append(
+                    Case(
+                        name,
+                        ImageFile((image,)),
+                        tuple(ImageFile((file,)) for file in files),
+                        group=name,
+                        stratum=folder.name,
+                        resize_further_masks=True,
+                    )
+                )
             else:
-                problems.append(f"{folder.name}/{image.name}: an image must have a mask, got no {stem}_mask.png.")
+                problems.append(f"{folder.name}/{image.name}: an image has no mask {stem}_mask.png.")
         problems += [
-            f"{folder.name}/{file.name}: a mask must have an image, got no {stem}.png."
+            f"{folder.name}/{file.name}: a mask has no image {stem}.png."
             for stem, files in masks.items()
             if stem not in images
             for file in files
         ]
-    return Found("busi", tuple(sorted(cases, key=_class_and_number)), tuple(problems))
+    notes = left_out(path, folders, cases) if not problems else ()
+    return Found("busi", tuple(sorted(cases, key=_class_and_number)), tuple(problems), notes)
 
 
 def _class_and_number(case: Case) -> tuple[str, int, str]:
