@@ -114,7 +114,7 @@ def decide(samples: Sequence[IntensitySample], given: tuple[float, float] | None
         given: the range that the user wants.
 
     Raises:
-        ValueError: some images have 8 bits and others have more; an image has no finite value; all values are equal.
+        ValueError: some images have 8 bits and others have more; no image has a finite value.
     """
     if given is not None:
         return Intensities((given,))
@@ -133,6 +133,5 @@ def decide(samples: Sequence[IntensitySample], given: tuple[float, float] | None
     low, high = np.percentile(pooled.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT], axis=0)
     flat = high <= low
     low, high = np.where(flat, pooled.min(axis=0), low), np.where(flat, pooled.max(axis=0), high)
-    if (high <= low).any():
-        raise ValueError(f"all values are {low.min():g}. Give {OPTION}.")
+    high = np.where(high <= low, low + 1, high)  # one value throughout: black
     return Intensities(tuple(zip(low.tolist(), high.tolist(), strict=True)))

@@ -57,7 +57,7 @@ def test_overrides_and_input_size_change_the_figures(capsys):
         (["--set", "=3"], "must look like key=value"),
         (["--graph", "net.png"], "graph: the file must end in .svg, .mmd, got net.png"),
         (["--export", "net.tflite"], "export: the file must end in .onnx, .pt2, .safetensors, got net.tflite"),
-        (["--forward", "missing.png"], "a picture must exist, got no such file"),
+        (["--forward", "missing.png"], "there is no such file"),
         (["--weights", "missing.pth"], "weights must be a file, got none there"),
         (["--diff", "unett"], "Did you mean unet?"),
         (["--import", "no_such_package"], "a package must be importable, got no_such_package"),
@@ -148,7 +148,7 @@ def test_a_truncated_picture_is_one_line(tmp_path, capsys):
     Image.effect_noise((64, 64), 50).save(path)
     path.write_bytes(path.read_bytes()[:500])
     assert main(["lmnet_xxs", "--forward", str(path), "--out", str(tmp_path / "mask.png")]) == 2
-    assert "a picture must be a whole image file" in capsys.readouterr().err
+    assert "it is damaged or cut short" in capsys.readouterr().err
 
 
 def test_safetensors_export_is_loaded_by_weights(tmp_path, capsys):

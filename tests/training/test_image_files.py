@@ -97,13 +97,18 @@ def test_values_that_are_no_number_do_not_decide(tmp_path):
     [
         ([np.zeros((2, 2, 1), np.uint8), np.ones((2, 2, 1), np.uint16)], "several kinds: 1 16-bit, 1 8-bit. Convert"),
         ([np.full((2, 2, 1), np.nan)], "no image has a finite value"),
-        ([np.full((2, 2, 1), 7, np.uint16)], r"all values are 7. Give --intensity-range LOW,HIGH"),
         ([np.zeros((2, 2, 1), np.uint16), np.ones((2, 2, 2), np.uint16)], "images of 1, 2 channels"),
     ],
 )
 def test_intensities_that_can_be_read_in_two_ways_are_refused(samples, message):
     with pytest.raises(ValueError, match=message):
         intensities.decide([intensities.sample(each) for each in samples])
+
+
+def test_one_value_throughout_is_black():
+    values = np.full((2, 2, 1), 7, np.uint16)
+
+    assert intensities.decide([intensities.sample(values)]).apply(values).max() == 0
 
 
 def test_intensities_of_another_kind_than_decided_are_refused():
