@@ -27,6 +27,8 @@ def kernel_sides(where: str, kernels: Sequence[Kernel]) -> list[tuple[int, int]]
     if not kernels:
         raise ValueError(f"{where}: kernels must hold one kernel or more, got kernels=[]. Use [3].")
     sides = []
+    if len(kernels) > 16:
+        raise ValueError(f"{where}: there must be at most 16 kernels, got {len(kernels)}. Leave some out.")
     for kernel in kernels:
         pair = (kernel, kernel) if isinstance(kernel, int) else tuple(kernel)
         if len(pair) != 2:
@@ -36,6 +38,10 @@ def kernel_sides(where: str, kernels: Sequence[Kernel]) -> list[tuple[int, int]]
         check_odd(where, kernel_height=pair[0], kernel_width=pair[1])
         sides.append((pair[0], pair[1]))
     return sides
+
+
+MAX_CONVOLUTIONS = 320
+"""Most convolutions of one stage: planning a node stays under a second."""
 
 
 class DepthwiseBranch(nn.Module):
@@ -219,8 +225,12 @@ class MultiBranchStage(nn.Sequential):
         squeeze_ratio: int | None = 4,
     ) -> None:
         check_positive("multi_branch_stage", depth=depth)
-        if depth > 64:
-            raise ValueError(f"multi_branch_stage: depth must be at most 64, got depth={depth}. Use several nodes.")
+        most = MAX_CONVOLUTIONS // (len(kernels) + 4)  # a block has four convolutions besides its kernels
+        if depth > most:
+            raise ValueError(
+                f"multi_branch_stage: depth must be at most {most} with {len(kernels)} kernels, got depth={depth}. "
+                "Use several nodes."
+            )
         super().__init__(
             *(
                 MultiBranchConv(

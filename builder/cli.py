@@ -7,9 +7,17 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lmnet.builder.command_line import DONE, FAILED, paused_collector, read_assignments, run_command
+from lmnet.builder.command_line import (
+    DONE,
+    FAILED,
+    add_import_option,
+    import_modules,
+    paused_collector,
+    read_assignments,
+    run_command,
+)
 
 if TYPE_CHECKING:  # torch is imported late, so that --help is quick
     from rich.table import Table
@@ -41,7 +49,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("spec", nargs="?", default="lmnet_paper", help="YAML file or name of the zoo (default: lmnet_paper)")
-    add("--input-size", nargs=2, type=int, metavar=("H", "W"), help="picture's size instead of the spec's")
+    add(
+        "--input-size",
+        nargs="+",
+        type=int,
+        metavar="H [W]",
+        help="image size instead of the spec's; one number: a square",
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a variable: width=16, depth[0]=3")
     add("--deploy", action="store_true", help="show (and save) the re-parameterised form")
     add("--weights", metavar="FILE", help="load .safetensors or .pth weights, the authors' too")
@@ -66,8 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that all commands of ``lmnet-build`` take."""
-    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="PACKAGE",
-                        help="import a package that registers blocks")  # fmt: skip
+    add_import_option(parser)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 
@@ -87,35 +100,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         parser, body = make_parser(), _build
     args = parser.parse_args(argv)
-    return run_command(PROGRAM, lambda: _with_imports(body, args), debug=args.debug)
+    size = getattr(args, "input_size", None)
+    if size is not None and len(size) > 2:
+        parser.error(f"--input-size takes a side, or height and width, got {len(size)} numbers")
+    if size is not None and len(size) == 1:
+        args.input_size = size * 2
+    return run_command(PROGRAM, lambda: body(args), debug=args.debug)
 
 
-def _with_imports(body: Any, args: argparse.Namespace) -> int:
+def _import_torch(args: argparse.Namespace) -> None:
+    """Import torch and timm, which come with the planner, and the user's modules; names are checked before."""
     with paused_collector():
-        import lmnet.builder.planner  # noqa: F401 - torch and timm come with it
-    if args.imports:
-        import importlib
-
-        sys.path.insert(0, "")
-        for package in args.imports:
-            try:
-                importlib.import_module(package)
-            except ModuleNotFoundError as err:
-                raise ValueError(f"--import: a package must be importable, got {package} ({err}). Install it.") from err
-    code: int = body(args)
-    return code
+        import lmnet.builder.planner  # noqa: F401
+    import_modules(args.imports)
 
 
 def _build(args: argparse.Namespace) -> int:
-    from lmnet.builder.planner import Planner
-    from lmnet.builder.spec import load_spec
-    from lmnet.builder.zoo import list_models
+    from lmnet.builder.zoo import check_spec_exists
 
     if args.list_models:
-        return _list_models(list_models())
+        return _list_models()
+    overrides = read_assignments(args.set)
     if args.schema or args.list_blocks:
+        _import_torch(args)
         return _list_blocks(args)
-    spec = load_spec(args.spec).override(read_assignments(args.set))
+    for spec_name in (args.spec, args.diff, args.against):
+        if spec_name is not None:
+            check_spec_exists(spec_name)
+    for path in (args.weights, args.forward):
+        if path and not Path(path).exists():
+            raise ValueError(f"{path}: there is no such file. Check the path.")
+    _import_torch(args)
+    from lmnet.builder.planner import Planner
+    from lmnet.builder.search_space import read_knobs
+    from lmnet.builder.spec import load_spec
+
+    spec = load_spec(args.spec).override(overrides)
     planner = Planner(spec)
     plan = planner.plan(input_size=args.input_size)
     if args.graph:
@@ -124,6 +144,7 @@ def _build(args: argparse.Namespace) -> int:
         write_drawing(plan, args.graph)
         print(f"wrote {args.graph}", file=sys.stderr)
     if args.validate:
+        read_knobs(spec)  # what lmnet-search would refuse is refused here too
         print(f"{spec.name}: valid, {len(plan.nodes)} nodes", file=sys.stderr)
         return DONE
     if args.diff:
@@ -216,7 +237,7 @@ def _diff(plan: Plan, other: Spec, args: argparse.Namespace) -> int:
 
 def _cross_check(plan: Plan) -> int:
     from lmnet.builder.cross_check import cross_check
-    from lmnet.builder.tables import make_table
+    from lmnet.builder.table import make_table
 
     rows = []
     for count in cross_check(plan):
@@ -231,7 +252,7 @@ def _cross_check(plan: Plan) -> int:
 
 def _benchmark(plan: Plan, args: argparse.Namespace) -> int:
     from lmnet.builder import benchmark
-    from lmnet.builder.tables import make_table
+    from lmnet.builder.table import make_table
 
     for name, value in (("--batch", args.batch), ("--threads", args.threads)):
         if value is not None and value < 1:
@@ -255,18 +276,23 @@ def _benchmark(plan: Plan, args: argparse.Namespace) -> int:
     return DONE
 
 
-def _list_models(names: Sequence[str]) -> int:
-    from lmnet.builder.planner import plan_spec
+def _list_models() -> int:
+    """List the zoo with the figures of its specs' ``expect``, which a test holds to the measured ones: no torch."""
     from lmnet.builder.spec import load_spec
-    from lmnet.builder.tables import make_table, millions, shape_text
+    from lmnet.builder.table import make_table
+    from lmnet.builder.zoo import list_models
 
     rows = []
-    for name in names:
-        plan = plan_spec(load_spec(name))
-        figures = (millions(plan.deploy_params), f"{plan.deploy_macs / 1e9:.3f} G")
-        rows.append((name, shape_text([plan.input_shape]), *figures, plan.spec.layout.source or ""))
-    table = make_table("zoo (re-parameterised form)", ("name", "input", "params", "MACs", "source"), rows)
-    table.columns[4].justify = "left"
+    for name in list_models():
+        layout = load_spec(name).layout
+        expect = layout.expect
+        shape = "x".join(map(str, (layout.input.channels, *layout.input.size)))
+        params = f"{expect.params / 1e6:.3f} M" if expect is not None and expect.params is not None else "-"
+        macs = f"{expect.gmacs:.3f} G" if expect is not None and expect.gmacs is not None else "-"
+        form = "" if expect is None else "re-parameterised" if expect.form == "deploy" else "training"
+        rows.append((name, shape, params, macs, form, layout.source or ""))
+    table = make_table("zoo", ("name", "input", "params", "MACs", "form", "source"), rows)
+    table.columns[4].justify = table.columns[5].justify = "left"
     _print(table)
     return DONE
 
@@ -287,7 +313,7 @@ def _cat(args: argparse.Namespace) -> int:
     from lmnet.builder.spec import load_spec
     from lmnet.builder.zoo import zoo_path
 
-    load_spec(args.name)
+    load_spec(args.name)  # a faulty file is reported, not shown
     print(zoo_path(args.name).read_text(encoding="utf-8"), end="")
     return DONE
 
@@ -306,9 +332,10 @@ def _copy(args: argparse.Namespace) -> int:
 
 
 def _check_block(args: argparse.Namespace) -> int:
+    _import_torch(args)
     from lmnet.blocks.testing import check_block
     from lmnet.builder.cost import node_cost
-    from lmnet.builder.tables import make_table
+    from lmnet.builder.table import make_table
 
     results = check_block(args.name, slow=args.slow, cost=node_cost)
     rows = [

@@ -168,12 +168,23 @@ def _look_up(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> Nod
     if not is_storable(block):
         return _measure(block, options_json, in_shapes)
     store, key = default_store(), f"{block} {options_json} {in_shapes}"
-    found = store.get(key)
-    if found is not None:
-        return NodeCost(tuple((c, h, w) for c, h, w in found[0]), *found[1:])
+    stored = _stored(store.get(key))
+    if stored is not None:
+        return stored
     cost = _measure(block, options_json, in_shapes)
     store.put(key, astuple(cost))
     return cost
+
+
+def _stored(found: Any) -> NodeCost | None:
+    """Return a cost as the store has it, or None where there is none or it is damaged."""
+    try:
+        shapes, *figures = found
+        if len(figures) == 5 and all(type(figure) is int for figure in figures):
+            return NodeCost(tuple((int(c), int(h), int(w)) for c, h, w in shapes), *figures)
+    except (TypeError, ValueError):
+        pass
+    return None
 
 
 def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:

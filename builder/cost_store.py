@@ -39,9 +39,10 @@ class CostStore:
             self._known = {}
             if self.file is not None and self.file.is_file():
                 for line in self.file.read_text(encoding="utf-8").splitlines():
-                    with contextlib.suppress(ValueError):  # the last line of a process that died
+                    with contextlib.suppress(ValueError, TypeError):  # damaged, or cut by a process that died
                         found, value = json.loads(line)
-                        self._known[found] = value
+                        if isinstance(found, str):
+                            self._known[found] = value
         return self._known.get(key)
 
     def put(self, key: str, value: Any) -> None:

@@ -189,10 +189,19 @@ class Planner:
                 height, width = shapes[index][1:]
                 message = (
                     f"logits must have the picture's size {padded[0]}x{padded[1]}, got {height}x{width} from {name}. "
-                    f"Give the segmentation_head scale: {max(1, padded[0] // height)}."
+                    f"{_scale_advice(nodes[name], shapes[index], padded)}"
                 )
                 problems.append(self.spec.document.problem(("outputs", key), message))
         return problems
+
+
+def _scale_advice(node: NodePlan, shape: Shape, padded: tuple[int, int]) -> str:
+    """Say which scale the head needs: its own times what is missing, where that is a whole number."""
+    scale = node.options.get("scale", 1)
+    factors = [side * scale / have for side, have in zip(padded, shape[1:], strict=True)]
+    if node.block == "segmentation_head" and factors[0] == factors[1] and factors[0].is_integer():
+        return f"Give the segmentation_head scale: {int(factors[0])}."
+    return "End with a segmentation_head whose scale brings the map to that size."
 
 
 def _attempt(

@@ -253,6 +253,8 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> str | None:
     if parts[0] == "vars":
         old = target[last]
         kinds = [(int, float) if type(x) in (int, float) else (type(x),) for x in (old, value)]
+        if type(old) is int and type(value) is float:
+            return f"{key} is a whole number, {old}, and the new value is {value}. Write {round(value)}."
         if kinds[0] != kinds[1] and old is not None and not (isinstance(old, str) and "${" in old):
             return f"a value must be of the old one's kind, got {value!r} for {old!r}. Change the value."
     target[last] = value

@@ -143,6 +143,8 @@ class _Reader:
                 self.fault(mark, f"tags are not allowed, got {tag}. Remove it.")
             if isinstance(event, yaml.ScalarEvent):
                 plain = event.implicit[0] and not event.style
+                if any("\ud800" <= char <= "\udfff" for char in event.value):
+                    self.stop(mark, "the text has half a character (\\ud800 to \\udfff). Write the character itself.")
                 self.put(read_scalar(event.value) if plain else event.value, mark)
             else:
                 self.open({} if isinstance(event, yaml.MappingStartEvent) else [], mark)
@@ -216,6 +218,12 @@ def parse_yaml(text: str, file: str = "<text>") -> Document:
         SpecError: the text is not YAML, or uses what is not allowed; all faults that can be seen at once.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
+    surrogate = next((index for index, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None)
+    if surrogate is not None:
+        line = text.count("\n", 0, surrogate)
+        column = surrogate - (text.rfind("\n", 0, surrogate) + 1)
+        message = f"the text has half a character, U+{ord(text[surrogate]):04X}. Write it as UTF-8."
+        raise SpecError([Problem(file, line + 1, column + 1, "", message)])
     if size > MAX_BYTES:
         raise SpecError(
             [Problem(file, 1, 1, "", f"a file must be at most {MAX_BYTES} bytes, got {size}. Is it a spec?")]
@@ -236,6 +244,8 @@ def load_yaml(path: str | FilePath) -> Document:
 
     if path.is_dir():
         raise refuse("a spec must be a file, got a directory. Name the YAML file inside it.")
+    if path.exists() and not path.is_file():
+        raise refuse("a spec must be a regular file, and this is a pipe or a device. Save it to a file first.")
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)

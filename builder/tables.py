@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -12,16 +11,7 @@ from lmnet.blocks.registry import REGISTRY, Shape
 from lmnet.builder.options import signature_of
 from lmnet.builder.plan import NodePlan, Plan
 from lmnet.builder.summary import Expectation
-
-
-def make_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, text_columns: int = 1) -> Table:
-    """Return a table whose first ``text_columns`` columns are text and whose others are figures."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < text_columns else "right", no_wrap=index == 0)
-    for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
-    return table
+from lmnet.builder.table import make_table
 
 
 def shape_text(shapes: Sequence[Shape]) -> str:

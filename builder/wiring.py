@@ -15,6 +15,7 @@ from lmnet.builder.options import Signature, signature_of
 from lmnet.builder.plan import INPUT, Reference
 from lmnet.builder.problems import Path, Problem, did_you_mean
 from lmnet.builder.spec import NAME, Spec
+from lmnet.builder.strict_yaml import read_scalar
 
 _TAKEN = frozenset({"plan", "spec", "hash", "training"})
 
@@ -32,6 +33,11 @@ class WiredNode:
     names: frozenset[str]
 
 
+def _is_number(text: str) -> bool:
+    """Whether a text is a whole number in ASCII digits; Python's isdigit is also true for superscripts."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 class Wiring:
     """Reads a spec's nodes and outputs and collects what is wrong with them.
 
@@ -42,6 +48,7 @@ class Wiring:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.problems: list[Problem] = []
+        self.spoilt: set[str] = set()  # variables that were reported: their uses are not
         self.nodes: list[WiredNode] = []
         self._check_vars()
         self._read_nodes()
@@ -53,6 +60,10 @@ class Wiring:
     def _check_vars(self) -> None:
         variables = self.spec.layout.vars
         for name in variables:
+            text = variables[name]
+            if isinstance(text, str) and type(read_scalar(text)) in (int, float):
+                self.spoilt.add(name)
+                self._fault(("vars", name), f"{name} is the text {text!r}. Write the number {text} without quotes.")
             if not name.isidentifier() or name in ("min", "max", "round_to", INPUT):
                 self._fault(("vars", name), f"a variable's name must be a free identifier, got {name}.", at_key=True)
         for name in self.spec.layout.search:
@@ -116,7 +127,8 @@ class Wiring:
             faults = signature.faults(given) | faults
         for key, message in faults.items():
             self._fault((*path, key), message, at_key=signature is not None and key not in signature.options)
-        return {key: value for key, value in given.items() if key not in faults}, names
+        spoilt = {key for key, value in given.items() if key not in faults and names_in(value) & self.spoilt}
+        return {key: value for key, value in given.items() if key not in faults and key not in spoilt}, names
 
     def _read_inputs(
         self, path: Path, fields: Mapping[str, Any], known: set[str], later: set[str]
@@ -134,7 +146,7 @@ class Wiring:
         for index, text in enumerate(texts):
             place = (*path, "from", index) if isinstance(source, list) else (*path, "from")
             name, _, output = text.partition(".")
-            if output and not output.isdigit():
+            if output and not _is_number(output):
                 self._fault(place, f"an output must be given by number, got {text}. Write {name}.0.")
             elif name in later or name == path[1]:
                 cycle = self._cycle(str(path[1]), name)
@@ -174,7 +186,7 @@ class Wiring:
             name, _, output = text.partition(".")
             if name not in nodes:
                 self._fault(("outputs", key), f"an output must name a node, got {name}. {did_you_mean(name, nodes)}")
-            elif output and not output.isdigit():
+            elif output and not _is_number(output):
                 self._fault(("outputs", key), f"an output must be given by number, got {text}. Write {name}.0.")
             else:
                 outputs[key] = (name, int(output or 0))

@@ -18,6 +18,19 @@ def list_models() -> list[str]:
     return sorted(path.stem for path in zoo_folder().glob("*.yaml"))
 
 
+def check_spec_exists(spec: str | Path) -> None:
+    """Check quickly, without torch, that a spec's name or path leads to a file.
+
+    Raises:
+        SpecError: the zoo has no such name, or there is no such file.
+    """
+    path = zoo_path(spec)
+    if not path.exists():
+        raise SpecError(
+            [Problem(str(path), 1, 1, "", f"there is no such file. Zoo names: {', '.join(list_models())}.")]
+        )
+
+
 def zoo_path(spec: str | Path) -> Path:
     """Return the file of a zoo name, or the path itself where it looks like one.
 

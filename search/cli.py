@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import DONE, run_command
+from lmnet.builder.command_line import DONE, add_import_option, import_modules, paused_collector, run_command
+from lmnet.training.data_arguments import check_paths
 
 if TYPE_CHECKING:
     from lmnet.search.run_search import SearchResult
@@ -74,8 +75,7 @@ def make_status_parser() -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="PACKAGE",
-                        help="import a package that registers blocks")  # fmt: skip
+    add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
@@ -91,19 +91,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _status(args: argparse.Namespace) -> int:
     from lmnet.search.status import read_status
 
-    _import(args.imports)
+    import_modules(args.imports)
     return _show(read_status(args.storage, args.study_name, folder=args.out), as_json=args.json)
 
 
 def _search(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from lmnet.builder.command_line import paused_collector
+    from lmnet.builder.zoo import check_spec_exists
 
+    check_spec_exists(args.spec)
+    check_paths(args.data)
     with paused_collector():
         from lmnet.search.progress import LiveProgress
         from lmnet.search.run_search import run
-    _import(args.imports)
+    import_modules(args.imports)
     signal.signal(signal.SIGTERM, _stop)
     with LiveProgress(Console(stderr=True)) as progress:
         result = run(
@@ -143,18 +145,6 @@ def _search(args: argparse.Namespace) -> int:
 
 def _stop(number: int, frame: Any) -> None:
     signal.raise_signal(signal.SIGINT)
-
-
-def _import(packages: Sequence[str]) -> None:
-    import importlib
-
-    if packages:
-        sys.path.insert(0, "")
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as err:
-            raise ValueError(f"--import: a package must be importable, got {package} ({err}). Install it.") from err
 
 
 def _show(result: SearchResult, *, as_json: bool) -> int:

@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 import torch
@@ -9,4 +11,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the workers share the cores: with more threads each waits for the others
 
 # costs are measured afresh in every run, never taken from the user's store
-os.environ.setdefault("LMNET_CACHE", tempfile.mkdtemp(prefix="lmnet-costs-"))
+if "LMNET_CACHE" not in os.environ:
+    os.environ["LMNET_CACHE"] = folder = tempfile.mkdtemp(prefix="lmnet-costs-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)

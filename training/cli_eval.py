@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from lmnet.builder.command_line import DONE, run_command
+from lmnet.builder.command_line import DONE, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
-from lmnet.training.data_arguments import add_data_options, data_choice
+from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
 
 _EPILOG = """\
 MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, help="side in pixels to feed the model (default: as it was trained)")
     parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -54,7 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("give either MODEL or --compare A B")
     if args.batch_size < 1:
         parser.error(f"--batch-size must be at least 1, got {args.batch_size}")
-    return run_command("lmnet-eval", lambda: _compare(args) if args.compare else _score(args), debug=args.debug)
+    return run_command("lmnet-eval", lambda: _run(args), debug=args.debug)
+
+
+def _run(args: argparse.Namespace) -> int:
+    for model in args.compare or [args.model]:
+        check_model_exists(model)
+    check_paths(args.data, args.weights, args.split_file)
+    import_modules(args.imports)
+    return _compare(args) if args.compare else _score(args)
 
 
 def _score(args: argparse.Namespace) -> int:

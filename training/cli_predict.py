@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from lmnet.builder.command_line import DONE, run_command
+from lmnet.builder.command_line import DONE, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
-from lmnet.training.data_arguments import add_intensity_option, value_options
+from lmnet.training.data_arguments import add_intensity_option, check_model_exists, check_paths, value_options
 
 _EPILOG = """\
 MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     runtimes = ("torch", "onnxruntime", "openvino")
     parser.add_argument("--runtime", choices=runtimes, default=runtimes[0], help="what computes (default: %(default)s)")
     add_intensity_option(parser)
+    add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON list")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -57,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    check_model_exists(args.model)
+    check_paths("", args.weights, *args.images)
+    import_modules(args.imports)
     from rich.console import Console
     from rich.progress import track
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lmnet.builder.command_line import DONE, read_assignments, run_command
-from lmnet.training.data_arguments import add_data_options, data_choice
+from lmnet.builder.command_line import DONE, add_import_option, import_modules, read_assignments, run_command
+from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
+from lmnet.training.recipe import load_recipe
 
 _EPILOG = """\
 The same command again goes on where it stopped. The run folder is the last line on stdout (with --json: key "run").
@@ -31,8 +32,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, help="side in pixels that pictures are resized to")
     parser.add_argument("--epochs", type=int, help="passes over the training pictures")
     parser.add_argument("--batch-size", type=int, help="pictures in one step")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a value of the recipe")
-    parser.add_argument("--var", action="append", default=[], metavar="KEY=VALUE", help="change a variable of the spec")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="change a value of the recipe (lr=1e-3) or a variable of the spec (width=16)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--var", action="append", default=[], metavar="KEY=VALUE",
+        help="change a variable of the spec whose name a recipe has too",
+    )  # fmt: skip
     parser.add_argument("--weights", metavar="FILE", help="start from these weights instead of random ones")
     parser.add_argument(
         "--pretrained-encoder",
@@ -51,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, help="CPU threads (default: one a core); 1 is much faster where others use the cores too"
     )
+    add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -69,11 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    changes = read_assignments(args.set)
+    from lmnet.builder.zoo import check_spec_exists
+    from lmnet.training.assignments import route_assignments
+
+    check_spec_exists(args.spec)
+    check_paths(args.data, args.weights, args.split_file)
+    import_modules(args.imports)
+    changes, variables = route_assignments(args.spec, read_assignments(args.set), read_assignments(args.var))
     for key in ("size", "epochs", "batch_size"):
         if getattr(args, key) is not None:
             changes[key] = getattr(args, key)
-    variables = read_assignments(args.var)
+    recipe = load_recipe(args.recipe).override(changes, where="--set")
 
     from lmnet.training.train_run import train_run
 
@@ -85,7 +99,7 @@ def _train(args: argparse.Namespace) -> int:
     run = train_run(
         args.spec,
         data_choice(args),
-        recipe=args.recipe,
+        recipe=recipe,
         changes=changes,
         variables=variables,
         weights=args.weights,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,6 +83,29 @@ def value_options(args: argparse.Namespace) -> Any:
     given = vars(args)
     masks = MaskOptions(given.get("mask_values", ()), given.get("mask_colors", ()), given.get("ignore_value"))
     return DataOptions(masks, args.intensity_range, given.get("class_names", ()))
+
+
+def check_model_exists(model: str) -> None:
+    """Check quickly, before torch is imported, that a run folder, zoo name or spec is there.
+
+    Raises:
+        SpecError: there is none of these.
+    """
+    from lmnet.builder.zoo import check_spec_exists
+
+    if not Path(model).is_dir():
+        check_spec_exists(model)
+
+
+def check_paths(data: str, *files: str | None) -> None:
+    """Check quickly, before torch is imported, that what is named is there.
+
+    Raises:
+        ValueError: a path leads nowhere.
+    """
+    for path in (data if data != "synthetic" else None, *files):
+        if path and not Path(path).exists():
+            raise ValueError(f"{path}: there is no such file or folder. Check the path.")
 
 
 def _values(text: str) -> tuple[float, ...] | str:

@@ -186,7 +186,7 @@ WRONG_OPTIONS = [
     ),
     (
         lambda: MultiBranchStage(3, out_channels=4, depth=65),
-        "multi_branch_stage: depth must be at most 64, got depth=65. Use several nodes.",
+        "multi_branch_stage: depth must be at most 40 with 4 kernels, got depth=65. Use several nodes.",
     ),
     (
         lambda: SegmentationHead(3, kernel_size=2),

@@ -58,9 +58,9 @@ def test_overrides_and_input_size_change_the_figures(capsys):
         (["--graph", "net.png"], "graph: the file must end in .svg, .mmd, got net.png"),
         (["--export", "net.tflite"], "export: the file must end in .onnx, .pt2, .safetensors, got net.tflite"),
         (["--forward", "missing.png"], "there is no such file"),
-        (["--weights", "missing.pth"], "weights must be a file, got none there"),
+        (["--weights", "missing.pth"], "there is no such file"),
         (["--diff", "unett"], "Did you mean unet?"),
-        (["--import", "no_such_package"], "a package must be importable, got no_such_package"),
+        (["--import", "no_such_package"], "--import no_such_package: it cannot be imported"),
     ],
 )
 def test_a_wrong_use_gives_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, message):

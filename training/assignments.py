@@ -1,0 +1,48 @@
+"""Routing of ``--set KEY=VALUE`` in training: to the recipe or to the spec, by the key's name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from lmnet.builder.spec import load_spec
+from lmnet.training.recipe import Recipe
+
+
+def route_assignments(
+    spec: str, values: Mapping[str, Any], variables: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the recipe's changes and the spec's.
+
+    Args:
+        spec: zoo name or path.
+        values: what ``--set`` says: keys of the recipe, variables of the spec, or places in it (``input.channels``).
+        variables: what ``--var`` says: for the spec alone.
+
+    Raises:
+        ValueError: a key is neither, or both.
+        SpecError: the spec cannot be read.
+    """
+    recipe_keys = {field.name for field in dataclasses.fields(Recipe)}
+    spec_keys = set(load_spec(spec).layout.vars)
+    changes, overrides = {}, dict(variables)
+    for key, value in values.items():
+        head = key.partition("[")[0]
+        if head in recipe_keys and head in spec_keys:
+            raise ValueError(
+                f"--set {key}: both the recipe and the spec have {head}. For the spec, give --var {key}=..."
+            )
+        if head in recipe_keys:
+            changes[key] = value
+        elif head in spec_keys or "." in key:
+            overrides[key] = value
+        else:
+            close = difflib.get_close_matches(key, [*recipe_keys, *spec_keys], n=1)
+            hint = f"Did you mean {close[0]}? " if close else ""
+            raise ValueError(
+                f"--set {key}: neither the recipe nor the spec has {key!r}. {hint}The recipe has "
+                f"{', '.join(sorted(recipe_keys))}; the spec has {', '.join(sorted(spec_keys))}."
+            )
+    return changes, overrides
