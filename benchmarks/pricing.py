@@ -15,8 +15,8 @@ import time
 import torch
 
 from lmnet.builder.cross_check import count_with_ptflops, count_with_torch
+from lmnet.builder.models import build_model
 from lmnet.builder.planner import Planner
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import RangeSpec, load_spec
 
 

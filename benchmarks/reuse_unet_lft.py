@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lmnet.builder.pretrained import build_model
+from lmnet.builder.models import build_model
 from lmnet.builder.spec import load_spec
 from lmnet.training import Recipe, Split, evaluate, fit, load_data
 

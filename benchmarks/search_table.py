@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from lmnet.builder.models import build_model
 from lmnet.builder.planner import Planner
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import load_spec
 from lmnet.training.data.load import load_data
 

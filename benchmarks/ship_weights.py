@@ -9,6 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
+from lmnet.builder.weights import read_weights, save_weights
 from lmnet.builder.zoo import zoo_folder
 from lmnet.training import summarize
 from lmnet.training.metrics.store import CONVENTIONS
@@ -17,7 +18,6 @@ from lmnet.training.report import value_with_interval
 from lmnet.training.run_folder import RunFolder
 from lmnet.training.score_run import score_model
 from lmnet.training.train_run import DataChoice
-from lmnet.training.weights_file import read_weights, save_weights
 
 CARD = """\
 # {name}: shipped weights
@@ -49,7 +49,8 @@ def main() -> None:
 
     folder = RunFolder(args.run)
     manifest = folder.manifest()
-    weights, facts = read_weights(folder.path / "best.safetensors")
+    read = read_weights(folder.path / "best.safetensors")
+    weights, facts = read.state, read.facts
     path = zoo_folder() / f"{manifest['model']}.safetensors"
     save_weights(path, weights, {**facts, "format": "pt", "deploy": "false"}, half=True)
     opened = open_model(args.run, weights=str(path))

@@ -143,7 +143,7 @@ class MultiBranchConv(nn.Module):
             mixed = self.branches[0](hidden)
             for branch in list(self.branches)[1:]:
                 mixed = mixed + branch(hidden)
-        if torch.is_grad_enabled() and mixed.requires_grad and not torch.compiler.is_compiling():
+        if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # two maps less to keep for the backward pass, which computes them again: a tenth of a net's memory
             weighed = checkpoint(self._weigh, mixed, use_reentrant=False, preserve_rng_state=False)
         else:

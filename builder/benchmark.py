@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import parse_spec
 
 STATUS = Path("/proc/self/status")

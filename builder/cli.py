@@ -59,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a variable: width=16, depth[0]=3")
     add("--deploy", action="store_true", help="show (and save) the re-parameterised form")
     add("--weights", metavar="FILE", help="load .safetensors or .pth weights, the authors' too")
+    add("--random-weights", action="store_true", help="with --export and --forward: no shipped weights")
     add("--json", action="store_true", help="print one JSON object instead of tables")
     add("--validate", action="store_true", help="check only: exit 0, or 2 with all problems on stderr")
     add("--schema", action="store_true", help="print the JSON Schema of specs, for editors")
@@ -188,20 +189,33 @@ def _print(*tables: Table) -> None:
 
 def _run_model(spec: Spec, plan: Plan, args: argparse.Namespace) -> None:
     from lmnet.builder.graph import GraphModel
-    from lmnet.builder.pretrained import deploy, load_weights
+    from lmnet.builder.models import deploy, load_weights, shipped_weights
 
+    if args.export:
+        from lmnet.builder.export import check_ending
+
+        check_ending(Path(args.export))
     model = GraphModel(plan).eval()
-    if args.weights:
-        load_weights(model, args.weights)
-        print(f"loaded {args.weights}", file=sys.stderr)
+    path = args.weights or (None if args.random_weights else shipped_weights(model))
+    loaded = load_weights(model, path) if path is not None else None
+    if loaded is not None:
+        print("; ".join([f"weights: {path}", *loaded.notes]), file=sys.stderr)
+    elif args.export and not args.random_weights:
+        raise ValueError(
+            f"--export: {spec.name} has no shipped weights. Give --weights FILE, or --random-weights to export it "
+            "untrained."
+        )
+    else:
+        print(f"weights: random, as {spec.name} has no shipped ones", file=sys.stderr)
     if args.deploy:
         model = deploy(model)
     if args.forward is not None:
         _forward(model, args)
     if args.export:
-        from lmnet.builder.export import export_model
+        from lmnet.builder.export import export_facts, export_model
 
-        for check in export_model(model, args.export, plan.padded_size):
+        facts = export_facts(model, loaded)
+        for check in export_model(model, args.export, plan.padded_size, facts=facts):
             shape = "x".join(map(str, check.shape))
             print(f"{args.export}: at {shape} equal to the eager model to {check.error:.1e}", file=sys.stderr)
 
@@ -210,6 +224,7 @@ def _forward(model: GraphModel, args: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
+    from lmnet.builder.files import written_aside
     from lmnet.builder.picture import draw_picture, fit_channels, read_picture, to_mask, to_tensor
 
     channels, height, width = model.plan.input_shape
@@ -219,7 +234,9 @@ def _forward(model: GraphModel, args: argparse.Namespace) -> None:
         picture = fit_channels(np.asarray(draw_picture(height, width)), channels, where="the synthetic image")
     with torch.no_grad():
         logits = model(to_tensor(picture))
-    to_mask(logits if isinstance(logits, torch.Tensor) else logits["logits"]).save(args.out)
+    mask = to_mask(logits if isinstance(logits, torch.Tensor) else logits["logits"])
+    with written_aside(Path(args.out), suffix=Path(args.out).suffix) as temporary:
+        mask.save(temporary)
     note = (
         "" if args.weights else " (random weights: train the net, or give --weights, for a mask that means something)"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from lmnet.blocks.registry import Shape
+from lmnet.builder.files import write_durably
 from lmnet.builder.plan import INPUT, Plan
 
 BOX_WIDTH, BOX_HEIGHT = 118, 50
@@ -131,4 +132,4 @@ def write_drawing(plan: Plan, path: str | Path) -> None:
     drawers = {".svg": to_svg, ".mmd": to_mermaid}
     if path.suffix not in drawers:
         raise ValueError(f"graph: the file must end in {', '.join(drawers)}, got {path.name}. Rename it.")
-    path.write_text(drawers[path.suffix](plan), encoding="utf-8")
+    write_durably(path, drawers[path.suffix](plan).encode())

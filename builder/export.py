@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.pretrained import deploy, load_weights, write_state
+from lmnet.builder.models import deploy, is_deployed
+from lmnet.builder.weights import Weights, checksum, read_weights, weights_bytes
 
 TOLERANCE = 1e-4
+ENDINGS = (".onnx", ".pt2", ".safetensors")
+FACTS_FILE = "lmnet.json"
 MAX_FACTOR = 512  # pictures up to 512 strides a side
 
 
@@ -36,7 +40,9 @@ class ExportCheck:
     error: float
 
 
-def export_model(model: GraphModel, path: str | Path, size: Sequence[int]) -> list[ExportCheck]:
+def export_model(
+    model: GraphModel, path: str | Path, size: Sequence[int], *, facts: Mapping[str, str] | None = None
+) -> list[ExportCheck]:
     """Write a net to ``path`` and compare the file with the eager model.
 
     ``.onnx`` (input ``image``, output ``logits``) and ``.pt2`` hold the re-parameterised form, with free batch, height
@@ -47,28 +53,58 @@ def export_model(model: GraphModel, path: str | Path, size: Sequence[int]) -> li
         model: the net, on the CPU.
         path: the file; its ending chooses the format.
         size: height and width to trace and check at, rounded up to the stride.
+        facts: kept in the file: mean, std, size, classes, hashes of spec and weights.
 
     Raises:
         ValueError: the ending is unknown.
         ImportError: the packages for ONNX are missing.
+        SaveError: the file cannot be written.
         RuntimeError: the file's output differs from the eager model's.
     """
     path = Path(path)
+    check_ending(path)
     writers = {".onnx": _write_onnx, ".pt2": _write_pt2, ".safetensors": _write_safetensors}
-    if path.suffix not in writers:
-        raise ValueError(f"export: the file must end in {', '.join(writers)}, got {path.name}. Rename it.")
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        checks = writers[path.suffix](model, temporary, size)
+    if not path.parent.is_dir():
+        raise ValueError(f"export: there is no folder {path.parent}. Make it, or name another file.")
+    with written_aside(path, suffix=path.suffix) as temporary:
+        checks = writers[path.suffix](model, temporary, size, dict(facts or {}))
         worst = max(check.error for check in checks)
         if not worst <= TOLERANCE:
             raise RuntimeError(
                 f"export: {path.name} must equal the eager model to {TOLERANCE}, got {worst:.2e}. Report this net."
             )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return checks
+
+
+def check_ending(path: Path) -> None:
+    """Check that a file's ending names a format.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if path.suffix not in ENDINGS:
+        raise ValueError(f"export: the file must end in {', '.join(ENDINGS)}, got {path.name}. Rename it.")
+
+
+def export_facts(model: GraphModel, weights: Weights | None) -> dict[str, str]:
+    """Return what whoever opens an exported file must know: how images are fed, and what it was made of.
+
+    Args:
+        model: the net.
+        weights: what it holds; None for random weights.
+    """
+    digest = checksum(model.state_dict(), {})
+    given = weights.facts if weights is not None else {}
+    names = ("mean", "std", "size", "data", "recipe", "epoch", "score")
+    kept = {name: given[name] for name in names if name in given}
+    return {
+        "lmnet": model.spec.name,
+        "spec": model.spec.dump(),
+        "spec_hash": model.hash,
+        "weights_hash": digest,
+        "weights": weights.path.name if weights is not None else "random",
+        **kept,
+    }
 
 
 def _traced(model: GraphModel, size: Sequence[int]) -> tuple[nn.Module, Tensor, dict[str, Any], list[Tensor]]:
@@ -116,7 +152,7 @@ def _compare(run: Any, deployed: nn.Module, inputs: Sequence[Tensor]) -> list[Ex
         return [ExportCheck(tuple(image.shape), _error(run(image), deployed(image))) for image in inputs]
 
 
-def _write_onnx(model: GraphModel, path: Path, size: Sequence[int]) -> list[ExportCheck]:
+def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[str, str]) -> list[ExportCheck]:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401 - torch.onnx needs it
@@ -134,24 +170,26 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int]) -> list[Expo
             verbose=False,
         )
         assert program is not None
+        program.model.metadata_props.update(facts)
         program.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return _compare(lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0]), deployed, others)
 
 
-def _write_pt2(model: GraphModel, path: Path, size: Sequence[int]) -> list[ExportCheck]:
+def _write_pt2(model: GraphModel, path: Path, size: Sequence[int], facts: dict[str, str]) -> list[ExportCheck]:
     deployed, example, free, others = _traced(model, size)
     with _quiet():
-        torch.export.save(torch.export.export(deployed, (example,), dynamic_shapes=free, strict=False), path)
+        program = torch.export.export(deployed, (example,), dynamic_shapes=free, strict=False)
+        content = io.BytesIO()  # torch's own writer aborts the process where the disk is full
+        torch.export.save(program, content, extra_files={FACTS_FILE: json.dumps(facts)})
+        path.write_bytes(content.getvalue())
         loaded = torch.export.load(path).module()
     return _compare(loaded, deployed, others)
 
 
-def _write_safetensors(model: GraphModel, path: Path, size: Sequence[int]) -> list[ExportCheck]:
-    write_state(model, path)
-    expected = {key: value.clone() for key, value in model.state_dict().items()}
-    load_weights(model, path)
-    worst = max(
-        float((model.state_dict()[key].double() - value.double()).abs().max()) for key, value in expected.items()
-    )
+def _write_safetensors(model: GraphModel, path: Path, size: Sequence[int], facts: dict[str, str]) -> list[ExportCheck]:
+    state = model.state_dict()
+    path.write_bytes(weights_bytes(state, {**facts, "deploy": str(is_deployed(model)).lower()}))
+    read = read_weights(path).state
+    worst = max(float((read[key].double() - value.double()).abs().max()) for key, value in state.items())
     return [ExportCheck((1, model.plan.input_shape[0], *size), worst)]

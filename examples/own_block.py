@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import lmnet.integrations.smp  # noqa: F401 - registers the block smp_encoder
 from lmnet.blocks import Example, register
-from lmnet.builder.pretrained import build_model
+from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
 from lmnet.integrations.onnx import export_onnx
 from lmnet.training import CrossEntropyDice

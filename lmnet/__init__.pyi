@@ -2,10 +2,10 @@ from . import blocks as blocks
 from . import builder as builder
 from . import search as search
 from . import training as training
+from .builder.models import create_model as create_model
+from .builder.models import from_pretrained as from_pretrained
+from .builder.models import save_pretrained as save_pretrained
 from .builder.optimize import optimize_for_inference as optimize_for_inference
-from .builder.pretrained import create_model as create_model
-from .builder.pretrained import from_pretrained as from_pretrained
-from .builder.pretrained import save_pretrained as save_pretrained
 from .builder.problems import SpecError as SpecError
 from .builder.spec import Spec as Spec
 from .builder.spec import load_spec as load_spec

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from lmnet.builder.graph import GraphModel
+from lmnet.builder.models import write_state
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.pretrained import write_state
 from lmnet.builder.spec import Spec
 from lmnet.search.outcome import Outcome
 from lmnet.search.peak_memory import peak_mib, reset_peak

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from lmnet.builder.files import write_durably
 from lmnet.builder.spec import Spec, parse_spec
 from lmnet.search.pricing import Pricer
 from lmnet.search.results import Scored
@@ -115,10 +116,8 @@ def _keep_weights(folder: Path, tally: Any) -> None:
         if file.stem not in kept:
             file.unlink()
     if tally.best is not None and (weights / f"{tally.best.hash}.safetensors").exists():
-        shutil.copyfile(weights / f"{tally.best.hash}.safetensors", folder / "best.safetensors")
+        write_durably(folder / "best.safetensors", (weights / f"{tally.best.hash}.safetensors").read_bytes())
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_durably(path, text.encode())

@@ -7,7 +7,7 @@ import time
 
 import torch
 
-from lmnet.builder.pretrained import build_model, deploy
+from lmnet.builder.models import build_model, deploy
 from lmnet.builder.spec import Spec
 
 WARM_UP, RUNS = 2, 5

@@ -22,7 +22,8 @@ from lmnet.blocks import (
     PyramidPool,
 )
 from lmnet.builder.authors import is_authors, rename_block, rename_fusion, rename_gft, rename_lft, translate
-from lmnet.builder.pretrained import load_weights, read_state
+from lmnet.builder.models import load_weights
+from lmnet.builder.weights import read_weights
 
 OWN = Path(__file__).parent / "data"
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
@@ -142,7 +143,7 @@ def test_authors_checkpoint_is_recognised_and_loaded(tmp_path, release, authors_
 def refusal_of(release, state, path):
     torch.save(state, path)
     before = {key: value.clone() for key, value in release.state_dict().items()}
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: weights must fit the model, got ") as info:
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: the weights do not fit the model: ") as info:
         load_weights(release, path)
     assert all(torch.equal(value, before[key]) for key, value in release.state_dict().items())
     return str(info.value)
@@ -178,8 +179,8 @@ def test_checkpoint_with_code_is_refused_and_does_not_run(tmp_path):
     trap = tmp_path / "it_ran"
     for name, save in (("a.pth", torch.save), ("b.pth", lambda value, path: path.write_bytes(pickle.dumps(value)))):
         save({"weight": torch.zeros(2), "code": RunsCode(trap)}, tmp_path / name)
-        with pytest.raises(ValueError, match=r"weights must be a torch file of tensors only \(weights_only\), got "):
-            read_state(tmp_path / name)
+        with pytest.raises(ValueError, match="it is no whole file of weights, or holds more than tensors"):
+            read_weights(tmp_path / name)
     assert not trap.exists()
 
 
@@ -193,17 +194,17 @@ def test_truncated_file_is_refused(tmp_path, keep, suffix):
     torch.save(state, path) if suffix == ".pth" else save_file(state, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
-    with pytest.raises(ValueError, match=rf"cut{suffix}: weights must be a (torch file|whole safetensors file)"):
-        read_state(path)
+    with pytest.raises(ValueError, match=rf"cut{suffix}: it is no whole file of weights"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("value", [torch.zeros(2), [torch.zeros(2)], {"weight": 3}])
 def test_torch_file_that_is_no_state_dict_is_refused(tmp_path, value):
     torch.save(value, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"other\.pth: weights must be a state_dict, got \w+\. Save model\.state_dict"):
-        read_state(tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth: it holds .*, no state_dict\. Save model\.state_dict"):
+        read_weights(tmp_path / "other.pth")
 
 
 def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"none\.pth: weights must be a file, got none there\. Check the path\."):
-        read_state(tmp_path / "none.pth")
+    with pytest.raises(ValueError, match=r"none\.pth: the file of weights is not there\. Check the path\."):
+        read_weights(tmp_path / "none.pth")

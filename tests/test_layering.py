@@ -18,15 +18,19 @@ ROOMS = {
 }
 # Training takes any nn.Module. Only what opens files for a command line knows the builder: specs, recipes, weights.
 KNOWS_THE_BUILDER = {
+    "training/assignments.py",
     "training/cli_eval.py",
     "training/cli_predict.py",
     "training/cli_train.py",
+    "training/data_arguments.py",
     "training/opened_model.py",
     "training/recipe.py",
     "training/train_run.py",
 }
 # The reader of image files knows no spec; it is in the builder's room because `lmnet-build --forward` needs it too.
 FILE_READERS = ("lmnet.builder.image_files", "lmnet.builder.intensities", "lmnet.builder.medical_files")
+# So do the one writer of files and the one reader of weights.
+FILE_READERS += ("lmnet.builder.files", "lmnet.builder.weights")
 # What blocks may use besides torch and timm, and where.
 THIRD_PARTY_OF_BLOCKS = {
     "blocks/neighborhood_natten.py": {"natten"},

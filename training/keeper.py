@@ -14,10 +14,10 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from lmnet.training.durable import write_durably
+from lmnet.builder.files import write_durably
+from lmnet.builder.weights import save_weights
 from lmnet.training.segmentation_module import SegmentationModule, learning_rate
 from lmnet.training.state import TrainState, copy_weights
-from lmnet.training.weights_file import save_weights
 
 CHECKPOINT = "last.ckpt"
 BEST = "best.safetensors"

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from lmnet.builder.pretrained import create_model, load_weights
+from lmnet.builder.models import create_model, load_weights
 from lmnet.builder.zoo import zoo_folder, zoo_path
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.inference import probe_classes
 from lmnet.training.keeper import BEST
 from lmnet.training.recipe import Recipe
 from lmnet.training.run_folder import RunFolder
-from lmnet.training.weights_file import read_weights
+
+MAX_SIZE = 16_384
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,39 @@ def model_facts(model: nn.Module) -> tuple[str, int, int]:
 
 def _opened(spec: str, weights: Path, size: int | None, run: RunFolder | None) -> OpenedModel:
     net = create_model(spec)
-    facts = read_weights(weights)[1] if weights.suffix == ".safetensors" else {}
-    load_weights(net, weights)
+    facts = load_weights(net, weights).facts
     net.eval()
     name, in_channels, num_classes = model_facts(net)
-    usual = Recipe()
     return OpenedModel(
         name=name,
         model=net,
-        size=size or int(facts.get("size", usual.size)),
+        size=size or _size(facts, weights),
         in_channels=in_channels,
         num_classes=num_classes,
-        mean=tuple(json.loads(facts["mean"])) if "mean" in facts else usual.mean,
-        std=tuple(json.loads(facts["std"])) if "std" in facts else usual.std,
+        mean=_channel_values(facts, "mean", weights),
+        std=_channel_values(facts, "std", weights),
         meaning=DataMeaning.load(facts["data"], where=str(weights)) if "data" in facts else None,
         run=run,
     )
+
+
+def _size(facts: Mapping[str, str], weights: Path) -> int:
+    text = facts.get("size", str(Recipe().size))
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_SIZE):
+        raise ValueError(f"{weights}: its size is {text!r}, no number from 1 to {MAX_SIZE}. Give --size.")
+    return int(text)
+
+
+def _channel_values(facts: Mapping[str, str], key: str, weights: Path) -> tuple[float, ...]:
+    """Return the mean or deviation that stands beside the weights, or ImageNet's where none does."""
+    if key not in facts:
+        usual: tuple[float, ...] = getattr(Recipe(), key)
+        return usual
+    try:
+        values = tuple(float(value) for value in json.loads(facts[key]))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{weights}: its {key} is {facts[key]!r}, no list of numbers. Get the file again.") from error
+    is_good = len(values) >= 1 and all(math.isfinite(value) for value in values)
+    if not is_good or (key == "std" and min(values) <= 0):
+        raise ValueError(f"{weights}: its {key} is {facts[key]}, and finite numbers (std above 0) are needed.")
+    return values

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from lmnet.builder.files import written_aside
 from lmnet.builder.image_files import ImageFile
 from lmnet.training.data.case_set import CaseSet, Pixels, resize_image
 from lmnet.training.data.cases import Case
@@ -60,7 +61,8 @@ class Prediction:
         for kind, picture in pictures.items():
             path = folder / f"{name}_{kind}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture.save(path)
+            with written_aside(path, suffix=path.suffix) as temporary:
+                picture.save(temporary)
             paths.append(path)
         return paths
 

@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
+from lmnet.builder.files import write_durably
 from lmnet.training.data.case_set import CaseSet, Pixels
 from lmnet.training.data.load import DataSets
-from lmnet.training.durable import write_durably
 from lmnet.training.inference import at_own_size, probabilities
 from lmnet.training.metrics.store import CaseScores, metric_meanings
 from lmnet.training.overlay import overlay, shown

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from lmnet.builder.files import write_durably
 from lmnet.training.data.load import DataSets
 from lmnet.training.data.splits import SIDES, Split
-from lmnet.training.durable import write_durably
 from lmnet.training.recipe import Recipe
 
 MANIFEST = "run.json"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lmnet.training.durable import write_durably
+from lmnet.builder.files import write_durably
 
 FORMAT = "lmnet-train/1"
 

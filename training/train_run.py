@@ -13,14 +13,14 @@ from typing import Any
 import torch
 
 from lmnet.blocks import TimmEncoder
+from lmnet.builder.files import write_durably
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.pretrained import build_model, load_encoder, load_weights
+from lmnet.builder.models import build_model, load_encoder, load_weights
 from lmnet.builder.spec import load_spec
 from lmnet.training.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.distillation import Teacher
-from lmnet.training.durable import write_durably
 from lmnet.training.evaluation import evaluate
 from lmnet.training.fitting import fit
 from lmnet.training.inference import resolve_device
@@ -138,7 +138,7 @@ def train_run(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(load_spec(spec).override(dict(variables or {})))
-    start, pretrained = _start(model, weights, pretrained_encoder)
+    start, pretrained = _start(model, weights, pretrained_encoder, say)
     if model.normalization is not None:
         mean, std = model.normalization
         usual = {"mean": list(mean), "std": list(std)}
@@ -195,7 +195,9 @@ def train_run(
     return TrainedRun(folder, metrics)
 
 
-def _start(model: GraphModel, weights: str | None, encoder: str | None) -> tuple[str, frozenset[str]]:
+def _start(
+    model: GraphModel, weights: str | None, encoder: str | None, say: Callable[[str], None]
+) -> tuple[str, frozenset[str]]:
     """Load the weights that were asked for; return what they are and which tensors they filled, the head's left out."""
     start, given = [], set[str]()
     if encoder is not None:
@@ -207,7 +209,8 @@ def _start(model: GraphModel, weights: str | None, encoder: str | None) -> tuple
             for key in module.state_dict()
         }
     if weights is not None:
-        load_weights(model, weights)
+        for note in load_weights(model, weights, adapt=True).notes:
+            say(f"note: {note}.")
         path = Path(weights)
         start.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
         given |= model.state_dict().keys()

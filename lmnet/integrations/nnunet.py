@@ -13,9 +13,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from lmnet.builder.graph import GraphModel
+from lmnet.builder.models import build_model
 from lmnet.builder.plan import Plan
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.builder.strict_yaml import Document
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from lmnet.builder.models import build_model, from_pretrained, save_pretrained
 from lmnet.builder.planner import Planner
-from lmnet.builder.pretrained import build_model, from_pretrained, save_pretrained
 from lmnet.builder.spec import load_spec, parse_spec
 
 TWO_OUTPUTS = """

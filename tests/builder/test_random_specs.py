@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from lmnet.builder.models import build_model
 from lmnet.builder.planner import Planner
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import load_spec, parse_spec
 from lmnet.builder.zoo import list_models, zoo_path

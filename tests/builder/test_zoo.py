@@ -5,8 +5,8 @@ import torch
 from timm.utils import reparameterize_model
 
 import lmnet
+from lmnet.builder.models import build_model
 from lmnet.builder.planner import Planner
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import load_spec, parse_spec
 from lmnet.builder.summary import check_expectations
 

@@ -7,7 +7,7 @@ import lmnet
 from lmnet.blocks import REGISTRY, Example
 from lmnet.blocks.testing import check_names, run_check
 from lmnet.builder.cost import node_cost
-from lmnet.builder.pretrained import build_model
+from lmnet.builder.models import build_model
 from lmnet.builder.spec import load_spec
 
 SIZE = (3, 64, 96)

@@ -5,7 +5,7 @@ import torch
 from timm.utils import reparameterize_model
 
 from lmnet.blocks import GlobalFeatureTransformer, LocalFeatureTransformer
-from lmnet.builder.pretrained import build_model
+from lmnet.builder.models import build_model
 from lmnet.builder.spec import SpecError, load_spec, parse_spec
 from lmnet.integrations.skips import wrap_skips
 

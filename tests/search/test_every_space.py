@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmnet
+from lmnet.builder.models import build_model
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.pretrained import build_model
 from lmnet.builder.spec import parse_spec
 from lmnet.search.limits import Limits
 from lmnet.search.pricing import Pricer

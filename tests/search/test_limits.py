@@ -5,7 +5,7 @@ import random
 import pytest
 
 from lmnet.builder.cost import count_params
-from lmnet.builder.pretrained import build_model, deploy
+from lmnet.builder.models import build_model, deploy
 from lmnet.search.limits import Limits
 from lmnet.search.pricing import Pricer
 from lmnet.search.space import Space

@@ -7,7 +7,7 @@ import pytest
 
 import lmnet
 from lmnet.builder.cli import main as builder_main
-from lmnet.builder.pretrained import build_model
+from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
 from lmnet.search.run_search import run
 from lmnet.search.summary import as_dict

@@ -6,12 +6,12 @@ import os
 import pytest
 import torch
 
+from lmnet.builder.files import SaveError, write_durably
+from lmnet.builder.weights import read_weights, save_weights
 from lmnet.training import Recipe, TrainingDiverged, TrainState, fit, load_data
-from lmnet.training.durable import SaveError, write_durably
 from lmnet.training.loaders import EpochSampler, training_loader
 from lmnet.training.segmentation_module import learning_rate
 from lmnet.training.state import load_weights
-from lmnet.training.weights_file import read_weights, save_weights
 
 QUICK = Recipe(size=32, epochs=3, batch_size=4, lr=1e-2)
 
@@ -80,7 +80,8 @@ def test_a_training_in_a_folder_goes_on_from_its_checkpoint(drawn, tiny_net, tmp
     assert lasting(again.history) == lasting(whole.history)
     assert (tmp_path / "log.csv").read_text().count("\n") == 4
     assert list((tmp_path / "tensorboard").iterdir())
-    weights, facts = read_weights(tmp_path / "best.safetensors")
+    read = read_weights(tmp_path / "best.safetensors")
+    weights, facts = read.state, read.facts
     assert equal(weights, whole.state.best_weights)
     assert facts["size"] == "32"
     assert json.loads(facts["mean"]) == list(QUICK.mean)
@@ -165,7 +166,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 def test_broken_weights_are_refused(tmp_path):
     (tmp_path / "best.safetensors").write_bytes(b"no")
 
-    with pytest.raises(ValueError, match="weights must be a whole .safetensors file"):
+    with pytest.raises(ValueError, match="it is no whole file of weights"):
         read_weights(tmp_path / "best.safetensors")
 
 
@@ -173,7 +174,8 @@ def test_half_weights_come_back_as_float32_at_half_the_size(tmp_path, tiny_net):
     weights = tiny_net().state_dict()
     save_weights(tmp_path / "a.safetensors", weights, {"size": "32"}, half=True)
 
-    again, facts = read_weights(tmp_path / "a.safetensors")
+    read = read_weights(tmp_path / "a.safetensors")
+    again, facts = read.state, read.facts
 
     assert facts == {"size": "32"}
     assert all(again[name].dtype == tensor.dtype for name, tensor in weights.items())

@@ -1,0 +1,84 @@
+"""The only writer of files: a kill or a full disk leaves the old file or the new one, never half of either."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+
+class SaveError(RuntimeError):
+    """A file that could not be written; what was there before is still there."""
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file beside its place, flush it to the disk, then rename it into place.
+
+    Args:
+        path: of the file; its folder must exist.
+        content: all of the file.
+
+    Raises:
+        SaveError: the disk is full or refuses; the old file is untouched and nothing is left lying about.
+    """
+    write_together({path: content})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write several files of one folder: all are flushed to the disk before the first is renamed into place.
+
+    Args:
+        contents: of each file; the folder must exist.
+
+    Raises:
+        SaveError: the disk is full or refuses; the old files are untouched and nothing is left lying about.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            temporary = stack.enter_context(written_aside(path))
+            temporary.write_bytes(content)
+            _flush(temporary)
+
+
+@contextlib.contextmanager
+def written_aside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
+    """Give a file beside ``path`` to write to; it takes the place of ``path`` when the block ends without an error.
+
+    Args:
+        path: the file in the end; its folder must exist.
+        suffix: ending of the file to write to, for writers that look at it.
+
+    Raises:
+        SaveError: the disk is full or refuses; the old file is untouched and nothing is left lying about.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _flush(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        kept = "the one before it is kept" if path.exists() else "nothing was written"
+        raise SaveError(
+            f"{path}: it cannot be written ({error.strerror or error!s}); {kept}. Free some space, or name another "
+            "place, and run the same command again."
+        ) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Make the disk hold a file, or a folder's list of files."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,227 @@
+"""Models by name, and models on disk: a spec beside safetensors weights, never pickled code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils import reparameterize_model
+from torch import nn
+
+from lmnet.blocks import TimmEncoder
+from lmnet.blocks.encoder_weights import EncoderWeights
+from lmnet.builder.files import SaveError, write_together
+from lmnet.builder.graph import GraphModel
+from lmnet.builder.plan import Plan
+from lmnet.builder.planner import plan_spec
+from lmnet.builder.problems import SpecError
+from lmnet.builder.spec import Spec, load_spec
+from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
+from lmnet.builder.zoo import zoo_folder, zoo_path
+
+SPEC_FILE = "spec.yaml"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def build_model(spec: Spec, *, input_size: Sequence[int] | None = None) -> GraphModel:
+    """Return the net that a spec describes, with random weights.
+
+    Raises:
+        SpecError: with everything that is wrong with the spec.
+    """
+    return GraphModel(plan_spec(spec, input_size=input_size))
+
+
+def create_model(
+    spec: str | Path,
+    *,
+    in_channels: int | None = None,
+    num_classes: int | None = None,
+    pretrained: bool = False,
+    pretrained_encoder: bool | str = False,
+    **overrides: Any,
+) -> GraphModel:
+    """Return a net from the zoo or from a spec file.
+
+    Args:
+        spec: a name of the zoo (``lmnet_paper``), or the path of a YAML file.
+        in_channels: channels of the picture; None for the spec's.
+        num_classes: classes, background included; None for the spec's variable ``num_classes``.
+        pretrained: load the zoo's weights for this name. With another number of classes the head starts at random; with
+            another number of channels the stem is summed or repeated; the logger ``lmnet`` says so.
+        pretrained_encoder: load ImageNet weights into the net's timm encoder: True or ``auto`` (an installed package,
+            else timm's hub), ``package``, ``hub``, or a file. ``model.normalization`` then holds the mean and deviation
+            that images must be normalised with.
+        overrides: new values of the spec's variables (``width=16``).
+
+    Raises:
+        SpecError: there is no such spec, it is wrong, or a variable is unknown.
+        ValueError: pretrained weights are not to be had, or do not fit the overridden net.
+    """
+    values = dict(overrides)
+    if in_channels is not None:
+        values["input.channels"] = in_channels
+    if num_classes is not None:
+        values["num_classes"] = num_classes
+    model = build_model(load_spec(spec).override(values))
+    if pretrained:
+        weights = zoo_folder() / f"{zoo_path(spec).stem}.safetensors"
+        if not weights.exists():
+            have = sorted(path.stem for path in zoo_folder().glob("*.safetensors"))
+            raise ValueError(
+                f"create_model: pretrained weights must exist, got none for {spec}. "
+                f"The zoo has weights for: {', '.join(have) or 'no net yet'}."
+            )
+        for note in load_weights(model, weights, adapt=True).notes:
+            logging.getLogger("lmnet").info("%s: %s", weights.name, note)
+    if pretrained_encoder:
+        load_encoder(model, "auto" if pretrained_encoder is True else pretrained_encoder)
+    return model
+
+
+def shipped_weights(model: GraphModel) -> Path | None:
+    """Return the zoo's weights for a net, where its spec is that of the zoo, unchanged, and has some."""
+    path = zoo_folder() / f"{model.spec.name}.safetensors"
+    if not path.exists() or not path.with_suffix(".yaml").exists():
+        return None
+    return path if plan_spec(load_spec(model.spec.name)).hash == model.hash else None
+
+
+def load_encoder(model: GraphModel, source: str | Path = "auto") -> EncoderWeights:
+    """Load ImageNet weights into the net's timm encoder and set ``model.normalization``.
+
+    Args:
+        model: a net with one ``timm_encoder`` node.
+        source: auto, package, hub or a file, see ``lmnet.blocks.encoder_weights``.
+
+    Raises:
+        ValueError: the net has no timm encoder, or there are no such weights.
+    """
+    encoders = [module for module in model.children() if isinstance(module, TimmEncoder)]
+    if len(encoders) != 1:
+        raise ValueError(
+            f"{model.spec.name}: it has {len(encoders)} timm_encoder nodes, and pretrained encoder weights need one. "
+            "Use a net like efficientnet_lite0_lm."
+        )
+    found = encoders[0].load_pretrained(source)
+    model.normalization = (found.mean, found.std)
+    return found
+
+
+def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) -> Weights:
+    """Load weights from a safetensors file, or from a torch file that holds tensors only.
+
+    A prefix that all names share is taken off. A file of the authors' release code is recognised by its names, see
+    ``lmnet.builder.authors``. Half-precision weights are converted to the model's.
+
+    Args:
+        model: changed in place.
+        weights: the file.
+        adapt: leave out a head of another number of classes, and sum or repeat a stem's channels.
+
+    Returns:
+        What was loaded, with notes on what was done to make it fit.
+
+    Raises:
+        ValueError: the file is missing, unreadable, holds more than tensors, or does not fit the model.
+    """
+    read = _translated(read_weights(weights))
+    fitted = fit_weights(read, model.state_dict(), head=_heads(model), adapt=adapt)
+    load_state(model, fitted.state)
+    return fitted
+
+
+def _translated(weights: Weights) -> Weights:
+    from lmnet.builder.authors import is_authors, translate
+
+    state = {key.removeprefix("module."): value for key, value in weights.state.items()}
+    return Weights(translate(state), weights.facts, weights.path) if is_authors(state) else weights
+
+
+def _heads(model: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the nodes that give a net's outputs."""
+    if not isinstance(model, GraphModel):
+        return ()
+    return tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
+
+
+def write_state(model: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a model's weights durably as safetensors.
+
+    Args:
+        model: the model.
+        path: the file.
+        dtype: torch.float16 to store floats at half the size; None to keep theirs.
+
+    Raises:
+        SaveError: the disk is full or refuses; the file that was there before is kept.
+    """
+    save_weights(path, model.state_dict(), {"deploy": str(is_deployed(model)).lower()}, half=dtype is torch.float16)
+
+
+def is_deployed(model: nn.Module) -> bool:
+    """Return whether a net of the builder is re-parameterised: its tensors are not those of the training form."""
+    return isinstance(model, GraphModel) and model.state_dict().keys() != _outline(model.plan).state_dict().keys()
+
+
+def _outline(plan: Plan) -> GraphModel:
+    """Return a net on the meta device: names and shapes, no memory."""
+    with torch.device("meta"):
+        return GraphModel(plan)
+
+
+def deploy(model: GraphModel) -> GraphModel:
+    """Return a re-parameterised copy in eval mode."""
+    copied: GraphModel = reparameterize_model(model.eval())
+    return copied
+
+
+def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a net to a folder: its spec as YAML and its weights as safetensors; both or neither.
+
+    Args:
+        model: a net of the builder.
+        folder: made if it does not exist.
+        dtype: see ``write_state``.
+
+    Raises:
+        SaveError: the disk is full or refuses; the files that were there before are kept.
+    """
+    folder = Path(folder)
+    facts = {"deploy": str(is_deployed(model)).lower()}
+    content = weights_bytes(model.state_dict(), facts, half=dtype is torch.float16)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise SaveError(f"{folder}: the folder cannot be made ({err.strerror}). Name another.") from err
+    write_together({folder / SPEC_FILE: model.spec.dump().encode(), folder / WEIGHTS_FILE: content})
+
+
+def from_pretrained(folder: str | Path) -> GraphModel:
+    """Return the net that ``save_pretrained`` wrote, in eval mode.
+
+    The weights are looked at before any layer is made: a spec of another size takes no memory.
+
+    Raises:
+        SpecError: the folder has no spec, or a wrong one.
+        ValueError: the weights are missing, damaged, or do not fit.
+    """
+    folder = Path(folder)
+    spec = load_spec(folder / SPEC_FILE)
+    weights = _translated(read_weights(folder / WEIGHTS_FILE))
+    outline = _outline(plan_spec(spec)).eval()
+    as_deployed = weights.facts.get("deploy") == "true"
+    if as_deployed:
+        reparameterize_model(outline, inplace=True)
+    fitted = fit_weights(weights, outline.state_dict())
+    model = build_model(spec).eval()
+    if as_deployed:
+        reparameterize_model(model, inplace=True)
+    load_state(model, fitted.state)
+    return model
+
+
+__all__ = ["SpecError", "build_model", "create_model", "deploy", "from_pretrained", "load_weights", "save_pretrained"]

@@ -1,0 +1,242 @@
+"""The only reader and writer of weights: tensors with a few facts beside them, never pickled code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from lmnet.builder.files import write_durably
+
+CHECKSUM = "checksum"
+_NESTED = ("state_dict", "model_state_dict", "model")
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds.
+
+    Args:
+        state: the tensors, floats as float32.
+        facts: strings that were written with them: size, mean, std, data, ...
+        path: the file.
+        notes: what was done to make them fit, for people.
+    """
+
+    state: dict[str, Tensor]
+    facts: dict[str, str]
+    path: Path
+    notes: list[str] = field(default_factory=list)
+
+
+def weights_bytes(state: Mapping[str, Tensor], facts: Mapping[str, str] | None = None, *, half: bool = False) -> bytes:
+    """Return the content of a safetensors file with a checksum over tensors and facts.
+
+    Args:
+        state: a state dict.
+        facts: strings to keep with it.
+        half: store floats as float16, at half the size.
+    """
+    tensors = {
+        name: tensor.detach()
+        .to("cpu", torch.float16 if half and tensor.is_floating_point() else tensor.dtype)
+        .contiguous()
+        .clone()
+        for name, tensor in state.items()
+    }
+    kept = {key: value for key, value in (facts or {}).items() if key != CHECKSUM}
+    metadata = {"format": "pt", **kept}
+    return safetensors.torch.save(tensors, metadata={**metadata, CHECKSUM: checksum(tensors, metadata)})
+
+
+def save_weights(
+    path: str | Path, state: Mapping[str, Tensor], facts: Mapping[str, str] | None = None, *, half: bool = False
+) -> None:
+    """Write weights durably; see ``weights_bytes``.
+
+    Raises:
+        SaveError: the disk is full or refuses; the file that was there before is kept.
+    """
+    write_durably(Path(path), weights_bytes(state, facts, half=half))
+
+
+def checksum(state: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    """Return a hash of tensors and facts."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    for key in sorted(facts):
+        digest.update(f"{key}={facts[key]}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read a safetensors file, or a torch file that holds tensors only, without running code from it.
+
+    A file that ``save_weights`` wrote is checked by its checksum.
+
+    Raises:
+        ValueError: the file is absent, no regular file, damaged, changed, or holds more than tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is not a regular file (a folder, a pipe or a device)" if path.exists() else "is not there"
+        raise ValueError(f"{path}: the file of weights {what}. Check the path.")
+    try:
+        state, facts = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
+    except _NoStateDict as err:
+        raise ValueError(f"{path}: it holds {err}, no state_dict. Save model.state_dict().") from err
+    except Exception as err:  # noqa: BLE001 - a damaged file raises anything
+        line = (str(err).strip() or type(err).__name__).splitlines()[0][:120]
+        raise ValueError(
+            f"{path}: it is no whole file of weights, or holds more than tensors ({type(err).__name__}: {line}). "
+            "Save model.state_dict() again."
+        ) from err
+    given = facts.pop(CHECKSUM, None)
+    if given is not None and given != checksum(state, facts):
+        raise ValueError(
+            f"{path}: its checksum does not fit its content. The file was changed or damaged: get it again."
+        )
+    facts.pop("format", None)  # safetensors' own
+    halves = (torch.float16, torch.bfloat16)
+    return Weights({key: t.float() if t.dtype in halves else t for key, t in state.items()}, facts, path)
+
+
+class _NoStateDict(ValueError):
+    """A torch file whose content is no state dict; the text says what it is."""
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    for key in _NESTED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise _NoStateDict(type(state).__name__ if not isinstance(state, dict) else "other things than tensors")
+    if not all(isinstance(key, str) for key in state):
+        raise _NoStateDict("tensors without names")
+    return state
+
+
+def fit_weights(
+    weights: Weights, own: Mapping[str, Tensor], *, head: tuple[str, ...] = (), adapt: bool = False
+) -> Weights:
+    """Return weights whose names and shapes are a model's.
+
+    A prefix that all names share (``module.``, ``_orig_mod.``, ``model.``, ...) is taken off, and entries that belong
+    to no tensor of the model under it (``n_averaged``, a second copy) are left out; both are noted.
+
+    Args:
+        weights: as read.
+        own: the model's state dict; on the meta device it costs nothing.
+        head: prefixes of the nodes that give the classes.
+        adapt: leave out a head of another number of classes, and sum or repeat a stem's input channels.
+
+    Raises:
+        ValueError: tensors are missing, unexpected, or of another shape.
+    """
+    notes = list(weights.notes)
+    state = _without_prefix(weights.state, own, notes)
+    if adapt:
+        state = _adapted(state, own, head, notes)
+    missing = sorted(own.keys() - state.keys())
+    unexpected = sorted(state.keys() - own.keys())
+    mismatched = sorted(
+        f"{key} {list(state[key].shape)} for {list(own[key].shape)}"
+        for key in own.keys() & state.keys()
+        if state[key].shape != own[key].shape
+    )
+    if missing or unexpected or mismatched:
+        lists = [
+            f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''})"
+            for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", mismatched))
+            if keys
+        ]
+        raise ValueError(
+            f"{weights.path}: the weights do not fit the model: {'; '.join(lists)}. "
+            "Build the spec that they were saved with."
+        )
+    return Weights(state, weights.facts, weights.path, notes)
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put tensors of the right names and shapes into a model."""
+    model.load_state_dict(dict(state))
+
+
+def _without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor], notes: list[str]) -> dict[str, Tensor]:
+    if not own or own.keys() <= state.keys() and len(own) == len(state):
+        return state
+    first = next(iter(own))
+    prefixes = [
+        key[: -len(first)] for key in state if key.endswith(first) and (key == first or key[-len(first) - 1] == ".")
+    ]
+    whole = [prefix for prefix in prefixes if all(prefix + key in state for key in own)]
+    if not whole:
+        return state
+    prefix = min(whole, key=len)
+    rest = [key for key in state if not (key.startswith(prefix) and key[len(prefix) :] in own)]
+    if prefix:
+        notes.append(f"the prefix {prefix!r} of the names was taken off")
+    if prefix == "" and rest:
+        return state  # what is unexpected is reported
+    if rest:
+        others = [other for other in whole if other != prefix]
+        also = f"; a copy under {others[0]!r} too" if others else ""
+        notes.append(f"{len(rest)} entries are no tensors of the model and were left out: {', '.join(rest[:3])}{also}")
+    return {key: state[prefix + key] for key in own}
+
+
+def _adapted(
+    state: dict[str, Tensor], own: Mapping[str, Tensor], head: tuple[str, ...], notes: list[str]
+) -> dict[str, Tensor]:
+    """Leave out a head of other classes; sum or repeat the input channels of a stem, as timm does."""
+    changed = dict(state)
+    wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    heads = [key for key in wrong if head and key.startswith(head) and own[key].shape[1:] == state[key].shape[1:]]
+    if heads:
+        nodes = sorted({key.partition(".")[0] for key in heads})
+        whole = [key for key in own if key.startswith(tuple(f"{node}." for node in nodes))]
+        changed |= {key: own[key] for key in whole}
+        old, new = state[heads[0]].shape[0], own[heads[0]].shape[0]
+        notes.append(f"{', '.join(nodes)} was left out: the weights have {old} classes and the net {new}")
+    stems = [
+        key
+        for key in wrong
+        if key not in heads and state[key].ndim == 4 and own[key].shape[0] == state[key].shape[0]
+        and own[key].shape[2:] == state[key].shape[2:]
+    ]  # fmt: skip
+    pairs = {(state[key].shape[1], own[key].shape[1]) for key in stems}
+    if len(pairs) == 1:
+        old, new = pairs.pop()
+        for key in stems:
+            changed[key] = _other_channels(state[key], new)
+        how = "summed" if new == 1 else "repeated"
+        notes.append(
+            f"{len(stems)} convolutions of the image were {how}: the weights have {old} channels and the net {new}"
+        )
+    return changed
+
+
+def _other_channels(weight: Tensor, channels: int) -> Tensor:
+    """Return a convolution's weight for another number of input channels; its answer to a grey image stays."""
+    old = weight.shape[1]
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    repeated = weight.repeat(1, -(-channels // old), 1, 1)[:, :channels]
+    return repeated * (old / channels)
