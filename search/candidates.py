@@ -116,6 +116,9 @@ class Candidates:
             if not candidate.is_feasible:
                 self._refuse(trial, candidate)
                 infeasible += 1
+                if infeasible >= 10 * INFEASIBLE_IN_ROW:  # nothing near can be repaired
+                    far = self._any(taken)
+                    return None if far is None else (far, None)
                 moved = repaired(self._pricer, point, self._rng) if infeasible >= INFEASIBLE_IN_ROW else None
                 if moved is not None and self._is_new(moved, taken):
                     return moved, None

@@ -96,19 +96,36 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _search(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from lmnet.builder.zoo import check_spec_exists
 
     check_spec_exists(args.spec)
     check_paths(args.data)
     with paused_collector():
-        from lmnet.search.progress import LiveProgress
-        from lmnet.search.run_search import run
+        import lmnet.search.run_search  # noqa: F401
+        from lmnet.search.results import used_up_text
     import_modules(args.imports)
-    signal.signal(signal.SIGTERM, _stop)
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        result = _run(args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if result.is_used_up:
+        print(f"{PROGRAM}: {used_up_text(result.tally)}", file=sys.stderr)
+    code = _show(result, as_json=args.json)
+    if result.is_interrupted:
+        print(f"{PROGRAM}: stopped by Ctrl-C; the same command goes on.", file=sys.stderr)
+        return 130
+    return DONE if args.dry_run else code
+
+
+def _run(args: argparse.Namespace) -> SearchResult:
+    from rich.console import Console
+
+    from lmnet.search.progress import LiveProgress
+    from lmnet.search.run_search import run
+
     with LiveProgress(Console(stderr=True)) as progress:
-        result = run(
+        return run(
             args.spec,
             data=args.data,
             max_gflops=args.max_gflops,
@@ -131,16 +148,10 @@ def _search(args: argparse.Namespace) -> int:
             device=args.device,
             devices=args.devices,
             dry_run=args.dry_run,
+            imports=args.imports,
             on_overview=progress.overview,
             on_progress=progress.update,
         )
-    if result.is_used_up:
-        print(f"{PROGRAM}: the space is used up: no feasible net is left to train.", file=sys.stderr)
-    code = _show(result, as_json=args.json)
-    if result.is_interrupted:
-        print(f"{PROGRAM}: stopped by Ctrl-C; the same command goes on.", file=sys.stderr)
-        return 130
-    return DONE if args.dry_run else code
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from lmnet.search.halving import is_promising
 from lmnet.search.ledger import Claim, Ledger
 from lmnet.search.outcome import Outcome
 from lmnet.search.pools import Pool
-from lmnet.search.pricing import Pricer
+from lmnet.search.pricing import Pricer, ProposingStopped
 from lmnet.search.proposer import Proposer
 
 GIVE_UP = 12
@@ -80,9 +81,11 @@ class Coordinator:
 
         Whatever ends it, Ctrl-C too, trainings that are under way are closed as interrupted, to be done again later.
         """
+        self.pricer.must_stop = self._is_time_up
         try:
             while not self._is_over():
-                self._fill()
+                with contextlib.suppress(ProposingStopped):  # seen again by ``_is_over``
+                    self._fill()
                 if not self.busy and self.is_used_up and not self._others_run():
                     return
                 wait = POLL_S if self.busy or not self._waiting else 0.0
@@ -90,19 +93,23 @@ class Coordinator:
                     self._end(slot, outcome)
                 self.watch()
         finally:
+            self.pricer.must_stop = lambda: False
             self.pool.close()
             for claim in list(self.ledger.open.values()):
                 self.ledger.close(claim, Outcome(reason="interrupted"))
             self.ledger.refresh()
 
     def _is_over(self) -> bool:
-        if self.is_stopped() or (self.rules.deadline is not None and time.monotonic() >= self.rules.deadline):
+        if self._is_time_up():
             return True
         if time.monotonic() - self._reaped > REAP_S:
             self._reaped = time.monotonic()
             self.ledger.refresh()
             self.ledger.reap()
         return not self.busy and not self._waiting and self.ledger.is_complete
+
+    def _is_time_up(self) -> bool:
+        return self.is_stopped() or (self.rules.deadline is not None and time.monotonic() >= self.rules.deadline)
 
     def _others_run(self) -> bool:
         self.ledger.refresh()

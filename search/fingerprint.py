@@ -14,6 +14,7 @@ from lmnet.search.storage import patiently
 
 FINGERPRINT = "lmnet:fingerprint"
 SPEC = "lmnet:spec"
+MACHINE = "lmnet:machine"
 
 
 def digest(content: Any) -> str:
@@ -49,6 +50,22 @@ def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any], *, objectiv
         raise ValueError(
             f"study {study.study_name}: a study must go on as it began, got {', '.join(changed)}. "
             "Use --study-name for a new study, or the old values to go on."
+        )
+
+
+def check_machine(study: optuna.Study, machine: str) -> None:
+    """Keep the machine whose latencies a study compares, or check that this is it.
+
+    Raises:
+        ValueError: the study's latencies are another machine's.
+    """
+    before = patiently(lambda: study.user_attrs).get(MACHINE)
+    if before is None:
+        patiently(lambda: study.set_user_attr(MACHINE, machine))
+    elif before != machine:
+        raise ValueError(
+            f"study {study.study_name}: its latencies were measured on {before}, and this is {machine}. Use "
+            "--study-name for a new study here, or leave --max-latency-ms out."
         )
 
 

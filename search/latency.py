@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 
@@ -11,6 +12,14 @@ from lmnet.builder.models import build_model, deploy
 from lmnet.builder.spec import Spec
 
 WARM_UP, RUNS = 2, 5
+
+
+def machine_name(device: str) -> str:
+    """Return what latencies depend on: the host, its processor or GPU, and torch's threads."""
+    kind = (
+        torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
+    )
+    return f"{platform.node()} ({kind}, {torch.get_num_threads()} threads)"
 
 
 def measure_latency_ms(spec: Spec, device: str = "cpu") -> float:

@@ -9,7 +9,8 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 import torch
 
+from lmnet.builder.command_line import import_modules
 from lmnet.search.evaluate import Job, Objective, evaluate
 from lmnet.search.outcome import Outcome
 
@@ -43,6 +45,9 @@ class Pool(Protocol):
 
     def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
         """Wait a while, hand reports on, and return what has ended: slots and outcomes."""
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Hold all trainings still."""
 
     def close(self) -> None:
         """End everything at once."""
@@ -74,15 +79,21 @@ class InlinePool:
         finally:
             self.is_training_here = False
 
+    def paused(self) -> AbstractContextManager[None]:
+        """Do nothing: nothing runs outside ``poll``."""
+        return contextlib.nullcontext()
+
     def close(self) -> None:
         """Do nothing: nothing runs outside ``poll``."""
 
 
 class _Worker:
-    def __init__(self, objective: Objective, threads: int) -> None:
+    def __init__(self, objective: Objective, threads: int, imports: Sequence[str]) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, objective, threads), daemon=True)
+        self.process = context.Process(
+            target=serve, args=(theirs, tuple(imports), pickle.dumps(objective), threads), daemon=True
+        )
         with _sheltered():
             self.process.start()
         theirs.close()
@@ -116,6 +127,7 @@ class ProcessPool:
         objective: what the workers run; it must be picklable: a function or an object of an importable module.
         slots: number of workers.
         threads: torch's threads in each.
+        imports: modules that each imports first.
 
     Raises:
         ValueError: the objective is not picklable.
@@ -123,7 +135,7 @@ class ProcessPool:
 
     is_training_here = False
 
-    def __init__(self, objective: Objective, *, slots: int, threads: int) -> None:
+    def __init__(self, objective: Objective, *, slots: int, threads: int, imports: Sequence[str] = ()) -> None:
         try:
             pickle.dumps(objective)
         except Exception as err:
@@ -132,8 +144,20 @@ class ProcessPool:
                 "Define it at the top of a module, or use workers=1."
             ) from err
         self.slots = slots
-        self._make: Callable[[], _Worker] = lambda: _Worker(objective, threads)
+        self._make: Callable[[], _Worker] = lambda: _Worker(objective, threads, imports)
         self._workers = [self._make() for _ in range(slots)]
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold all workers still, so that a time measured inside is not theirs too."""
+        processes = [worker.process.pid for worker in self._workers if worker.job is not None]
+        for pid in processes:
+            _signal(pid, "SIGSTOP")
+        try:
+            yield
+        finally:
+            for pid in processes:
+                _signal(pid, "SIGCONT")
 
     def submit(self, slot: int, job: Job) -> None:
         """Send a job to a free worker."""
@@ -201,11 +225,21 @@ class ProcessPool:
         return Outcome(None, reason, error, seconds=round(seconds, 3))
 
 
-def serve(connection: Connection, objective: Objective, threads: int) -> None:
-    """Train the jobs that come through a pipe, until it closes or the search's process is gone."""
+def _signal(pid: int | None, name: str) -> None:
+    """Send a signal where the system has it and the process is still there."""
+    number = getattr(signal, name, None)
+    if pid is not None and number is not None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def serve(connection: Connection, imports: Sequence[str], pickled: bytes, threads: int) -> None:
+    """Import the user's modules; train the jobs that come through a pipe, until it closes or the search is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
     threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(threads)
+    import_modules(imports)  # the blocks that specs name, and perhaps the objective
+    objective: Objective = pickle.loads(pickled)
 
     def report(epoch: int, score: float) -> bool:
         connection.send((epoch, score))

@@ -49,6 +49,10 @@ class Candidate:
         return sum(max(0.0, value) for value in self.violations.values())
 
 
+class ProposingStopped(Exception):  # noqa: N818
+    """The search ends while candidates are looked for."""
+
+
 class Pricer:
     """Prices points, and remembers the prices.
 
@@ -63,9 +67,16 @@ class Pricer:
         self.planner = Planner(space.spec)
         self._known: dict[Point, Candidate] = {}
         self._latencies: dict[str, float] = {}
+        self.must_stop: Callable[[], bool] = lambda: False
 
     def price(self, point: Point) -> Candidate:
-        """Return what the net at a point costs and by how much it misses the limits."""
+        """Return what the net at a point costs and by how much it misses the limits.
+
+        Raises:
+            ProposingStopped: ``must_stop`` says so: the time is up, or Ctrl-C was pressed.
+        """
+        if self.must_stop():
+            raise ProposingStopped
         known = self._known.get(point)
         if known is None:
             known = self._price(point)

@@ -16,6 +16,7 @@ from optuna.trial import Trial, TrialState, create_trial
 
 from lmnet.search.samplers import STARTUP, make_sampler
 from lmnet.search.space import Point, Space
+from lmnet.search.storage import quiet_optuna
 
 MODELLED = 200
 """So many infeasible proposals are scored for a sampler that models scored trials only; its time grows with them."""
@@ -39,8 +40,7 @@ class Proposer:
     def __init__(self, space: Space, *, sampler: str, seed: int, session: int) -> None:
         self.space = space
         mixed = int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with warnings.catch_warnings():
+        with quiet_optuna(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study = optuna.create_study(
                 direction="maximize",

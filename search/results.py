@@ -55,6 +55,7 @@ class Tally:
         running: trainings under way.
         infeasible: proposals that missed a limit; none was trained.
         scored: nets with a score, in the order of their trials.
+        last_error: what the last failed training said.
     """
 
     trials: int
@@ -64,6 +65,7 @@ class Tally:
     running: int
     infeasible: int
     scored: tuple[Scored, ...]
+    last_error: str = ""
 
     @property
     def best(self) -> Scored | None:
@@ -88,6 +90,7 @@ class Tally:
 def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
     """Count a study's trials."""
     failed: dict[str, int] = {}
+    last_error = ""
     scored, cut_off, running, infeasible = [], 0, 0, 0
     for trial in trials:
         if trial.state == TrialState.COMPLETE:
@@ -99,10 +102,18 @@ def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
         elif trial.state == TrialState.FAIL:
             reason = trial.user_attrs["result"]["reason"]
             failed[reason] = failed.get(reason, 0) + 1
+            last_error = trial.user_attrs["result"].get("error") or reason
         elif any(value > 0 for value in trial.constraints.values()):
             infeasible += 1
     stopped = sum(one.is_stopped for one in scored)
-    return Tally(len(scored), stopped, failed, cut_off, running, infeasible, tuple(scored))
+    return Tally(len(scored), stopped, failed, cut_off, running, infeasible, tuple(scored), last_error)
+
+
+def used_up_text(counts: Tally) -> str:
+    """Say that no feasible net is left to train, and why some of them have no score."""
+    failures = sum(counts.failed.values())
+    why = f" or has failed ({failures} failed; the last: {counts.last_error})" if failures else ""
+    return f"Stopped: every feasible net is trained{why}."
 
 
 def _scored(trial: FrozenTrial, space: Space) -> Scored:

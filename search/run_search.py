@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 
+from lmnet.builder.command_line import import_modules
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.search.candidates import Candidates
 from lmnet.search.coordinator import Coordinator, Rules
 from lmnet.search.evaluate import LateModel, Objective
-from lmnet.search.fingerprint import SPEC, check_fingerprint, digest
+from lmnet.search.fingerprint import SPEC, check_fingerprint, check_machine, digest
 from lmnet.search.halving import rungs
 from lmnet.search.heartbeat import Heartbeat
 from lmnet.search.interrupt import Interrupt
-from lmnet.search.latency import measure_latency_ms
+from lmnet.search.latency import machine_name, measure_latency_ms
 from lmnet.search.ledger import Ledger
 from lmnet.search.limits import Limits
 from lmnet.search.pools import InlinePool, Pool, ProcessPool
@@ -29,7 +33,7 @@ from lmnet.search.results import Tally, tally
 from lmnet.search.siblings import Siblings
 from lmnet.search.space import Space
 from lmnet.search.space_survey import Survey, survey
-from lmnet.search.storage import HEARTBEAT_S, open_storage, patiently
+from lmnet.search.storage import HEARTBEAT_S, open_storage, patiently, quiet_optuna
 
 EPOCHS, SIZE = 6, 64
 TRIALS = 40
@@ -104,6 +108,7 @@ def run(
     device: str = "auto",
     devices: int = 1,
     dry_run: bool = False,
+    imports: Sequence[str] = (),
     on_overview: Callable[[Overview], None] = lambda overview: None,
     on_progress: Callable[[Tally], None] | None = None,
 ) -> SearchResult:
@@ -145,6 +150,7 @@ def run(
         device: auto, cpu, cuda or cuda:N.
         devices: GPUs for each training.
         dry_run: only look over the space.
+        imports: modules of yours that register blocks; every worker imports them first.
         on_overview: told what is known before trial 0.
         on_progress: told the study's counts now and then.
 
@@ -153,6 +159,7 @@ def run(
         ValueError: a limit is out of reach, the study is another search's, or an argument is out of range.
         RuntimeError: a dozen trainings failed in a row.
     """
+    import_modules(imports)
     given = spec if isinstance(spec, Spec) else load_spec(spec)
     limits = Limits(max_gflops, min_gflops, max_params, max_latency_ms)
     _check_counts(trials=trials, timeout_s=timeout_s, epochs=epochs, size=size, workers=workers,
@@ -160,7 +167,13 @@ def run(
     total, timeout_s = _budget(trials, timeout_s)
     space = Space(given)
     target = _device(device)
-    pricer = Pricer(space, limits, lambda one: measure_latency_ms(one, target))
+    paused: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+    def latency(one: Spec) -> float:
+        with paused():
+            return measure_latency_ms(one, target)
+
+    pricer = Pricer(space, limits, latency)
     found = survey(pricer, seed=seed)
     name = study_name or _study_name(given, limits)
     folder = Path(out) if out is not None else Path("runs") / name
@@ -179,8 +192,9 @@ def run(
     from lmnet.search.folder import write_folder
 
     described = _described(objective)
-    key = digest(described)
-    with open_storage(url) as opened:
+    is_named = hasattr(objective, "describe") or "<" not in described["function"]
+    key = digest(described if is_named else {**described, "study": name})  # two closures may have one name
+    with quiet_optuna(), open_storage(url) as opened:
         study = patiently(
             lambda: optuna.create_study(study_name=name, storage=opened, direction="maximize", load_if_exists=True)
         )
@@ -191,6 +205,8 @@ def run(
             "objective": described,
         }
         check_fingerprint(study, {**facts, "seed": seed}, objective=key)
+        if max_latency_ms is not None:
+            check_machine(study, machine_name(target))
         patiently(lambda: study.set_user_attr(SPEC, given.dump()))
         ledger = Ledger(opened, study, space, total=total, siblings=Siblings(opened, study, key))
         ledger.reap()
@@ -203,7 +219,8 @@ def run(
             batch=batch,
             weights=None if is_own else folder / "weights",
         )
-        pool = _pool(objective, workers, is_own=is_own, is_sync=batch > 0)
+        pool = _pool(objective, workers, imports, is_own=is_own, is_sync=batch > 0)
+        paused = pool.paused
         interrupt = Interrupt(lambda: pool.is_training_here)
         coordinator = Coordinator(
             ledger,
@@ -283,7 +300,21 @@ def _described(objective: Objective) -> dict[str, Any]:
     if hasattr(objective, "describe"):
         described: dict[str, Any] = objective.describe()
         return described
-    return {"function": f"{getattr(objective, '__module__', '')}.{getattr(objective, '__qualname__', repr(objective))}"}
+    return {"function": _name_of(objective)}
+
+
+def _name_of(objective: Any) -> str:
+    """Return what an objective is called, the same in every session; what only this process knows is refused."""
+    if isinstance(objective, functools.partial):
+        given = ", ".join([*map(repr, objective.args), *(f"{k}={v!r}" for k, v in sorted(objective.keywords.items()))])
+        if " at 0x" in given:
+            raise ValueError(
+                f"search: the arguments of the objective, {given}, have no name that the next session knows. Give the "
+                "objective a method describe() that returns them as plain data."
+            )
+        return f"{_name_of(objective.func)}({given})"
+    named = objective if hasattr(objective, "__qualname__") else type(objective)
+    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
 
 
 def _default_workers(target: str, *, is_own: bool) -> int:
@@ -305,11 +336,11 @@ def _estimate(
     return one * total * (0.55 if is_halved else 1.0) / workers
 
 
-def _pool(objective: Objective, workers: int, *, is_own: bool, is_sync: bool) -> Pool:
+def _pool(objective: Objective, workers: int, imports: Sequence[str], *, is_own: bool, is_sync: bool) -> Pool:
     if is_own and workers == 1:
         return InlinePool(objective)
     cores = os.cpu_count() or 1
-    return ProcessPool(objective, slots=workers, threads=1 if is_sync else max(1, cores // workers))
+    return ProcessPool(objective, slots=workers, threads=1 if is_sync else max(1, cores // workers), imports=imports)
 
 
 def _watcher(ledger: Ledger, space: Space, on_progress: Callable[[Tally], None] | None) -> Callable[[], None]:

@@ -10,7 +10,7 @@ from lmnet.search.fingerprint import FINGERPRINT, SPEC
 from lmnet.search.results import tally
 from lmnet.search.run_search import SearchResult
 from lmnet.search.space import Space
-from lmnet.search.storage import open_storage, patiently, shown
+from lmnet.search.storage import open_storage, patiently, without_password
 
 
 def read_status(storage: str, study_name: str | None = None, *, folder: str | Path | None = None) -> SearchResult:
@@ -35,7 +35,7 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
         if study_name is None or study_name not in names:
             raise ValueError(
                 f"status: a study of the storage must be named, got study_name={study_name}. "
-                f"{shown(storage)} has: {', '.join(names) or 'none'}."
+                f"{without_password(storage)} has: {', '.join(names) or 'none'}."
             )
         study = patiently(lambda: optuna.load_study(study_name=study_name, storage=opened))
         attrs = study.user_attrs

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
@@ -15,10 +18,24 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from lmnet.builder.files import SaveError
+
 HEARTBEAT_S = 10
 GRACE_S = 60
 PATIENCE_S = 120.0
+OPENING_S = 30.0
 T = TypeVar("T")
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's log of each trial off the screen, and put its level back at the end."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextmanager
@@ -33,7 +50,6 @@ def open_storage(url: str) -> Iterator[RDBStorage]:
     Raises:
         ValueError: the URL is not one, its driver is not installed, or the database cannot be reached.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
@@ -41,17 +57,18 @@ def open_storage(url: str) -> Iterator[RDBStorage]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
-            storage = RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
-        except (ArgumentError, NoSuchModuleError, ImportError) as err:
+            storage = _connected(url, options)
+        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as err:
             raise ValueError(
-                f"storage: it must be sqlite:///FILE or postgresql://USER@HOST/NAME, got {shown(url)} "
-                f"({str(err).splitlines()[0]}). For PostgreSQL, pip install 'lmnet[postgres]'."
-            ) from err
+                f"storage: it must be sqlite:///FILE or postgresql://USER@HOST/NAME, got {without_password(url)} "
+                f"({_cause(err, url)}). Write special characters of a password as %40 for @, %2F for /, %3A for :. "
+                "For PostgreSQL, pip install 'lmnet[postgres]'."
+            ) from None
         except (DBAPIError, StorageInternalError) as err:
-            cause = str(err.__cause__ or err).splitlines()[0]
             raise ValueError(
-                f"storage: the database must be reachable, got {shown(url)} ({cause}). Check server, name and rights."
-            ) from err
+                f"storage: {without_password(url)} cannot be reached ({_cause(err.__cause__ or err, url)}). Check "
+                "server, name and rights."
+            ) from None
     if url.startswith("sqlite"):
         event.listen(storage.engine, "connect", _tune_sqlite)
         storage.engine.dispose()
@@ -70,14 +87,54 @@ def _tune_sqlite(connection: Any, record: Any) -> None:
     cursor.close()
 
 
-def shown(url: str) -> str:
-    """Return a URL without its password."""
-    from sqlalchemy.engine import make_url
+def _connected(url: str, options: dict[str, Any]) -> RDBStorage:
+    """Open the storage; where another search makes the same new tables at this moment, wait and try again."""
+    end, pause = time.monotonic() + OPENING_S, 0.05
+    while True:
+        try:
+            return RDBStorage(url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+        except (DBAPIError, StorageInternalError, AssertionError, AttributeError, RuntimeError) as err:
+            if time.monotonic() + pause > end or not _is_being_made(err):
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))  # not in step with the other search
+        pause = min(1.0, 2 * pause)
 
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
+
+def _is_being_made(error: BaseException) -> bool:
+    """Whether an error says that another process makes the tables right now, rather than that nothing is there."""
+    if not isinstance(error, (DBAPIError, StorageInternalError)):
+        return True  # Optuna has found half of its own tables
+    text = f"{error} {error.__cause__ or ''}".lower()
+    signs = (
+        "already exists",
+        "locked",
+        "unique",
+        "duplicate",
+        "no such table",
+        "does not exist",
+        "deadlock",
+        "concurrently",
+    )
+    return any(sign in text for sign in signs) and 'database "' not in text and "role " not in text
+
+
+def without_password(url: str) -> str:
+    """Return a URL without its password, whatever characters that holds."""
+    scheme, mark, rest = url.partition("://")
+    credentials, at, host = rest.rpartition("@")
+    if not mark or not at:
         return url
+    user, colon, _ = credentials.partition(":")
+    return f"{scheme}://{user}{':***' if colon else ''}@{host}"
+
+
+def _cause(error: BaseException, url: str) -> str:
+    """Return the first line of an error without any part of the URL's password."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    credentials, at, _ = url.partition("://")[2].rpartition("@")
+    password = credentials.partition(":")[2] if at else ""
+    parts = {part for whole in (password, unquote(password)) for part in (whole, *re.split(r"[^\w]+", whole)) if part}
+    return "its text is left out, as it shows the password" if any(part in text for part in parts) else text
 
 
 def patiently(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
@@ -91,7 +148,13 @@ def patiently(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
     while True:
         try:
             return call()
-        except (StorageInternalError, DBAPIError):
+        except (StorageInternalError, DBAPIError) as err:
+            text = f"{err} {err.__cause__ or ''}".lower()
+            if "disk is full" in text or "no space left" in text or "disk full" in text:
+                raise SaveError(
+                    "storage: the disk is full. What was finished is kept; free some space and run the same command "
+                    "again."
+                ) from err
             if time.monotonic() + pause > end:
                 raise
             time.sleep(pause)

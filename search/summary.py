@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmnet.search.results import Scored
-from lmnet.search.storage import shown
+from lmnet.search.storage import without_password
 
 if TYPE_CHECKING:
     from lmnet.search.run_search import SearchResult
@@ -18,7 +18,7 @@ def as_dict(result: SearchResult) -> dict[str, Any]:
     best, start = counts.best, counts.at(result.space.start)
     content: dict[str, Any] = {
         "study": result.study,
-        "storage": shown(result.storage),
+        "storage": without_password(result.storage),
         "trials": counts.trials,
         "stopped_early": counts.stopped,
         "failed": sum(counts.failed.values()),
