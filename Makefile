@@ -1,5 +1,6 @@
 # make demo   install, build the paper's net and run it on a picture (IMAGE=path for your own)
 # make test   install, run the default tests
+# make test-lowest  the default tests with the lowest versions that pyproject.toml allows (.venv-lowest)
 # make check  install, format, lint, types
 # make docs   install, write docs/blocks.md from the docstrings
 # make bench  install with the extras, write benchmarks/RESULTS.md (BENCH='-- --threads 1 --clock cpu' on a busy machine)
@@ -14,7 +15,7 @@ BENCH ?=
 EXTRAS ?= dev
 MARKERS ?= not slow and not gpu and not postgres and not integration
 
-.PHONY: install demo test test-slow check docs bench bench-check format clean
+.PHONY: install demo test test-lowest test-slow check docs bench bench-check format clean
 
 install: $(INSTALLED)
 
@@ -28,6 +29,12 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m '$(MARKERS)'
+
+test-lowest:
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	$(PYTHON) .ci/lowest.py dev > .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/lowest.txt --editable '.[dev]'
+	.venv-lowest/bin/python -m pytest -n 2 -W default -m '$(MARKERS)'
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m slow

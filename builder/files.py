@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+_OWNER = re.sub(r"\W", "", platform.node())[:24] or "host"
 
 
 class SaveError(RuntimeError):
@@ -55,7 +59,7 @@ def written_aside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{_OWNER}-{os.getpid()}-", suffix=suffix)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -73,6 +77,26 @@ def written_aside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine that were killed while they wrote have left in a folder."""
+    pattern = re.compile(rf"^\..+\.{re.escape(_OWNER)}-(\d+)-")
+    for path in folder.glob(".*") if folder.is_dir() else ():
+        found = pattern.match(path.name)
+        if found and not _is_alive(int(found[1])):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

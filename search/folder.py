@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from lmnet.builder.files import write_durably
+from lmnet.builder.files import clear_leftovers, write_durably
 from lmnet.builder.spec import Spec, parse_spec
 from lmnet.search.pricing import Pricer
 from lmnet.search.results import Scored
@@ -27,6 +27,8 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> N
     folder = result.folder
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
+    for each in (folder, folder / "front", folder / "weights"):
+        clear_leftovers(each)
     trials = study.get_trials(deepcopy=False)
     _write(folder / "trials.csv", trials_csv(trials))
     _write(folder / "trials.json", json.dumps([trial_row(trial) for trial in trials], indent=1))

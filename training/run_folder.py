@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from lmnet.builder.files import write_durably
+from lmnet.builder.files import clear_leftovers, write_durably
 from lmnet.training.data.load import DataSets
 from lmnet.training.data.splits import SIDES, Split
 from lmnet.training.recipe import Recipe
@@ -122,6 +122,7 @@ class RunFolder:
         Raises:
             ValueError: the folder holds another run, or other files; nothing is written then.
         """
+        clear_leftovers(self.path)
         if self.is_run:
             self._check_same(request)
             return False

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import nn
 
 import lmnet
 from lmnet.builder.cli import main
-from lmnet.builder.files import SaveError, write_durably, write_together
+from lmnet.builder.files import SaveError, clear_leftovers, write_durably, write_together, written_aside
 from lmnet.builder.models import build_model, from_pretrained, is_deployed, load_weights, save_pretrained
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights import read_weights, save_weights
@@ -300,3 +301,21 @@ def test_writers_leave_nothing_behind(tmp_path):
         write_durably(tmp_path / "no" / "a", b"1")
 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"2", "b": b"3"}
+
+
+def test_what_a_killed_writer_left_is_cleared_and_what_a_living_one_writes_is_not(tmp_path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from lmnet.builder.files import written_aside
+with written_aside(Path(sys.argv[1]) / "a") as temporary:
+    temporary.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    (left,) = tmp_path.iterdir()
+    with written_aside(tmp_path / "b") as temporary:
+        clear_leftovers(tmp_path)
+        assert temporary.exists()
+    assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]

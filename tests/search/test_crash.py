@@ -11,6 +11,9 @@ import pytest
 
 from tests.search.killing import crash, start, trials_of
 
+KILLS = int(os.environ.get("LMNET_KILLS", "20"))
+"""Kills for each number of workers in the slow test."""
+
 
 def test_a_killed_search_goes_on(tmp_path):
     crash(f"sqlite:///{tmp_path}/study.db", tmp_path, 1, random.Random(1))
@@ -18,9 +21,9 @@ def test_a_killed_search_goes_on(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_search_killed_at_20_random_moments_goes_on(tmp_path, workers):
+def test_a_search_killed_at_random_moments_goes_on(tmp_path, workers):
     rng, kills, place = random.Random(workers), 0, 0
-    while kills < 20:
+    while kills < KILLS:
         folder = tmp_path / str(place)
         folder.mkdir()
         crash(f"sqlite:///{folder}/study.db", folder, 4, rng, workers)

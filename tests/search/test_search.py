@@ -97,10 +97,15 @@ def test_a_study_of_another_program_is_refused(small, tmp_path):
 def test_another_study_of_the_storage_reuses_scores(small, tmp_path):
     calls = []
 
-    def objective(model, spec):
-        calls.append(model.hash)
-        return width_score(model, spec)
+    class Described:
+        def __call__(self, model, spec):
+            calls.append(model.hash)
+            return width_score(model, spec)
 
+        def describe(self):
+            return {"score": "by width"}
+
+    objective = Described()
     url = f"sqlite:///{tmp_path}/shared.db"
     search(small, tmp_path / "a", objective=objective, storage=url, study_name="a", trials=6)
     result = search(

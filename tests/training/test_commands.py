@@ -223,7 +223,7 @@ def test_scores_of_other_images_are_not_compared(run, folder, tmp_path, tiny_spe
         (["unet"], "a model must have weights, got none in the zoo"),
         (["RUN", "--weights", "/nowhere.safetensors"], "/nowhere.safetensors"),
         (["SPEC", "--weights", "WEIGHTS"], "must be told its data, got no --data"),
-        (["unet", "--weights", "WEIGHTS", "--data", "synthetic"], "weights must fit the model"),
+        (["unet", "--weights", "WEIGHTS", "--data", "synthetic"], "the weights do not fit the model"),
         (["."], "a run folder must have a readable run.json"),
         (["--compare", "RUN", "RUN", "--split", "train"], "a run stores scores of val, test"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+KILLS = int(os.environ.get("LMNET_KILLS", "6"))
 THREADS = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -48,6 +50,35 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(tiny_
     assert (cut / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
     assert (cut / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()
     assert resumed.stdout.splitlines()[:-1] == printed.splitlines()[:-1]
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_loses_nothing(tiny_spec, tmp_path, write_folder):
+    """Killed so often and at any moment, the import of torch among them, the run ends as one that was never killed."""
+    data, rng = write_folder(tmp_path / "data", 60), random.Random(0)
+    options = ["--epochs", "30"]
+    whole = tmp_path / "whole"
+    subprocess.run(command(tiny_spec, data, whole, *options), env=THREADS, check=True, capture_output=True)
+    kills = 0
+    while kills < KILLS:
+        cut = tmp_path / f"cut{kills}"
+        while not (cut / "metrics.json").exists():
+            process = subprocess.Popen(
+                command(tiny_spec, data, cut, *options),
+                env=THREADS,
+                stderr=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+            try:
+                process.wait(timeout=rng.uniform(4, 14) if kills < KILLS else 300)
+                assert process.returncode == 0
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                kills += 1
+        assert (cut / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+        assert (cut / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()
+        assert {path.name for path in cut.iterdir()} == {path.name for path in whole.iterdir()}  # no stray file
 
 
 @pytest.mark.slow
