@@ -13,9 +13,15 @@ def zoo_folder() -> Path:
     return Path(str(importlib.resources.files("lmnet.zoo")))
 
 
-def list_models() -> list[str]:
-    """Return the names of the zoo's specs, sorted."""
-    return sorted(path.stem for path in zoo_folder().glob("*.yaml"))
+def list_models(*, pretrained: bool = False) -> list[str]:
+    """Return the names of the zoo's specs, sorted.
+
+    Args:
+        pretrained: only those that have weights in the zoo.
+    """
+    folder = zoo_folder()
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    return [name for name in names if (folder / f"{name}.safetensors").exists()] if pretrained else names
 
 
 def check_spec_exists(spec: str | Path) -> None:

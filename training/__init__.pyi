@@ -12,6 +12,9 @@ from .losses import CrossEntropyDice as CrossEntropyDice
 from .metrics.comparison import compare as compare
 from .metrics.intervals import summarize as summarize
 from .metrics.store import CaseScores as CaseScores
+from .named import register_augmentation as register_augmentation
+from .named import register_loss as register_loss
+from .named import register_optimizer as register_optimizer
 from .prediction import Prediction as Prediction
 from .prediction import predict as predict
 from .recipe import Recipe as Recipe

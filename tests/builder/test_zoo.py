@@ -104,3 +104,9 @@ def test_january_has_the_authors_parameters():
     plan = Planner(load_spec("lmnet_january")).plan(input_size=(224, 224))
     assert plan.params == pytest.approx(7.045e6, rel=0.001)
     assert plan.macs == pytest.approx(6.435e9, rel=0.001)
+
+
+def test_models_with_weights_are_listed():
+    from lmnet.builder.zoo import list_models
+
+    assert {"lmnet_xs", "efficientnet_lite0_lm"} <= set(list_models(pretrained=True)) < set(list_models())
