@@ -22,6 +22,7 @@ from lmnet.training.distillation import Teacher
 from lmnet.training.inference import probe_classes, resolve_device
 from lmnet.training.keeper import CHECKPOINT, EpochKeeper, EpochReport
 from lmnet.training.loaders import default_workers
+from lmnet.training.optimizers import freeze
 from lmnet.training.recipe import Recipe
 from lmnet.training.segmentation_module import SegmentationModule, TrainingDiverged
 from lmnet.training.state import TrainState, load_weights
@@ -160,6 +161,7 @@ def fit(
             reload_dataloaders_every_n_epochs=int(recipe.start_size > 0),
         )
         _run(trainer, module)
+        freeze(model, module.pretrained, is_frozen=False)
     model.to("cpu")
     return _finish(model, keeper.state, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
 
