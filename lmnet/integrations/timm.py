@@ -6,6 +6,7 @@ Registered are the zoo's nets whose name begins with lmnet; ``register_spec`` ad
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,63 @@ class SpecClassifier(SpecEncoder):
         """Return the logits of a feature map, or with ``pre_logits`` the pooled features."""
         return self.head(x, pre_logits=pre_logits)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Refuse what the net does not do; turning it off is allowed, as in timm.
+
+        Raises:
+            ValueError: enable is True.
+        """
+        if enable:
+            raise ValueError("timm: gradient checkpointing of the whole net is not supported. Call with enable=False.")
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the last map and the maps asked for, finest first.
+
+        Args:
+            x: image (N, in_chans, H, W).
+            indices: which maps; a number for the last so many; None for all.
+            norm: for timm's sake; the maps have no norm of their own.
+            stop_early: for timm's sake; all maps are computed.
+            output_fmt: only NCHW.
+            intermediates_only: leave the last map out.
+
+        Raises:
+            ValueError: another output_fmt, or there is no such map.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"timm: maps are NCHW, got output_fmt={output_fmt!r}. Leave it out.")
+        maps = super().forward(x)
+        wanted = list(range(len(maps))) if indices is None else indices
+        if isinstance(wanted, int):
+            wanted = list(range(len(maps) - wanted, len(maps)))
+        check_indices("timm", wanted, len(maps))
+        chosen = [maps[index] for index in wanted]
+        return chosen if intermediates_only else (maps[-1], chosen)
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Return the logits."""
         return self.forward_head(self.forward_features(x))
+
+
+def check_indices(where: str, indices: Sequence[int], levels: int) -> None:
+    """Check that a net has the feature maps that are asked for.
+
+    Raises:
+        ValueError: it has not.
+    """
+    wrong = [index for index in indices if not -levels <= index < levels]
+    if wrong:
+        raise ValueError(
+            f"{where}: it has {levels} feature maps, 0 to {levels - 1}, got {', '.join(map(str, wrong))}. Use fewer."
+        )
 
 
 def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
@@ -111,6 +166,8 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
     levels = len(encoder_levels(plan))
 
     def entry(pretrained: bool = False, **options: Any) -> nn.Module:
+        if options.get("features_only"):
+            check_indices(name, options.get("out_indices", ()), levels)
         feature_cfg = {"out_indices": tuple(range(levels))}
         return build_model_with_cfg(
             SpecClassifier, name, pretrained, model_cfg=spec, feature_cfg=feature_cfg, **options

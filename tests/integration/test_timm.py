@@ -78,3 +78,31 @@ def test_dilated_mode_gives_one_line():
         ValueError, match=r"lmnet_xxs: dilated mode is not supported, got output_stride=8\. Leave it out"
     ):
         timm.create_model("lmnet_xxs", features_only=True, output_stride=8)
+
+
+def test_maps_that_there_are_not_are_named_with_the_number_of_those_there_are():
+    with pytest.raises(ValueError, match=r"lmnet_xs: it has 4 feature maps, 0 to 3, got 7. Use fewer."):
+        timm.create_model("lmnet_xs", features_only=True, out_indices=(0, 7))
+
+
+def test_intermediates_are_the_feature_maps():
+    net = timm.create_model("lmnet_xxs").eval()
+    image = torch.randn(1, 3, 64, 64)
+
+    last, maps = net.forward_intermediates(image)
+
+    assert [y.shape[1] for y in maps] == [info["num_chs"] for info in net.feature_info]
+    assert torch.equal(last, maps[-1])
+    (only,) = net.forward_intermediates(image, indices=1, intermediates_only=True)
+    assert torch.equal(only, last)
+    with pytest.raises(ValueError, match="got 9"):
+        net.forward_intermediates(image, indices=[9])
+    with pytest.raises(ValueError, match="maps are NCHW, got output_fmt='NLC'"):
+        net.forward_intermediates(image, output_fmt="NLC")
+
+
+def test_checkpointing_is_refused_in_one_sentence():
+    net = timm.create_model("lmnet_xxs")
+    net.set_grad_checkpointing(False)
+    with pytest.raises(ValueError, match="gradient checkpointing of the whole net is not supported"):
+        net.set_grad_checkpointing()

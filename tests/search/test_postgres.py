@@ -1,5 +1,6 @@
 """The storage on a real PostgreSQL server of the test's own: several searches at once, and connections that break."""
 
+import multiprocessing
 import os
 import pwd
 import random
@@ -104,3 +105,31 @@ def test_a_search_survives_connections_broken_at_5_random_moments(storage, tmp_p
 
 def test_a_killed_search_goes_on(storage, tmp_path):
     crash(storage, tmp_path, 2, random.Random(2))
+
+
+def open_once(url, begin, results):
+    begin.wait()
+    try:
+        with open_storage(url):
+            results.put("opened")
+    except Exception as error:  # noqa: BLE001 - the test shows it
+        results.put(repr(error))
+
+
+def test_searches_that_open_a_new_database_at_one_moment_all_go_on(server):
+    import psycopg
+
+    context = multiprocessing.get_context("spawn")
+    for attempt in range(2):
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"create database fresh{attempt}")
+        begin, results = context.Event(), context.Queue()
+        url = f"{server.rpartition('/')[0]}/fresh{attempt}"
+        processes = [context.Process(target=open_once, args=(url, begin, results)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        time.sleep(8)  # until all have imported Optuna
+        begin.set()
+        assert [results.get(timeout=60) for _ in processes] == ["opened"] * 4
+        for process in processes:
+            process.join(30)

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -115,3 +116,33 @@ def test_a_split_is_taken_from_a_file(tmp_path, write_folder):
 
     assert data.test.names == ["case_03"]
     assert any("8 cases stand on no side" in note for note in data.notes)
+
+
+def test_a_scan_keeps_no_more_pixels_than_there_is_room_for(tmp_path, write_folder, monkeypatch):
+    root = write_folder(tmp_path, 80, side=100)
+    monkeypatch.setattr(case_set, "MEMORY_MIB", 1)
+    tracemalloc.start()
+
+    data = load_data(root)
+
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    kept = [case for case in data.cases.cases if case.image is not None]
+    assert sum(case.image.nbytes + case.mask.nbytes for case in kept) <= 2**20
+    assert 0 < len(kept) < 40
+    assert peak < 6 * 2**20  # all 80 are 3.2 MB decoded; what is under way at one time is bounded
+    assert data.cases.mask(79).shape == (100, 100)
+
+
+def test_all_problems_of_files_values_and_classes_come_in_one_pass(tmp_path, write_folder):
+    root = write_folder(tmp_path)
+    Image.fromarray(np.full((40, 40), np.nan, dtype=np.float32)).save(root / "images" / "nan.tif")
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(root / "masks" / "nan.png")
+    Image.fromarray(np.full((40, 40), 31, np.uint8)).save(root / "masks" / "case_00.png")
+
+    with pytest.raises(DataError) as caught:
+        load_data(root)
+
+    text = str(caught.value)
+    assert "images/nan.tif: none of its values is a finite number" in text
+    assert "their values are 0, 31, 255" in text
