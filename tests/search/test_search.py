@@ -146,7 +146,7 @@ def test_a_training_that_takes_too_long_is_a_failure(small, tmp_path):
 def test_the_time_limit_ends_the_search_and_what_was_cut_off_is_done_again(small, tmp_path):
     result = search(small, tmp_path, objective=slow_score, trials=50, timeout_s=1.0)
     assert 1 <= result.tally.trials <= 3
-    assert result.tally.cut_off == 1
+    assert result.tally.cut_off <= 1  # 0 where the time was up while a candidate was looked for
     again = search(small, tmp_path, objective=slow_score, trials=result.tally.trials + 1)
     hashes = [trial.user_attrs["hash"] for trial in trained(tmp_path)]
     assert again.tally.trials == len(set(hashes)) == result.tally.trials + 1
