@@ -31,8 +31,8 @@ _FREE = frozenset(
     _prelu_kernel _safe_softmax _softmax _to_copy _unsafe_view _upsample_bicubic2d_aa _upsample_bilinear2d_aa
     adaptive_max_pool2d affine_grid_generator arange argmax as_strided avg_pool2d bernoulli_ cat channel_shuffle clone
     col2im constant_pad_nd copy_ cumsum detach detach_ empty empty_like empty_strided eye fill_ flip full full_like
-    gather glu grid_sampler_2d hardsigmoid hardswish hardswish_ im2col index index_put index_put_ index_select
-    lift_fresh linalg_vector_norm linspace masked_fill masked_fill_ max max_pool2d_with_indices mean min
+    gather glu grid_sampler_2d hardsigmoid hardswish hardswish_ hardtanh hardtanh_ im2col index index_put
+    index_put_ index_select lift_fresh linalg_vector_norm linspace masked_fill masked_fill_ max max_pool2d_with_indices mean min
     native_batch_norm native_dropout native_group_norm native_layer_norm new_empty new_empty_strided new_full new_ones
     new_zeros normal_ ones ones_like pixel_shuffle pixel_unshuffle rand rand_like randn randperm reflection_pad2d
     repeat replication_pad2d roll scalar_tensor scatter scatter_add slice_scatter sort stack std std_mean sum topk tril
@@ -146,6 +146,8 @@ def shapes_of(out: Any) -> tuple[Shape, ...]:
             raise TypeError(
                 f"a block must return maps (N, C, H, W), got {type(x).__name__}. Return a tensor or a list."
             )
+        if 0 in x.shape:
+            raise ValueError(f"the output would be {x.shape[3]}x{x.shape[2]} pixels. Use a larger input.")
     return tuple((int(x.shape[1]), int(x.shape[2]), int(x.shape[3])) for x in maps)
 
 

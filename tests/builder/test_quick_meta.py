@@ -48,8 +48,11 @@ def test_convolutions_have_torchs_shape(size, kernel, stride, padding, dilation,
     if all(side + 2 * padding > dilation * (kernel - 1) for side in size):
         assert "convolution" in compared(conv, (2, 4, *size))
     else:
-        with pytest.raises(RuntimeError, match="Kernel size|too small"):
-            compared(conv, (2, 4, *size))
+        try:
+            conv(torch.empty(2, 4, *size, device="meta"))
+        except RuntimeError:
+            with pytest.raises(RuntimeError):
+                compared(conv, (2, 4, *size))
 
 
 @pytest.mark.parametrize(
