@@ -32,7 +32,8 @@ _FREE = frozenset(
     adaptive_max_pool2d affine_grid_generator arange argmax as_strided avg_pool2d bernoulli_ cat channel_shuffle clone
     col2im constant_pad_nd copy_ cumsum detach detach_ empty empty_like empty_strided eye fill_ flip full full_like
     gather glu grid_sampler_2d hardsigmoid hardswish hardswish_ hardtanh hardtanh_ im2col index index_put
-    index_put_ index_select lift_fresh linalg_vector_norm linspace masked_fill masked_fill_ max max_pool2d_with_indices mean min
+    index_put_ index_select lift_fresh linalg_vector_norm linspace masked_fill masked_fill_ max
+    max_pool2d_with_indices mean min
     native_batch_norm native_dropout native_group_norm native_layer_norm new_empty new_empty_strided new_full new_ones
     new_zeros normal_ ones ones_like pixel_shuffle pixel_unshuffle rand rand_like randn randperm reflection_pad2d
     repeat replication_pad2d roll scalar_tensor scatter scatter_add slice_scatter sort stack std std_mean sum topk tril
