@@ -73,3 +73,27 @@ def test_every_name_of_the_api_has_a_docstring():
 def test_rooms_are_reached_through_the_front_door():
     code = "import lmnet; print(lmnet.search.run, lmnet.training.fit, lmnet.blocks.REGISTRY, lmnet.builder, lmnet.Spec)"
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_no_public_name_is_that_of_a_file_beside_it(name):
+    """lazy-loader below 0.6 gives the module instead of the function once a module of that name was imported."""
+    folder = ROOT / PACKAGES[name]
+    modules = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.iterdir() if path.is_dir()}
+    tree = ast.parse((folder / "__init__.pyi").read_text()) if (folder / "__init__.pyi").exists() else ast.parse("")
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module]
+    assert modules & {alias.asname or alias.name for node in imports for alias in node.names} == set()
+
+
+def test_functions_stay_functions_after_every_module_was_imported():
+    import pkgutil
+
+    import lmnet
+
+    for package in (lmnet.search, lmnet.training):
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+    for function in (lmnet.search.run, lmnet.search.survey, lmnet.training.fit, lmnet.training.evaluate):
+        assert isinstance(function, types.FunctionType)
+    for function in (lmnet.training.predict, lmnet.training.compare, lmnet.training.summarize):
+        assert isinstance(function, types.FunctionType)
