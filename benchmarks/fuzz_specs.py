@@ -25,6 +25,7 @@ import yaml
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import parse_spec
+from lmnet.builder.strict_yaml import parse_yaml
 from lmnet.builder.zoo import zoo_folder
 
 LIMIT_S = 1.0
@@ -179,11 +180,9 @@ def _changed(text: str, rng: random.Random, change: Callable[[Any, Any], Any]) -
 
 
 def _load(text: str) -> Any:
-    if "&" in text:  # one of the bad specs is an alias bomb: PyYAML's reader would build it
-        return {"schema": "lmnet/1"}
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return copy.deepcopy(parse_yaml(text).data)
+    except SpecError:
         return {"schema": "lmnet/1"}
 
 
