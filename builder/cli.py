@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # torch is imported late, so that --help is quick
     from lmnet.builder.plan import Plan
     from lmnet.builder.planner import Planner
     from lmnet.builder.spec import Spec
+    from lmnet.builder.weights import Weights
 
 PROGRAM = "lmnet-build"
 EPILOG = """\
@@ -210,7 +211,7 @@ def _run_model(spec: Spec, plan: Plan, args: argparse.Namespace) -> None:
     if args.deploy:
         model = deploy(model)
     if args.forward is not None:
-        _forward(model, args)
+        _forward(model, args, loaded)
     if args.export:
         from lmnet.builder.export import export_facts, export_model
 
@@ -220,7 +221,7 @@ def _run_model(spec: Spec, plan: Plan, args: argparse.Namespace) -> None:
             print(f"{args.export}: at {shape} equal to the eager model to {check.error:.1e}", file=sys.stderr)
 
 
-def _forward(model: GraphModel, args: argparse.Namespace) -> None:
+def _forward(model: GraphModel, args: argparse.Namespace, weights: Weights | None) -> None:
     import numpy as np
     import torch
 
@@ -233,15 +234,14 @@ def _forward(model: GraphModel, args: argparse.Namespace) -> None:
     else:
         picture = fit_channels(np.asarray(draw_picture(height, width)), channels, where="the synthetic image")
     with torch.no_grad():
-        logits = model(to_tensor(picture))
+        logits = model(to_tensor(picture, weights.facts if weights is not None else None))
     mask = to_mask(logits if isinstance(logits, torch.Tensor) else logits["logits"])
     with written_aside(Path(args.out), suffix=Path(args.out).suffix) as temporary:
         mask.save(temporary)
-    note = (
-        "" if args.weights else " (random weights: train the net, or give --weights, for a mask that means something)"
-    )
+    hint = " (random weights: train the net, or give --weights, for a mask that means something)"
+    note = hint if weights is None else ""
     size = f"{picture.shape[1]}x{picture.shape[0]}"
-    print(f"{args.forward or 'a drawn picture'}, {size}: mask written to {args.out}{note}", file=sys.stderr)
+    print(f"{args.forward or 'a synthetic image'}, {size}: mask written to {args.out}{note}", file=sys.stderr)
 
 
 def _diff(plan: Plan, other: Spec, args: argparse.Namespace) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +55,18 @@ def fit_channels(pixels: intensities.Pixels, channels: int, *, where: str) -> in
     raise ValueError(f"{where}: the image has {pixels.shape[2]} channels and the net takes {channels}.")
 
 
-def to_tensor(pixels: intensities.Pixels) -> Tensor:
-    """Return an image (H, W, C) as (1, C, H, W) float32, with ImageNet's mean and deviation taken out of RGB."""
+def to_tensor(pixels: intensities.Pixels, facts: Mapping[str, str] | None = None) -> Tensor:
+    """Return an image (H, W, C) as (1, C, H, W) float32, with the mean and deviation taken out of RGB.
+
+    Args:
+        pixels: the image.
+        facts: what stands beside the weights: ``mean`` and ``std`` as JSON; ImageNet's where they do not.
+    """
+    given = facts or {}
     image = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
     if image.shape[1] == 3:
-        mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
+        mean = torch.tensor(json.loads(given["mean"]) if "mean" in given else MEAN).view(1, 3, 1, 1)
+        std = torch.tensor(json.loads(given["std"]) if "std" in given else STD).view(1, 3, 1, 1)
         image = (image - mean) / std
     return image.contiguous()
 

@@ -189,3 +189,16 @@ def test_every_entry_of_the_zoo_has_figures_for_the_listing():
     from lmnet.builder.zoo import list_models
 
     assert [name for name in list_models() if load_spec(name).layout.expect is None] == []
+
+
+def test_an_image_is_normalised_as_the_weights_say():
+    import numpy as np
+
+    from lmnet.builder.picture import to_tensor
+
+    pixels = np.full((2, 2, 3), 51, np.uint8)
+
+    assert to_tensor(pixels, {"mean": "[0.1, 0.2, 0.3]", "std": "[0.1, 0.1, 0.1]"})[
+        0, :, 0, 0
+    ].tolist() == pytest.approx([1, 0, -1], abs=1e-5)
+    assert to_tensor(pixels)[0, 0, 0, 0] == pytest.approx((0.2 - 0.485) / 0.229)
