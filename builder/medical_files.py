@@ -44,7 +44,8 @@ def read_slice(path: Path, index: int | None = None) -> npt.NDArray[Any]:
     """Return one image, (H, W) or (H, W, C): rows downwards, columns to the right.
 
     A slice of NIfTI is the plane of the first two axes, its first axis the columns; a fourth axis holds channels.
-    DICOM values are rescaled (slope and intercept), and MONOCHROME1 is inverted, so that larger is brighter.
+    DICOM values are rescaled (slope and intercept). Where small values are shown bright (MONOCHROME1), the stored bits
+    are inverted first, so that larger is brighter and one stored value means the same in every file.
 
     Args:
         path: the file.
@@ -145,7 +146,8 @@ def _dicom_frame(path: Path, index: int) -> npt.NDArray[Any]:
     if int(getattr(data, "NumberOfFrames", 1) or 1) > 1:
         values = values[index]
     if values.ndim == 2:
-        values = apply_modality_lut(values, data)
         if getattr(data, "PhotometricInterpretation", "") == "MONOCHROME1":
-            values = values.max() + values.min() - values
+            is_signed = bool(getattr(data, "PixelRepresentation", 0))
+            values = (-1 if is_signed else 2 ** int(data.BitsStored) - 1) - values.astype(np.int32)
+        values = apply_modality_lut(values, data)
     return values

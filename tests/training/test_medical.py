@@ -189,11 +189,52 @@ def test_dicom_images_with_png_masks_are_read_and_rescaled(tmp_path):
     assert scanned.cases.image(0).shape == (40, 48, 3)
 
 
-def test_dicom_that_is_shown_inverted_is_inverted(tmp_path):
-    values = np.arange(20, dtype=np.uint16).reshape(4, 5)
-    dicom(tmp_path / "a.dcm", values, PhotometricInterpretation="MONOCHROME1")
+def test_dicom_is_trained_evaluated_and_predicted(tmp_path, tiny_spec, capsys):
+    for index in range(4):
+        values, mask = (each[..., 0].T for each in volume(index))
+        dicom(tmp_path / "data" / "images" / f"c{index}.dcm", values, StudyID=str(index))
+        dicom(tmp_path / "data" / "masks" / f"c{index}.dcm", mask)
+    run, images = tmp_path / "run", tmp_path / "data" / "images"
+    values, _ = (each[..., 0].T for each in volume(2))
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "photos" / "c2.png")  # the same values in another format
+    quick = ["--epochs", "1", "--size", "32", "--threads", "1", "--workers", "0"]
 
-    np.testing.assert_array_equal(read_image(ImageFile((tmp_path / "a.dcm",))).values[..., 0], 19 - values)
+    assert train_main([tiny_spec, "--data", str(tmp_path / "data"), "--out", str(run), *quick]) == 0
+    assert eval_main([str(run), "--json"]) == 0
+    assert predict_main([str(run), str(images), "--out", str(tmp_path / "a")]) == 0
+    assert predict_main([str(run), str(tmp_path / "photos"), "--out", str(tmp_path / "b")]) == 0
+
+    written = np.asarray(Image.open(tmp_path / "a" / "c2_mask.png"))
+    assert written.shape == values.shape
+    assert 0 < (written > 0).mean() < 1
+    np.testing.assert_array_equal(written, np.asarray(Image.open(tmp_path / "b" / "c2_mask.png")))
+
+
+@pytest.mark.parametrize(("signed", "inverted"), [(0, lambda v: 4095 - v), (1, lambda v: -1 - v)])
+@pytest.mark.parametrize("top", [20, 3000])
+def test_dicom_that_is_shown_inverted_is_inverted_by_one_rule_for_all_files(tmp_path, top, signed, inverted):
+    values = np.linspace(0, top, 20).astype(np.int32).reshape(4, 5)
+    tags = {"PhotometricInterpretation": "MONOCHROME1", "PixelRepresentation": signed, "BitsStored": 12 + 2 * signed}
+    dicom(tmp_path / "a.dcm", values, **tags, HighBit=11 + 2 * signed)
+    dicom(tmp_path / "b.dcm", values, **tags, HighBit=11 + 2 * signed, RescaleSlope=2, RescaleIntercept=-1024)
+
+    plain, rescaled = (read_image(ImageFile((tmp_path / name,))).values[..., 0] for name in ("a.dcm", "b.dcm"))
+
+    np.testing.assert_array_equal(plain, inverted(values))
+    np.testing.assert_array_equal(rescaled, 2 * inverted(values) - 1024)
+
+
+def test_a_slice_that_is_there_twice_is_named_and_another_of_its_size_is_not(tmp_path):
+    for name, seed in (("a", 0), ("b", 1), ("c", 0)):
+        values, mask = volume(seed)
+        nifti(tmp_path / "images" / f"{name}.nii.gz", values)
+        nifti(tmp_path / "masks" / f"{name}.nii.gz", mask)
+
+    scanned = load_cases(tmp_path, num_classes=2)
+
+    assert len({case.digest for case in scanned.cases.cases}) == 6
+    assert any("3 images are there more than once" in note for note in scanned.notes)
 
 
 @pytest.mark.parametrize("name", ["a.dcm", "a.nii", "a.nii.gz"])

@@ -176,7 +176,7 @@ def _read(case: Case, root: Path) -> _Read:
         read.problems += _size_problems(read, root) if case.masks else []
         read.is_turned = read.image.is_turned
         read.nbytes = read.image.values.nbytes + sum(raw.values.nbytes for raw in read.masks)
-        read.digest = _digest(case)
+        read.digest = _digest(read)
     return read
 
 
@@ -205,15 +205,17 @@ def _size_problems(read: _Read, root: Path) -> list[str]:
     return problems
 
 
-def _digest(case: Case) -> str:
+def _digest(read: _Read) -> str:
+    """Return the hash of a case's files; of a slice, whose volume would be hashed once a slice, that of its values."""
     digest = hashlib.sha256()
-    for file in (case.image, *case.masks):
-        for path in file.paths:
-            if file.index is None:
+    assert read.image is not None
+    for file, raw in zip((read.case.image, *read.case.masks), (read.image, *read.masks), strict=True):
+        if file.index is None:
+            for path in file.paths:
                 digest.update(path.read_bytes())
-            else:  # a slice: the volume is not hashed once a slice
-                state = path.stat()
-                digest.update(f"{path.name} {state.st_size} {file.index}".encode())
+        else:
+            digest.update(f"{raw.values.dtype} {raw.values.shape}".encode())
+            digest.update(np.ascontiguousarray(raw.values))
     return digest.hexdigest()
 
 
