@@ -36,7 +36,8 @@ def describe(annotation: Any) -> str:
 
 def next_step(annotation: Any, value: Any) -> str:
     """Return what to write instead of a value of the wrong type."""
-    if annotation is int and isinstance(value, float) and math.isfinite(value):
+    takes_int = annotation is int or int in typing.get_args(annotation)
+    if takes_int and isinstance(value, float) and math.isfinite(value):
         return f"Use {math.floor(value)} or {math.floor(value) + 1}."
     if isinstance(value, str) and isinstance(read_scalar(value), (int, float)):
         return "Leave the quotes out."
