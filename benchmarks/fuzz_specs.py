@@ -78,6 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, nargs="*", help="plan these numbers alone")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     folder = Path(__file__).parents[1] / "tests" / "bad_specs"
@@ -90,6 +91,8 @@ def main() -> int:
     slowest, faults = (0.0, ""), []
     for number in range(args.count):
         text = rng.choice(ways)(rng.choice(texts), rng)
+        if args.only and number not in args.only:
+            continue
         start = time.process_time()
         try:
             plan_spec(parse_spec(text))
@@ -106,7 +109,8 @@ def main() -> int:
             Path(f"slow_spec_{number}.yaml").write_text(text, encoding="utf-8", errors="surrogatepass")
         ends[end] += 1
     counts = ", ".join(f"{end} {count}" for end, count in ends.most_common())
-    print(f"{args.count} specs, seed {args.seed}: {counts}; slowest {slowest[0]:.2f} s of CPU (number {slowest[1]})")
+    print(f"{sum(ends.values())} specs, seed {args.seed}: {counts}")
+    print(f"slowest {slowest[0]:.2f} s of CPU (number {slowest[1]})")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     for fault in faults[:50]:
         print(fault[:300])

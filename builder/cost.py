@@ -202,6 +202,20 @@ def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> Nod
     return NodeCost(shapes, params, counter.macs, count_params(module), deploy_counter.macs, deploy_counter.peak_bytes)
 
 
+@lru_cache(maxsize=65_536)
+def _shapes(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:
+    with torch.device("meta"), QuickMeta():
+        module = make_block(block, json.loads(options_json), [shape[0] for shape in in_shapes]).eval()
+        with torch.no_grad():
+            out = module(*(torch.empty(1, *shape) for shape in in_shapes))
+    return NodeCost(shapes_of(out), 0, 0, 0, 0, 0)
+
+
+def node_shapes(block: str, options: Mapping[str, Any], in_shapes: Sequence[Shape]) -> NodeCost:
+    """Return what ``node_cost`` does with all counts 0: the output shapes, found in half the time."""
+    return _shapes(block, json.dumps(options, sort_keys=True), tuple(in_shapes))
+
+
 def node_cost(block: str, options: Mapping[str, Any], in_shapes: Sequence[Shape]) -> NodeCost:
     """Return the cost and output shapes of a block with plain options on inputs of these shapes.
 

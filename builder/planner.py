@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lmnet.blocks.registry import Shape
-from lmnet.builder.cost import NodeCost, make_block, node_cost
+from lmnet.builder.cost import NodeCost, make_block, node_cost, node_shapes
 from lmnet.builder.expressions import ExpressionError, evaluate, names_in
 from lmnet.builder.plan import INPUT, NodePlan, Plan, Reference
 from lmnet.builder.problems import Problem, SpecError
@@ -38,6 +38,7 @@ class Planner:
         self.spec = spec
         self.wiring = Wiring(spec)
         self._memo: dict[Any, NodePlan] = {}
+        self._options_memo: dict[Any, dict[str, Any]] = {}
 
     def variables(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the variables with ``values`` put in and expressions evaluated, in the file's order.
@@ -74,17 +75,23 @@ class Planner:
         size = tuple(input_size or layout.input.size)
         variables, found = self._variables(values)
         problems = [*self.wiring.problems, *found]
+        options = self._all_options(variables, problems)
         height, width = size
-        faults, nodes = self._trace(variables, (layout.input.channels, height, width))
+
+        def trace(height: int, width: int) -> tuple[list[Problem], dict[str, NodePlan]]:
+            image = (layout.input.channels, height, width)
+            return self._trace(variables, options, image, price=not problems)
+
+        faults, nodes = trace(height, width)
         stride = 1 if faults or problems else exact_stride(nodes, height, width)
-        if not stride or faults:
-            _, probed = self._trace(variables, (layout.input.channels, PROBE_SIDE, PROBE_SIDE))
+        if not stride or faults:  # the size may be the cause, so the stride is found at another one
+            _, probed = trace(PROBE_SIDE, PROBE_SIDE)
             stride = exact_stride(probed, PROBE_SIDE, PROBE_SIDE) or 1
         padded = (math.ceil(height / stride) * stride, math.ceil(width / stride) * stride)
         if padded != size:
             if not layout.input.pad:
                 problems.append(self.spec.document.problem(("input", "size"), size_message(stride, size, padded)))
-            faults, nodes = self._trace(variables, (layout.input.channels, *padded))
+            faults, nodes = trace(*padded)
         problems += faults
         if not problems:
             problems += self._check_outputs(nodes, padded)
@@ -100,8 +107,17 @@ class Planner:
             self.wiring.outputs,
         )
 
-    def _trace(self, variables: Mapping[str, Any], image: Shape) -> tuple[list[Problem], dict[str, NodePlan]]:
-        """Infer shapes node by node; return the problems found and the nodes that came out."""
+    def _trace(
+        self, variables: Mapping[str, Any], options: Mapping[str, dict[str, Any]], image: Shape, *, price: bool
+    ) -> tuple[list[Problem], dict[str, NodePlan]]:
+        """Infer shapes node by node; return the problems found and the nodes that came out.
+
+        Args:
+            variables: with their values.
+            options: node name → the options that it is built with; nodes that cannot be built are left out.
+            image: shape of the input.
+            price: False where something else is wrong already: shapes alone are found, which is faster.
+        """
         problems: list[Problem] = []
         planned: dict[str, NodePlan] = {}
         for node in self.wiring.nodes:
@@ -120,11 +136,14 @@ class Planner:
                 if done is not None:
                     planned[node.name] = done
                     continue
-            found, done = self._plan_node(node, variables, in_shapes)
+            if node.name not in options:
+                continue
+            found, done = self._plan_node(node, options[node.name], in_shapes, price=price)
             problems += found
             if done is not None:
                 planned[node.name] = done
-                self._memo[key] = done
+                if price:
+                    self._memo[key] = done
         return problems, planned
 
     def _in_shapes(self, node: WiredNode, planned: Mapping[str, NodePlan], image: Shape) -> tuple[Shape, ...]:
@@ -147,9 +166,24 @@ class Planner:
             shapes.append(outputs[index])
         return tuple(shapes)
 
-    def _plan_node(
-        self, node: WiredNode, variables: Mapping[str, Any], in_shapes: tuple[Shape, ...] | None
-    ) -> tuple[list[Problem], NodePlan | None]:
+    def _all_options(self, variables: Mapping[str, Any], problems: list[Problem]) -> dict[str, dict[str, Any]]:
+        """Return the options of every node that can be built; what is wrong with others is added to the problems."""
+        all_options = {}
+        for node in self.wiring.nodes:
+            key = (node.name, *(repr(variables.get(name)) for name in node.names))
+            options = self._options_memo.get(key)
+            if options is None:
+                found, options = self._options_of(node, variables)
+                problems += found
+                if options is None:
+                    continue
+                if not found:
+                    self._options_memo[key] = options
+            all_options[node.name] = options
+        return all_options
+
+    def _options_of(self, node: WiredNode, variables: Mapping[str, Any]) -> tuple[list[Problem], dict[str, Any] | None]:
+        """Return the problems of a node's options, and the options that are right, or None where some are missing."""
         if node.signature is None or node.block is None:
             return [], None
         problems = []
@@ -169,14 +203,20 @@ class Planner:
                 options.pop(key)
         if any(option.is_required and name not in options for name, option in node.signature.options.items()):
             return problems, None
-        refusal, cost = _attempt(node.block, options, in_shapes, node.inputs)
+        return problems, options
+
+    def _plan_node(
+        self, node: WiredNode, options: dict[str, Any], in_shapes: tuple[Shape, ...] | None, *, price: bool
+    ) -> tuple[list[Problem], NodePlan | None]:
+        assert node.block is not None
+        refusal, cost = _attempt(node.block, options, in_shapes, node.inputs, price=price)
         if refusal:
             named = re.search(r"got (\w+)=", refusal)
             path = (*node.path, named[1]) if named and named[1] in node.options else node.path
-            problems.append(self.spec.document.problem(path, refusal, at_key=path == node.path))
+            return [self.spec.document.problem(path, refusal, at_key=path == node.path)], None
         if cost is None or in_shapes is None or node.inputs is None:
-            return problems, None
-        return problems, NodePlan(node.name, node.block, node.inputs, options, in_shapes, cost)
+            return [], None
+        return [], NodePlan(node.name, node.block, node.inputs, options, in_shapes, cost)
 
     def _check_outputs(self, nodes: Mapping[str, NodePlan], padded: tuple[int, int]) -> list[Problem]:
         problems = []
@@ -205,12 +245,17 @@ def _scale_advice(node: NodePlan, shape: Shape, padded: tuple[int, int]) -> str:
 
 
 def _attempt(
-    block: str, options: Mapping[str, Any], in_shapes: tuple[Shape, ...] | None, inputs: tuple[Reference, ...] | None
+    block: str,
+    options: Mapping[str, Any],
+    in_shapes: tuple[Shape, ...] | None,
+    inputs: tuple[Reference, ...] | None,
+    *,
+    price: bool,
 ) -> tuple[str | None, NodeCost | None]:
     """Return (what is wrong, None) or (None, cost) of a block; with unknown inputs only its options are tried."""
     try:
         if in_shapes is not None:
-            return None, node_cost(block, options, in_shapes)
+            return None, (node_cost if price else node_shapes)(block, options, in_shapes)
         _try_options(block, options, len(inputs or ()))
     except Exception as err:  # noqa: BLE001 - a user's block may raise anything, and the spec must name the node
         text = str(err).strip().splitlines()

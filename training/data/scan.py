@@ -215,7 +215,7 @@ def _digest(read: _Read) -> str:
                 digest.update(path.read_bytes())
         else:
             digest.update(f"{raw.values.dtype} {raw.values.shape}".encode())
-            digest.update(np.ascontiguousarray(raw.values))
+            digest.update(raw.values.tobytes())
     return digest.hexdigest()
 
 
