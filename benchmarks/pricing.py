@@ -15,9 +15,10 @@ import time
 import torch
 
 from lmnet.builder.cross_check import count_with_ptflops, count_with_torch
+from lmnet.builder.layout import RangeSpec
 from lmnet.builder.models import build_model
 from lmnet.builder.planner import Planner
-from lmnet.builder.spec import RangeSpec, load_spec
+from lmnet.builder.spec import load_spec
 
 
 def draw(knob: RangeSpec, value: object, generator: random.Random) -> object:

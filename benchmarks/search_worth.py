@@ -22,7 +22,7 @@ from search_table import SPEC, TABLE, feasible_points
 from lmnet.builder.spec import load_spec
 from lmnet.search.limits import Limits
 from lmnet.search.pricing import Pricer
-from lmnet.search.proposer import Proposer
+from lmnet.search.propose.proposer import Proposer
 from lmnet.search.space import Space
 
 HERE = Path(__file__).parent
@@ -93,7 +93,7 @@ class _Memory:
 
 def search(pricer, score, seed, sampler):
     """Return the best score after each trial of the search that ``lmnet-search`` does with one worker."""
-    from lmnet.search.candidates import Candidates
+    from lmnet.search.propose.candidates import Candidates
 
     ledger = _Memory()
     proposer = Proposer(pricer.space, sampler=sampler, seed=seed, session=0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmnet.blocks.registry import Shape
 from lmnet.builder.cost import NodeCost
-from lmnet.builder.spec import Spec
+from lmnet.builder.layout import Spec
 
 INPUT = "input"
 

@@ -12,9 +12,9 @@ import torch
 from lmnet.blocks.registry import Shape
 from lmnet.builder.cost import NodeCost, make_block, node_cost, node_shapes
 from lmnet.builder.expressions import ExpressionError, evaluate, names_in
+from lmnet.builder.layout import Spec
 from lmnet.builder.plan import INPUT, NodePlan, Plan, Reference
 from lmnet.builder.problems import Problem, SpecError
-from lmnet.builder.spec import Spec
 from lmnet.builder.wiring import WiredNode, Wiring
 
 PROBE_SIDE = 1152  # divisible by 2^7 and 9: strides of 2, 3 and their products come out exactly

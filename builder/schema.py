@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lmnet.blocks.registry import REGISTRY
+from lmnet.builder.layout import NAME, SpecLayout
 from lmnet.builder.options import signature_of
-from lmnet.builder.spec import NAME, SpecLayout
 
 
 def node_schema(block: str) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from lmnet.builder.layout import RangeSpec
 from lmnet.builder.planner import Planner
 from lmnet.builder.problems import Path, Problem, SpecError, did_you_mean
-from lmnet.builder.spec import RangeSpec, Spec
+from lmnet.builder.spec import Spec
 
 MAX_VALUES = 1000
 

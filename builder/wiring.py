@@ -11,10 +11,10 @@ from torch import nn
 
 from lmnet.blocks.registry import REGISTRY
 from lmnet.builder.expressions import ExpressionError, names_in
+from lmnet.builder.layout import NAME, Spec
 from lmnet.builder.options import Signature, signature_of
 from lmnet.builder.plan import INPUT, Reference
 from lmnet.builder.problems import Path, Problem, did_you_mean
-from lmnet.builder.spec import NAME, Spec
 from lmnet.builder.strict_yaml import read_scalar
 
 _TAKEN = frozenset({"plan", "spec", "hash", "training"})

@@ -7,13 +7,16 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, add_import_option, import_modules, paused_collector, run_command
+from lmnet.search.limits import LIMITS
+from lmnet.search.options import SearchOptions, help_lines
 from lmnet.training.data_arguments import check_paths
 
 if TYPE_CHECKING:
-    from lmnet.search.run_search import SearchResult
+    from lmnet.search.results.summary import SearchResult
 
 PROGRAM = "lmnet-search"
 EPILOG = """\
@@ -26,6 +29,17 @@ exit codes: 0 done, 1 nothing was found, 2 usage, a wrong spec or an unreachable
 """
 
 
+FLAGS = {"timeout_s": "--timeout", "trial_timeout_s": "--trial-timeout", "batch": "--sync"}
+METAVARS = {
+    "data": "PATH", "trials": "N", "timeout_s": "S", "trial_timeout_s": "S", "workers": "N", "storage": "URL",
+    "study_name": "NAME", "out": "FOLDER", "devices": "N",
+}  # fmt: skip
+SPECIAL: dict[str, dict[str, Any]] = {
+    "sampler": {"choices": ("tpe", "gp", "nsga2", "random")},
+    "batch": {"type": int, "nargs": "?", "const": 4, "metavar": "BATCH"},
+}
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lmnet-search``."""
     parser = argparse.ArgumentParser(
@@ -34,34 +48,32 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("--spec", default="lmnet_paper", help="zoo name or YAML file with a search section (default: %(default)s)")
-    add(
-        "--data", default="synthetic", metavar="PATH", help="folder like Kvasir-SEG, LGG or BUSI (default: %(default)s)"
-    )
-    add("--max-gflops", type=float, metavar="G", help="most 10^9 multiply-accumulates at the spec's input size")
-    add("--min-gflops", type=float, metavar="G", help="fewest")
-    add("--max-params", type=float, metavar="N", help="most parameters, e.g. 5e6")
-    add("--max-latency-ms", type=float, metavar="MS", help="slowest picture, measured on this device")
-    add("--trials", type=int, metavar="N", help="trials that the study is to have in all (default: 40)")
-    add("--timeout", type=float, metavar="S", help="seconds of this call (default: 480 without --trials, else none)")
-    add("--trial-timeout", type=float, metavar="S", help="seconds after which one training is a failure")
-    add("--epochs", type=int, help="of a full training (default: 6); most are stopped at a third or a ninth")
-    add("--size", type=int, help="side in pixels to train at (default: 64)")
-    add("--recipe", default="default", help="recipe of the trainings (default: %(default)s)")
-    add("--sampler", choices=("tpe", "gp", "nsga2", "random"), default="tpe", help="(default: %(default)s)")
-    add("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
-    add("--workers", type=int, metavar="N", help="trainings at a time (default: by the machine)")
-    add("--sync", type=int, nargs="?", const=4, default=0, metavar="BATCH",
-        help="in batches (of 4): the same study with any number of workers")  # fmt: skip
-    add("--storage", metavar="URL", help="sqlite:///FILE or postgresql://... (default: study.db in --out)")
-    add("--study-name", metavar="NAME", help="(default: made of spec and limits)")
-    add("--out", metavar="FOLDER", help="for the results (default: runs/STUDY)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
-    add("--devices", type=int, default=1, metavar="N", help="GPUs for each training (default: %(default)s)")
-    add("--dry-run", action="store_true", help="only look over the space")
+    parser.add_argument("--spec", default="lmnet_paper", metavar="NAME|FILE",
+                        help="zoo name or YAML file with a search section (default: %(default)s)")  # fmt: skip
+    for limit in LIMITS:
+        parser.add_argument(_flag(limit.name), type=float, metavar=limit.metavar, help=limit.help)
+    texts = help_lines()
+    for field in fields(SearchOptions):
+        if field.name != "imports":
+            keywords: dict[str, Any] = {"dest": field.name, "default": field.default, "help": texts[field.name]}
+            keywords |= _kind(field)
+            parser.add_argument(FLAGS.get(field.name, _flag(field.name)), **keywords)
     _add_common(parser)
     return parser
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _kind(field: Field[Any]) -> dict[str, Any]:
+    """Return what argparse has to know about an option beside its name, default and help."""
+    if field.name in SPECIAL:
+        return SPECIAL[field.name]
+    if field.type == "bool":
+        return {"action": "store_true"}
+    types = {"int": int, "float": float}
+    return {"type": types.get(str(field.type).removesuffix(" | None"), str), "metavar": METAVARS.get(field.name)}
 
 
 def make_status_parser() -> argparse.ArgumentParser:
@@ -89,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from lmnet.search.status import read_status
+    from lmnet.search.results.status import read_status
 
     import_modules(args.imports)
     return _show(read_status(args.storage, args.study_name, folder=args.out), as_json=args.json)
@@ -102,7 +114,7 @@ def _search(args: argparse.Namespace) -> int:
     check_paths(args.data)
     with paused_collector():
         import lmnet.search.run_search  # noqa: F401
-        from lmnet.search.results import used_up_text
+        from lmnet.search.results.counts import used_up_text
     import_modules(args.imports)
     before = signal.signal(signal.SIGTERM, _stop)
     try:
@@ -121,37 +133,13 @@ def _search(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> SearchResult:
     from rich.console import Console
 
-    from lmnet.search.progress import LiveProgress
+    from lmnet.search.results.progress import LiveProgress
     from lmnet.search.run_search import run
 
     with LiveProgress(Console(stderr=True)) as progress:
-        return run(
-            args.spec,
-            data=args.data,
-            max_gflops=args.max_gflops,
-            min_gflops=args.min_gflops,
-            max_params=args.max_params,
-            max_latency_ms=args.max_latency_ms,
-            trials=args.trials,
-            timeout_s=args.timeout,
-            trial_timeout_s=args.trial_timeout,
-            epochs=args.epochs,
-            size=args.size,
-            recipe=args.recipe,
-            sampler=args.sampler,
-            seed=args.seed,
-            workers=args.workers,
-            batch=args.sync,
-            storage=args.storage,
-            study_name=args.study_name,
-            out=args.out,
-            device=args.device,
-            devices=args.devices,
-            dry_run=args.dry_run,
-            imports=args.imports,
-            on_overview=progress.overview,
-            on_progress=progress.update,
-        )
+        names = [limit.name for limit in LIMITS] + [field.name for field in fields(SearchOptions)]
+        options = {name: getattr(args, name) for name in names}
+        return run(args.spec, on_overview=progress.overview, on_progress=progress.update, **options)
 
 
 def _stop(number: int, frame: Any) -> None:
@@ -159,7 +147,7 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _show(result: SearchResult, *, as_json: bool) -> int:
-    from lmnet.search.summary import as_dict
+    from lmnet.search.results.summary import as_dict
 
     content = as_dict(result)
     best = content["best"]

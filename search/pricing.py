@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lmnet.builder.planner import Planner
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec
-from lmnet.search.limits import Limits
+from lmnet.search.limits import COSTS, Limits
 from lmnet.search.space import Point, Space
 
 KEPT = 20_000
@@ -23,20 +23,32 @@ class Candidate:
     Args:
         point: where it is.
         hash: the architecture's; empty where no net can be built there.
-        gmacs: 10⁹ multiply-accumulates, re-parameterised, at the spec's input size.
-        params: parameters, re-parameterised.
-        latency_ms: measured; None where no limit asks for it, or another limit is missed already.
-        violations: by how much each limit is missed; feasible where none is above 0.
+        costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size. A measured cost is
+            there only where a limit needs it and all other limits are met.
+        violations: by how much each limit is exceeded; feasible where none is above 0.
         problem: why no net can be built, or None.
     """
 
     point: Point
     hash: str
-    gmacs: float
-    params: int
-    latency_ms: float | None
+    costs: Mapping[str, float]
     violations: Mapping[str, float]
     problem: str | None = None
+
+    @property
+    def gmacs(self) -> float:
+        """10⁹ multiply-accumulates; 0 where no net can be built."""
+        return self.costs.get("gmacs", 0.0)
+
+    @property
+    def params(self) -> int:
+        """Parameters; 0 where no net can be built."""
+        return int(self.costs.get("params", 0))
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Measured time of one image; None where it was not measured."""
+        return self.costs.get("latency_ms")
 
     @property
     def is_feasible(self) -> bool:
@@ -59,14 +71,15 @@ class Pricer:
     Args:
         space: the space.
         limits: what a net may cost.
-        latency: measures a net of the spec that it is given, in milliseconds; needed for a limit on latency.
+        measure: returns the named measured cost of a spec's net; needed where a limit is on a measured cost.
     """
 
-    def __init__(self, space: Space, limits: Limits, latency: Callable[[Spec], float] | None = None) -> None:
-        self.space, self.limits, self.latency = space, limits, latency
+    def __init__(self, space: Space, limits: Limits, measure: Callable[[str, Spec], float] | None = None) -> None:
+        self.space, self.limits, self.measure = space, limits, measure
         self.planner = Planner(space.spec)
         self._known: dict[Point, Candidate] = {}
-        self._latencies: dict[str, float] = {}
+        self._planned: dict[Point, Candidate] = {}
+        self._measured: dict[tuple[str, str], float] = {}
         self.must_stop: Callable[[], bool] = lambda: False
 
     def price(self, point: Point) -> Candidate:
@@ -77,31 +90,43 @@ class Pricer:
         """
         if self.must_stop():
             raise ProposingStopped
-        known = self._known.get(point)
-        if known is None:
-            known = self._price(point)
-            if len(self._known) >= KEPT:
-                self._known.pop(next(iter(self._known)))
-            self._known[point] = known
-        return known
+        return _remember(self._known, point, self._price)
+
+    def plan(self, point: Point) -> Candidate:
+        """Return what ``price`` does without measuring anything: limits on measured costs are left out."""
+        return _remember(self._planned, point, self._plan)
 
     def spec(self, point: Point) -> Spec:
         """Return the spec with the point's values."""
         return self.space.spec.override(self.space.values(point))
 
-    def _price(self, point: Point) -> Candidate:
+    def _plan(self, point: Point) -> Candidate:
         values: dict[str, Any] = self.space.values(point)
         try:
             plan = self.planner.plan(values)
         except SpecError as error:
-            return Candidate(point, "", 0.0, 0, None, {"buildable": 1.0}, str(error.problems[0]))
-        gmacs, params = plan.deploy_macs / 1e9, plan.deploy_params
-        violations = self.limits.violations(gmacs=gmacs, params=params)
-        latency_ms = None
-        if self.limits.max_latency_ms is not None and all(value <= 0 for value in violations.values()):
-            assert self.latency is not None
-            latency_ms = self._latencies.get(plan.hash)
-            if latency_ms is None:
-                latency_ms = self._latencies[plan.hash] = self.latency(self.spec(point))
-            violations = self.limits.violations(gmacs=gmacs, params=params, latency_ms=latency_ms)
-        return Candidate(point, plan.hash, gmacs, params, latency_ms, violations)
+            return Candidate(point, "", {}, {"buildable": 1.0}, str(error.problems[0]))
+        costs = {cost.name: cost.of(plan) for cost in COSTS if cost.of is not None}
+        return Candidate(point, plan.hash, costs, self.limits.violations(**costs))
+
+    def _price(self, point: Point) -> Candidate:
+        planned = self.plan(point)
+        if not (self.limits.measured and planned.is_feasible):
+            return planned
+        assert self.measure is not None
+        costs = dict(planned.costs)
+        for cost in self.limits.measured:
+            key = cost.name, planned.hash
+            if key not in self._measured:
+                self._measured[key] = self.measure(cost.name, self.spec(point))
+            costs[cost.name] = self._measured[key]
+        return replace(planned, costs=costs, violations=self.limits.violations(**costs))
+
+
+def _remember(known: dict[Point, Candidate], point: Point, make: Callable[[Point], Candidate]) -> Candidate:
+    """Return the candidate at a point; the oldest is dropped where too many are known."""
+    if point not in known:
+        if len(known) >= KEPT:
+            known.pop(next(iter(known)))
+        known[point] = make(point)
+    return known[point]

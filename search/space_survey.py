@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from lmnet.search.limits import COSTS, Limit
 from lmnet.search.pricing import Candidate, Pricer
 from lmnet.search.space import Point
 
@@ -38,29 +38,21 @@ def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
         ValueError: no net can be built, or none meets the limits; the message names the knob to widen.
     """
     space, rng = pricer.space, random.Random(seed)
-    free = Pricer(space, type(pricer.limits)())  # prices without limits, so nothing is measured
-    priced = [free.price(space.sample(rng)) for _ in range(samples)]
+    priced = [pricer.plan(space.sample(rng)) for _ in range(samples)]
     start = space.start
     if start is not None:
-        priced.append(free.price(start))
+        priced.append(pricer.plan(start))
     buildable = [candidate for candidate in priced if not candidate.problem]
     if not buildable:
         raise ValueError(
             f"search: a space must hold nets that can be built, got none of {len(priced)}: {priced[0].problem} "
             "Change the ranges in search."
         )
-    ends = []
-    for sign in (1, -1):
-        best = min(buildable, key=_by_gmacs(sign))
-        ends.append(_descend(free, best, _by_gmacs(sign)))
+    ends = [_end(pricer, buildable, "gmacs", sign) for sign in (1, -1)]
+    for limit in pricer.limits.rows:
+        _check_reach(pricer, limit, buildable)
     cheapest, dearest = ends
-    smallest = cheapest if pricer.limits.max_params is None else _descend(free, cheapest, _params)
-    _check_reach(pricer, free, cheapest, dearest, smallest)
-    limits = pricer.limits
-    met = sum(
-        all(value <= 0 for value in limits.violations(gmacs=one.gmacs, params=one.params).values())
-        for one in buildable[:samples]
-    )
+    met = sum(one.is_feasible for one in buildable[:samples])
     _check_any(pricer, buildable, cheapest, rng)
     return Survey(space.size, cheapest, dearest, met / samples, None if start is None else pricer.price(start))
 
@@ -92,47 +84,40 @@ def _badness(candidate: Candidate) -> tuple[bool, float]:
     return candidate.problem is not None, candidate.excess
 
 
-def _by_gmacs(sign: int) -> Callable[[Candidate], tuple[bool, float]]:
-    return lambda candidate: (candidate.problem is not None, sign * candidate.gmacs)
+def _end(pricer: Pricer, buildable: list[Candidate], cost: str, sign: int) -> Candidate:
+    """Return the net of the lowest cost that is found, or of the highest where the sign is -1.
 
+    One knob at a time is moved to its best value, until none helps.
+    """
 
-def _params(candidate: Candidate) -> tuple[bool, float]:
-    return candidate.problem is not None, candidate.params
+    def key(candidate: Candidate) -> tuple[bool, float]:
+        return candidate.problem is not None, sign * candidate.costs.get(cost, 0.0)
 
-
-def _descend(pricer: Pricer, here: Candidate, key: Callable[[Candidate], tuple[bool, float]]) -> Candidate:
-    """Return where moving one knob at a time, to its best value, ends."""
+    here = min(buildable, key=key)
     while True:
         before = here
         for position, knob in enumerate(pricer.space.knobs):
             last = len(knob.values) - 1
             indices = (0, last) if knob.is_ordered else range(last + 1)  # costs rise or fall along an ordered knob
-            every = [pricer.price(pricer.space.moved(here.point, position, index)) for index in indices]
+            every = [pricer.plan(pricer.space.moved(here.point, position, index)) for index in indices]
             here = min([here, *every], key=key)
         if key(here) >= key(before):
             return before
 
 
-def _check_reach(pricer: Pricer, free: Pricer, cheapest: Candidate, dearest: Candidate, smallest: Candidate) -> None:
-    limits = pricer.limits
-    if limits.max_gflops is not None and cheapest.gmacs > limits.max_gflops:
-        knob = _strongest(free, cheapest, lambda one: one.gmacs)
-        got = f"max_gflops={limits.max_gflops:g} and {cheapest.gmacs:.4g} for the cheapest net"
-        raise ValueError(
-            f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'below')}"
-        )
-    if limits.min_gflops is not None and dearest.gmacs < limits.min_gflops:
-        knob = _strongest(free, dearest, lambda one: one.gmacs)
-        got = f"min_gflops={limits.min_gflops:g} and {dearest.gmacs:.4g} for the dearest net"
-        raise ValueError(
-            f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'above')}"
-        )
-    if limits.max_params is not None and smallest.params > limits.max_params:
-        knob = _strongest(free, smallest, lambda one: one.params)
-        got = f"max_params={limits.max_params:g} and {smallest.params} for the smallest net"
-        raise ValueError(
-            f"search: a limit must be within the space's reach, got {got}. {_widen(pricer, knob, 'below')}"
-        )
+def _check_reach(pricer: Pricer, limit: Limit, buildable: list[Candidate]) -> None:
+    """Refuse a limit that no net meets, as far as this is known without measuring."""
+    cost = next(cost for cost in COSTS if cost.name == limit.cost)
+    if cost.of is None:
+        return
+    best = _end(pricer, buildable, cost.name, limit.sign)
+    if best.violations[limit.name] <= 0:
+        return
+    end, side = ("lowest", "below") if limit.sign > 0 else ("highest", "above")
+    raise ValueError(
+        f"search: no net meets {limit.name}={pricer.limits.bound(limit):g}; the {end} that was found in this space is "
+        f"{cost.text(best.costs[cost.name])} {cost.label}. {_widen(pricer, best, cost.name, side)}"
+    )
 
 
 def _check_any(pricer: Pricer, buildable: list[Candidate], cheapest: Candidate, rng: random.Random) -> None:
@@ -143,26 +128,21 @@ def _check_any(pricer: Pricer, buildable: list[Candidate], cheapest: Candidate, 
     misses = pricer.price(cheapest.point).violations
     worst = max(misses, key=lambda name: misses[name])
     limits = ", ".join(f"{name}={value:g}" for name, value in pricer.limits.describe().items())
-    knob = _strongest(Pricer(pricer.space, type(pricer.limits)()), cheapest, lambda one: one.gmacs)
     raise ValueError(
-        f"search: the limits must be within the space's reach together, got {limits}; the cheapest net "
-        f"({cheapest.gmacs:.4g} GMACs, {cheapest.params} parameters) misses {worst}. {_widen(pricer, knob, 'below')}"
+        f"search: no net was found that meets all limits together, {limits}; the cheapest net ({cheapest.gmacs:.4g} "
+        f"GMACs, {cheapest.params} parameters) misses {worst}. {_widen(pricer, cheapest, 'gmacs', 'below')}"
     )
 
 
-def _strongest(free: Pricer, at: Candidate, figure: Callable[[Candidate], float]) -> int:
-    """Return the knob whose values change a figure most."""
+def _widen(pricer: Pricer, at: Candidate, cost: str, side: str) -> str:
+    """Name the knob whose values change a cost most, as the one to widen."""
 
     def span(position: int) -> float:
-        last = len(free.space.knobs[position].values) - 1
-        found = [free.price(free.space.moved(at.point, position, index)) for index in (0, last)]
-        figures = [figure(one) for one in found if not one.problem]
-        return max(figures) - min(figures) if figures else 0.0
+        last = len(pricer.space.knobs[position].values) - 1
+        found = [pricer.plan(pricer.space.moved(at.point, position, index)) for index in (0, last)]
+        costs = [one.costs[cost] for one in found if not one.problem]
+        return max(costs) - min(costs) if costs else 0.0
 
-    return max(range(len(free.space.knobs)), key=span)
-
-
-def _widen(pricer: Pricer, position: int, side: str) -> str:
-    knob = pricer.space.knobs[position]
+    knob = pricer.space.knobs[max(range(len(pricer.space.knobs)), key=span)]
     end = (min if side == "below" else max)(knob.values) if knob.is_ordered else list(knob.values)
     return f"Widen search.{knob.variable} {side} {end}, or change the limit."

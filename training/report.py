@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from lmnet.training.data.load import DataSets
 from lmnet.training.inference import at_own_size, probabilities
 from lmnet.training.metrics.store import CaseScores, metric_meanings
 from lmnet.training.overlay import overlay, shown
+from lmnet.training.page import render
 from lmnet.training.run_folder import RunFolder
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -53,22 +52,23 @@ def write_report(
         std: of the channels.
     """
     manifest = folder.manifest()
-    groups = []
+    groups = {}
     for title, indices in chosen_cases(scores).items():
         figures = []
         for index in indices:
             image = data.test.at(size, in_channels)[index][0]
             shares = probabilities(model, image[None], mean=mean, std=std)[0]
             figures.append(_figure(data.test, index, at_own_size(shares, *data.test.mask(index).shape), scores))
-        groups.append(f"<h3>{title}</h3><div class=cases>{''.join(figures)}</div>")
-    page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=html.escape(f"{metrics['model']} on {metrics['data']}"),
-        summary=html.escape(_summary(metrics)),
-        scores=_table(metrics),
+        groups[title] = figures
+    page = render(
+        TEMPLATE,
+        title=f"{metrics['model']} on {metrics['data']}",
+        summary=_summary(metrics),
+        scores=_score_rows(metrics),
         curves=_embedded(folder.file("curves").read_bytes()),
-        cases="\n".join(groups),
+        cases=groups,
         facts=_facts(manifest),
-        notes="".join(f"<p class=note>{html.escape(note)}</p>" for note in manifest["notes"]),
+        notes=manifest["notes"],
     )
     write_durably(folder.file("report"), page.encode())
 
@@ -89,15 +89,13 @@ def chosen_cases(scores: CaseScores) -> dict[str, list[int]]:
     return chosen
 
 
-def _figure(cases: CaseSet, index: int, shares: Any, scores: CaseScores) -> str:
+def _figure(cases: CaseSet, index: int, shares: Any, scores: CaseScores) -> tuple[str, str]:
+    """Return the caption and the image of a case."""
     predicted, image, truth = shares.argmax(dim=0).numpy(), shown(cases.image(index)), cases.mask(index)
     colors = [each.color for each in cases.meaning.classes]
     drawn = np.concatenate([image, overlay(image, predicted=predicted, truth=truth, colors=colors)], axis=1)
     caption = f"{cases.names[index]}: Dice {scores.dice[index]:.3f}"
-    return (
-        f'<figure><img alt="{html.escape(caption)}" src="{_embedded(_png(drawn))}">'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-    )
+    return caption, _embedded(_png(drawn))
 
 
 def _png(pixels: Pixels) -> bytes:
@@ -121,14 +119,13 @@ def _summary(metrics: dict[str, Any]) -> str:
     )
 
 
-def _table(metrics: dict[str, Any]) -> str:
+def _score_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, meaning in metric_meanings(metrics["test"].get("classes", ())).items():
         if name in metrics["test"]:
-            values = [value_with_interval(metrics[side], name) for side in ("test", "val")]
-            cells = "".join(f"<td class=score>{value}</td>" for value in values)
-            rows.append(f"<tr><th scope=row>{name}</th>{cells}<td class=meaning>{html.escape(meaning)}</td></tr>")
-    return "\n".join(rows)
+            test, val = (value_with_interval(metrics[side], name) for side in ("test", "val"))
+            rows.append((name, test, val, meaning))
+    return rows
 
 
 def value_with_interval(summary: dict[str, Any], name: str) -> str:
@@ -141,9 +138,9 @@ def value_with_interval(summary: dict[str, Any], name: str) -> str:
     return f"{value:.{digits}f}{limits}"
 
 
-def _facts(manifest: dict[str, Any]) -> str:
+def _facts(manifest: dict[str, Any]) -> dict[str, Any]:
     recipe = manifest["recipe"]
-    facts = {
+    return {
         "data": f"{manifest['data']} ({manifest['data_name']}), "
         + ", ".join(f"{side} {count}" for side, count in manifest["images"].items()),
         "fingerprint of data and split": manifest["fingerprint"],
@@ -152,6 +149,3 @@ def _facts(manifest: dict[str, Any]) -> str:
         "recipe": ", ".join(f"{key} {value}" for key, value in recipe.items()),
         "versions": ", ".join(f"{key} {value}" for key, value in manifest["versions"].items()),
     }
-    return "".join(
-        f"<tr><th scope=row>{key}</th><td>{html.escape(str(value))}</td></tr>" for key, value in facts.items()
-    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 
-from lmnet.search.storage import open_storage
+from lmnet.search.study.storage import open_storage
 
 SCRIPT = Path(__file__).with_name("run_search.py")
 TRIALS = 24

@@ -6,7 +6,7 @@ from timm.utils import reparameterize_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmnet.builder.spec import load_spec
-from lmnet.search.proposer import Proposer
+from lmnet.search.propose.proposer import Proposer
 from lmnet.search.run_search import run
 
 LIMITS = {"max_gflops": 0.16, "min_gflops": 0.1, "max_params": 120_000.0}

@@ -14,8 +14,8 @@ import pytest
 import lmnet
 from lmnet.builder.files import SaveError
 from lmnet.search.cli import main
-from lmnet.search.results import used_up_text
-from lmnet.search.storage import open_storage, patiently, quiet_optuna, without_password
+from lmnet.search.results.counts import used_up_text
+from lmnet.search.study.storage import open_storage, quiet_optuna, retry, without_password
 
 SPACE = """\
 schema: lmnet/1
@@ -145,7 +145,7 @@ def test_the_time_limit_holds_while_candidates_are_looked_for(space, tmp_path, m
         time.sleep(0.3)
         return 5.0 if spec.layout.vars["width"] == 8 else 50.0
 
-    monkeypatch.setattr(module, "measure_latency_ms", slow)
+    monkeypatch.setattr("lmnet.search.train.latency.measure_latency_ms", slow)
     monkeypatch.setattr(module, "survey", functools.partial(_survey_of_start, module.survey))
     start = time.monotonic()
 
@@ -161,7 +161,7 @@ def _survey_of_start(survey, pricer, *, seed):
 def test_latencies_of_another_machine_are_refused(space, tmp_path, monkeypatch):
     import lmnet.search.run_search as module
 
-    monkeypatch.setattr(module, "measure_latency_ms", lambda spec, device: 1.0)
+    monkeypatch.setattr("lmnet.search.train.latency.measure_latency_ms", lambda spec, device: 1.0)
     options = {"objective": score, "max_latency_ms": 10, "out": tmp_path / "out", "sampler": "random"}
     lmnet.search.run(space, trials=1, **options)
     monkeypatch.setattr(module, "machine_name", lambda device: "elsewhere")
@@ -196,7 +196,7 @@ def test_a_full_disk_is_one_line_at_once():
 
     start = time.monotonic()
     with pytest.raises(SaveError, match="storage: the disk is full. What was finished is kept"):
-        patiently(call)
+        retry(call)
     assert time.monotonic() - start < 1
 
 

@@ -4,8 +4,8 @@ import signal
 
 import pytest
 
-from lmnet.search.interrupt import Interrupt
 from lmnet.search.run_search import run
+from lmnet.search.train.interrupt import Interrupt
 from tests.search.objectives import width_score
 
 

@@ -6,15 +6,18 @@ import pytest
 
 from lmnet.builder.cost import count_params
 from lmnet.builder.models import build_model, deploy
-from lmnet.search.limits import Limits
+from lmnet.search import run
+from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.pricing import Pricer
 from lmnet.search.space import Space
 from lmnet.search.space_survey import repaired, survey
+from tests.search.objectives import width_score
 
 
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
+        ({"max_memory_mib": -1}, "max_memory_mib must be above 0, got max_memory_mib=-1"),
         ({"max_gflops": 0}, "search: max_gflops must be above 0, got max_gflops=0"),
         ({"max_params": float("nan")}, "max_params must be above 0, got max_params=nan"),
         ({"max_gflops": 1, "min_gflops": 2}, "min_gflops must be at most max_gflops, got min_gflops=2, max_gflops=1"),
@@ -23,6 +26,34 @@ from lmnet.search.space_survey import repaired, survey
 def test_a_wrong_limit_is_refused(limits, message):
     with pytest.raises(ValueError, match=message):
         Limits(**limits)
+
+
+def test_an_unknown_limit_comes_with_the_nearest():
+    with pytest.raises(TypeError, match=r"there is no limit max_gflop\. Did you mean max_gflops\?"):
+        Limits(max_gflop=1)
+
+
+def test_every_limit_bounds_its_cost(small):
+    space = Space(small)
+    points = list(space.all_points())
+    for limit in LIMITS:
+        pricer = Pricer(space, Limits(), lambda name, spec: 1.0)
+        if limit.cost == "latency_ms":
+            continue  # measured: see below
+        costs = sorted(pricer.price(point).costs[limit.cost] for point in points)
+        middle = costs[len(costs) // 2]
+        bounded = Pricer(space, Limits(**{limit.name: middle}))
+        for point in points:
+            candidate = bounded.price(point)
+            assert candidate.is_feasible == (limit.sign * candidate.costs[limit.cost] <= limit.sign * middle)
+
+
+def test_memory_is_the_planned_peak_of_activations(small):
+    pricer = Pricer(Space(small), Limits(max_memory_mib=0.6))
+    candidate = pricer.price(pricer.space.start)
+    assert candidate.costs["memory_mib"] == build_model(small).plan.peak_bytes / 2**20
+    result = run(small, objective=width_score, max_memory_mib=0.6, trials=4, dry_run=True)
+    assert 0 < result.overview.survey.feasible_share < 1
 
 
 def test_a_price_is_the_built_nets(small):
@@ -37,12 +68,19 @@ def test_a_price_is_the_built_nets(small):
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"max_gflops": 1e-6}, r"max_gflops=1e-06 and 0\.\d+ for the cheapest net\. Widen search\.width below 4"),
-        ({"min_gflops": 50}, r"min_gflops=50 and 0\.\d+ for the dearest net\. Widen search\.width above 32"),
-        ({"max_params": 9}, r"max_params=9 and \d+ for the smallest net\. Widen search\.\w+ below"),
+        (
+            {"max_gflops": 1e-6},
+            r"no net meets max_gflops=1e-06; the lowest .* is 0\.\d+ GMACs\. Widen search\.width below 4",
+        ),
+        ({"min_gflops": 50}, r"min_gflops=50; the highest .* is 0\.\d+ GMACs\. Widen search\.width above 32"),
+        (
+            {"max_memory_mib": 0.01},
+            r"max_memory_mib=0\.01; .* is [\d.]+ MiB of memory\. Widen search\.\w+ below",
+        ),
+        ({"max_params": 9}, r"max_params=9; the lowest .* is \d+ parameters\. Widen search\.\w+ below"),
         (
             {"max_params": 700, "min_gflops": 0.03},
-            r"the limits must be within the space's reach together, got min_gflo",
+            r"no net was found that meets all limits together, min_gflo",
         ),
     ],
 )
@@ -71,8 +109,8 @@ def test_an_infeasible_point_is_moved_into_the_limits(small):
 def test_latency_is_measured_only_where_the_other_limits_are_met(small):
     asked = []
 
-    def latency(spec):
-        asked.append(spec)
+    def latency(name, spec):
+        asked.append((name, spec))
         return 10.0
 
     space = Space(small)

@@ -15,7 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lmnet.search.storage import open_storage
+from lmnet.search.study.storage import open_storage
 from tests.search.killing import TRIALS, crash, scored, start
 
 pytestmark = [pytest.mark.postgres]

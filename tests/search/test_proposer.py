@@ -5,7 +5,7 @@ import random
 import pytest
 
 from lmnet.builder.spec import load_spec
-from lmnet.search.proposer import Proposer
+from lmnet.search.propose.proposer import Proposer
 from lmnet.search.space import Space
 
 

@@ -9,8 +9,8 @@ import lmnet
 from lmnet.builder.cli import main as builder_main
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
+from lmnet.search.results.summary import as_dict
 from lmnet.search.run_search import run
-from lmnet.search.summary import as_dict
 from tests.search.objectives import epoch_score, failing_score, slow_score, width_score
 
 LIMIT = 0.004
@@ -138,7 +138,7 @@ def test_failures_are_contained_and_named(small, tmp_path):
 
 
 def test_a_training_that_takes_too_long_is_a_failure(small, tmp_path):
-    with pytest.raises(RuntimeError, match="got 12 failures in a row, the last: time-out .*Mend the objective"):
+    with pytest.raises(RuntimeError, match="12 trainings in a row failed, the last with: time-out .*Correct"):
         search(small, tmp_path, objective=slow_score, trials=2, trial_timeout_s=0.02)
     assert trained(tmp_path) == []
 

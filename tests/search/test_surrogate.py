@@ -1,6 +1,6 @@
 import numpy as np
 
-from lmnet.search.surrogate import expected_improvements
+from lmnet.search.propose.surrogate import expected_improvements
 
 
 def test_where_scores_rise_with_cost_the_dearest_promises_most():

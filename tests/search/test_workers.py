@@ -3,7 +3,7 @@
 import optuna
 import pytest
 
-import lmnet.search.pools
+import lmnet.search.train.executors
 from lmnet.search.run_search import run
 from tests.search.objectives import epoch_score, hanging_score, killing_score, width_score
 
@@ -43,7 +43,7 @@ def test_a_worker_that_dies_is_replaced_and_its_net_given_up_after_three_lives(s
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_in_one_call_is_killed(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(lmnet.search.pools, "GRACE_S", 1.0)
+    monkeypatch.setattr(lmnet.search.train.executors, "GRACE_S", 1.0)
     options = {"objective": hanging_score, "max_gflops": 0.004, "trials": 3, "workers": 2, "sampler": "random"}
     result = run(small, trial_timeout_s=1.0, out=tmp_path, **options)
     assert result.tally.trials == 3

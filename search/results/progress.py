@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lmnet.search.results import Tally
-from lmnet.search.run_search import Overview
+from lmnet.search.results.counts import Tally
+from lmnet.search.results.summary import Overview
 
 
 class LiveProgress:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lmnet.search.ledger import is_cut_off
+from lmnet.search.limits import COSTS
 from lmnet.search.space import Point, Space
+from lmnet.search.study.trials import is_cut_off, is_infeasible
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,8 @@ class Scored:
         point: in the space.
         hash: of the architecture.
         score: the objective's.
-        gmacs: 10⁹ multiply-accumulates, re-parameterised, at the spec's input size.
-        params: parameters, re-parameterised.
-        latency_ms: measured, where a limit asked for it.
+        costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size; measured ones only
+            where a limit needed them.
         is_stopped: whether successive halving ended its training early.
         epochs: that it was trained for.
         seconds: that this took.
@@ -34,13 +34,26 @@ class Scored:
     point: Point
     hash: str
     score: float
-    gmacs: float
-    params: int
-    latency_ms: float | None = None
+    costs: Mapping[str, float]
     is_stopped: bool = False
     epochs: int = 0
     seconds: float = 0.0
     reused_from: str | None = None
+
+    @property
+    def gmacs(self) -> float:
+        """10⁹ multiply-accumulates."""
+        return self.costs["gmacs"]
+
+    @property
+    def params(self) -> int:
+        """Parameters."""
+        return int(self.costs["params"])
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Measured time of one image; None where it was not measured."""
+        return self.costs.get("latency_ms")
 
 
 @dataclass(frozen=True)
@@ -103,7 +116,7 @@ def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
             reason = trial.user_attrs["result"]["reason"]
             failed[reason] = failed.get(reason, 0) + 1
             last_error = trial.user_attrs["result"].get("error") or reason
-        elif any(value > 0 for value in trial.constraints.values()):
+        elif is_infeasible(trial):
             infeasible += 1
     stopped = sum(one.is_stopped for one in scored)
     return Tally(len(scored), stopped, failed, cut_off, running, infeasible, tuple(scored), last_error)
@@ -125,9 +138,7 @@ def _scored(trial: FrozenTrial, space: Space) -> Scored:
         space.point(trial.params),
         facts["hash"],
         trial.value,
-        facts["gmacs"],
-        facts["params"],
-        facts.get("latency_ms"),
+        {cost.name: facts[cost.name] for cost in COSTS if facts.get(cost.name) is not None},
         result.get("is_stopped", False),
         result.get("epochs", 0),
         result.get("seconds", 0.0),

@@ -9,15 +9,15 @@ from typing import Any
 
 import optuna
 
-from lmnet.search.siblings import Siblings
-from lmnet.search.storage import patiently
+from lmnet.search.study.other_studies import OtherStudies
+from lmnet.search.study.storage import retry
 
 FINGERPRINT = "lmnet:fingerprint"
 SPEC = "lmnet:spec"
 MACHINE = "lmnet:machine"
 
 
-def digest(content: Any) -> str:
+def short_hash(content: Any) -> str:
     """Return a short hash of plain data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -34,14 +34,14 @@ def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any], *, objectiv
         ValueError: a fact differs; all that do are named.
     """
     now = json.loads(json.dumps(dict(facts), default=str))
-    before = patiently(lambda: study.user_attrs).get(FINGERPRINT)
+    before = retry(lambda: study.user_attrs).get(FINGERPRINT)
     if before is None:
-        if patiently(lambda: study.get_trials(deepcopy=False)):
+        if retry(lambda: study.get_trials(deepcopy=False)):
             raise ValueError(
                 f"study {study.study_name}: it must be a search's, got trials of another program. Use --study-name."
             )
-        patiently(lambda: study.set_user_attr(FINGERPRINT, now))
-        patiently(lambda: study.set_user_attr(Siblings.ATTRIBUTE, objective))
+        retry(lambda: study.set_user_attr(FINGERPRINT, now))
+        retry(lambda: study.set_user_attr(OtherStudies.ATTRIBUTE, objective))
         return
     old, new = _flat(before), _flat(now)
     changed = [f"{name}={_short(new.get(name))} (was {_short(old.get(name))})"
@@ -59,9 +59,9 @@ def check_machine(study: optuna.Study, machine: str) -> None:
     Raises:
         ValueError: the study's latencies are another machine's.
     """
-    before = patiently(lambda: study.user_attrs).get(MACHINE)
+    before = retry(lambda: study.user_attrs).get(MACHINE)
     if before is None:
-        patiently(lambda: study.set_user_attr(MACHINE, machine))
+        retry(lambda: study.set_user_attr(MACHINE, machine))
     elif before != machine:
         raise ValueError(
             f"study {study.study_name}: its latencies were measured on {before}, and this is {machine}. Use "

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import torch
 
 from lmnet.builder.command_line import import_modules
-from lmnet.search.evaluate import Job, Objective, evaluate
-from lmnet.search.outcome import Outcome
+from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.training import Job, Objective, run_training
 
 GRACE_S = 15.0
 """How much longer than its limit a training may hang in one call before its process is killed."""
@@ -75,7 +75,7 @@ class InlinePool:
         job, self._job = self._job, None
         self.is_training_here = True
         try:
-            return [(0, evaluate(job, self._objective, lambda epoch, score: on_report(0, epoch, score)))]
+            return [(0, run_training(job, self._objective, lambda epoch, score: on_report(0, epoch, score)))]
         finally:
             self.is_training_here = False
 
@@ -94,7 +94,7 @@ class _Worker:
         self.process = context.Process(
             target=serve, args=(theirs, tuple(imports), pickle.dumps(objective), threads), daemon=True
         )
-        with _sheltered():
+        with _sigint_blocked():
             self.process.start()
         theirs.close()
         self.job: Job | None = None
@@ -107,7 +107,7 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _sheltered() -> Iterator[None]:
+def _sigint_blocked() -> Iterator[None]:
     """Hold Ctrl-C back: a process that is started inside never sees it, not even before it can say so itself."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -236,7 +236,7 @@ def _signal(pid: int | None, name: str) -> None:
 def serve(connection: Connection, imports: Sequence[str], pickled: bytes, threads: int) -> None:
     """Import the user's modules; train the jobs that come through a pipe, until it closes or the search is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
-    threading.Thread(target=_leave_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(threads)
     import_modules(imports)  # the blocks that specs name, and perhaps the objective
     objective: Objective = pickle.loads(pickled)
@@ -249,10 +249,10 @@ def serve(connection: Connection, imports: Sequence[str], pickled: bytes, thread
         while True:
             job = connection.recv()
             connection.send("begun")
-            connection.send(replace(evaluate(job, objective, report)))
+            connection.send(replace(run_training(job, objective, report)))
 
 
-def _leave_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

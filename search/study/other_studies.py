@@ -9,13 +9,14 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from lmnet.search.outcome import Outcome
-from lmnet.search.storage import patiently
+from lmnet.search.study.storage import retry
+from lmnet.search.study.trials import outcome_of
+from lmnet.search.train.outcome import Outcome
 
-LOOK_S = 15.0
+LOOK_EVERY_S = 15.0
 
 
-class Siblings:
+class OtherStudies:
     """Looks up architectures in the other studies.
 
     Args:
@@ -33,8 +34,6 @@ class Siblings:
 
     def outcome(self, hash_: str) -> Outcome | None:
         """Return what another study found for an architecture, or None."""
-        from lmnet.search.ledger import outcome_of
-
         for name, trial in self._find(hash_):
             if trial.state == TrialState.COMPLETE:
                 return replace(outcome_of(trial), reused_from=name, seconds=0.0)
@@ -48,13 +47,13 @@ class Siblings:
         )
 
     def _find(self, hash_: str) -> list[tuple[str, FrozenTrial]]:
-        if time.monotonic() - self._looked > LOOK_S:
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looked = time.monotonic()
-            self._studies = patiently(self._look)
+            self._studies = retry(self._look)
         return [
             (study.study_name, trial)
             for study in self._studies
-            for trial in patiently(lambda study=study: study.get_trials(deepcopy=False))  # type: ignore[misc]
+            for trial in retry(lambda study=study: study.get_trials(deepcopy=False))  # type: ignore[misc]
             if trial.user_attrs.get("hash") == hash_
         ]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import optuna
 
-from lmnet.search.fingerprint import FINGERPRINT, SPEC
-from lmnet.search.results import tally
-from lmnet.search.run_search import SearchResult
+from lmnet.search.results.counts import tally
+from lmnet.search.results.summary import SearchResult
 from lmnet.search.space import Space
-from lmnet.search.storage import open_storage, patiently, without_password
+from lmnet.search.study.fingerprint import FINGERPRINT, SPEC
+from lmnet.search.study.storage import open_storage, retry, without_password
 
 
 def read_status(storage: str, study_name: str | None = None, *, folder: str | Path | None = None) -> SearchResult:
@@ -29,7 +29,7 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
     if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
         raise ValueError(f"storage: the file must exist, got {storage}. Begin a study with lmnet-search.")
     with open_storage(storage) as opened:
-        names = patiently(lambda: optuna.get_all_study_names(opened))
+        names = retry(lambda: optuna.get_all_study_names(opened))
         if study_name is None and len(names) == 1:
             study_name = names[0]
         if study_name is None or study_name not in names:
@@ -37,7 +37,7 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
                 f"status: a study of the storage must be named, got study_name={study_name}. "
                 f"{without_password(storage)} has: {', '.join(names) or 'none'}."
             )
-        study = patiently(lambda: optuna.load_study(study_name=study_name, storage=opened))
+        study = retry(lambda: optuna.load_study(study_name=study_name, storage=opened))
         attrs = study.user_attrs
         if FINGERPRINT not in attrs or SPEC not in attrs:
             raise ValueError(f"status: a study must be a search's, got {study_name}. Name one that lmnet-search began.")

@@ -7,19 +7,19 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from lmnet.builder.files import clear_leftovers, write_durably
 from lmnet.builder.spec import Spec, parse_spec
+from lmnet.search.limits import COSTS
 from lmnet.search.pricing import Pricer
-from lmnet.search.results import Scored
-from lmnet.search.summary import as_dict
-
-if TYPE_CHECKING:
-    from lmnet.search.run_search import SearchResult
+from lmnet.search.results.columns import trial_row
+from lmnet.search.results.counts import Scored
+from lmnet.search.results.report import report_html
+from lmnet.search.results.summary import SearchResult, as_dict
 
 
 def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> None:
@@ -44,8 +44,6 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> N
         front.mkdir(exist_ok=True)
         _write(front / f"{place:02d}_{one.hash}.yaml", found_spec(pricer, one, result.study).dump())
     _keep_weights(folder, tally)
-    from lmnet.search.report import report_html
-
     _write(folder / "report.html", report_html(result, pricer, study))
     _write(folder / "search.json", json.dumps(as_dict(result), indent=1))
 
@@ -76,26 +74,16 @@ def found_spec(pricer: Pricer, one: Scored, study: str) -> Spec:
 def diff(pricer: Pricer, tally: Any, start: Any) -> str:
     """Return what the best net has other than the start, one knob a line, and what both cost."""
     space, best = pricer.space, tally.best
-    first, own = pricer.price(start), tally.at(start)
+    first, own = pricer.plan(start), tally.at(start)
     lines = [f"{'':24}{'start':>22}{'best':>22}"]
     before, after = space.params(start), space.params(best.point)
     lines += [f"{name:24}{before[name]!s:>22}{after[name]!s:>22}" for name in before if before[name] != after[name]]
-    lines.append(f"{'GMACs':24}{first.gmacs:>22.4f}{best.gmacs:>22.4f}")
-    lines.append(f"{'parameters':24}{first.params:>22}{best.params:>22}")
+    for cost in COSTS:
+        if cost.name in best.costs:
+            was, now = cost.text(first.costs.get(cost.name)), cost.text(best.costs[cost.name])
+            lines.append(f"{cost.label:24}{was:>22}{now:>22}")
     lines.append(f"{'score':24}{f'{own.score:.4f}' if own else '-':>22}{best.score:>22.4f}")
     return "\n".join(lines) + "\n"
-
-
-def trial_row(trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial as one flat row."""
-    facts, result = trial.user_attrs, trial.user_attrs.get("result", {})
-    is_infeasible = any(value > 0 for value in trial.constraints.values())
-    state = "infeasible" if is_infeasible else trial.state.name.lower()
-    row = {"number": trial.number, "state": state, "score": trial.value}
-    row |= {name: facts.get(name) for name in ("hash", "gmacs", "params", "latency_ms")}
-    names = ("epochs", "is_stopped", "seconds", "peak_mib", "reason", "error", "reused_from")
-    row |= {name: result.get(name) for name in names}
-    return row | {name: json.dumps(value) if isinstance(value, list) else value for name, value in trial.params.items()}
 
 
 def trials_csv(trials: list[FrozenTrial]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -18,16 +18,16 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from lmnet.search.outcome import Outcome
-from lmnet.search.owner import is_gone, myself
 from lmnet.search.pricing import Candidate
-from lmnet.search.siblings import Siblings
 from lmnet.search.space import Space
-from lmnet.search.storage import patiently
+from lmnet.search.study.other_studies import OtherStudies
+from lmnet.search.study.process_identity import is_dead, this_process
+from lmnet.search.study.storage import fail_stale, retry
+from lmnet.search.study.trials import is_cut_off
+from lmnet.search.train.outcome import Outcome
 
-LIVES = 3
+ATTEMPTS = 3
 """How often a candidate is trained whose training was cut off by a dying process."""
-CUT_OFF = ("interrupted", "worker died")
 
 
 @dataclass(frozen=True)
@@ -53,37 +53,37 @@ class Ledger:
         study: the study.
         space: what parameters mean.
         total: how many trials with a score the study is to have; None for no end.
-        siblings: studies of the same storage whose scores count here too.
+        others: studies of the same storage whose scores count here too.
     """
 
     def __init__(
-        self, storage: RDBStorage, study: optuna.Study, space: Space, *, total: int | None, siblings: Siblings
+        self, storage: RDBStorage, study: optuna.Study, space: Space, *, total: int | None, others: OtherStudies
     ) -> None:
-        self._storage, self.study, self.space, self.total, self._siblings = storage, study, space, total, siblings
-        self._me = myself()
+        self._storage, self.study, self.space, self.total, self._others = storage, study, space, total, others
+        self._me = this_process()
         self.trials: list[FrozenTrial] = []
         self.open: dict[int, Claim] = {}
         self.refresh()
 
     def refresh(self) -> list[FrozenTrial]:
         """Read the study again and return its trials."""
-        self.trials = patiently(lambda: self.study.get_trials(deepcopy=False))
+        self.trials = retry(lambda: self.study.get_trials(deepcopy=False))
         return self.trials
 
-    def reap(self) -> int:
+    def fail_dead_trials(self) -> int:
         """Fail the running trials whose process is dead, and return how many they were."""
-        gone = [
-            trial._trial_id
-            for trial in self.trials
-            if trial.state == TrialState.RUNNING
-            and trial._trial_id not in self.open
-            and is_gone(trial.user_attrs.get("owner"))
+        running = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
+        dead = [
+            trial for trial in running if trial._trial_id not in self.open and is_dead(trial.user_attrs.get("owner"))
         ]
-        gone += patiently(lambda: self._storage._get_stale_trial_ids(self.study._study_id))
-        count = sum(self._close(trial_id, TrialState.FAIL) for trial_id in gone if trial_id not in self.open)
-        if count:
-            self.refresh()
-        return count
+        for trial in dead:
+            self._close(trial._trial_id, TrialState.FAIL)
+        for trial_id in self.open:  # so that no pause of this process makes its own trials stale
+            retry(lambda trial_id=trial_id: self.record_heartbeat(trial_id))  # type: ignore[misc]
+        retry(lambda: fail_stale(self.study))
+        self.refresh()
+        still = {trial._trial_id for trial in self.trials if trial.state == TrialState.RUNNING}
+        return sum(trial._trial_id not in still for trial in running)
 
     @property
     def finished(self) -> int:
@@ -106,7 +106,7 @@ class Ledger:
     def taken(self) -> set[str]:
         """Return the architectures that are not to be trained again: scored, in training, or failed for good."""
         deaths = Counter(trial.user_attrs.get("hash", "") for trial in self.trials if is_cut_off(trial))
-        taken = {hash_ for hash_, count in deaths.items() if count >= LIVES}
+        taken = {hash_ for hash_, count in deaths.items() if count >= ATTEMPTS}
         for trial in self.trials:
             if trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or (
                 trial.state == TrialState.FAIL and not is_cut_off(trial)
@@ -130,14 +130,14 @@ class Ledger:
             The trial's number.
         """
         trial = self._trial(candidate, TrialState.PRUNED, {"problem": candidate.problem} if candidate.problem else {})
-        trial_id = patiently(lambda: self._storage.create_new_trial(self.study._study_id, trial))
-        return patiently(lambda: self._storage.get_trial_number_from_id(trial_id))
+        trial_id = retry(lambda: self._storage.create_new_trial(self.study._study_id, trial))
+        return retry(lambda: self._storage.get_trial_number_from_id(trial_id))
 
     def claim(self, candidate: Candidate) -> Claim | None:
         """Return the right to train a candidate, or None where another search has it or the budget is used up."""
         token = uuid.uuid4().hex
         running = self._trial(candidate, TrialState.RUNNING, {"owner": self._me, "token": token})
-        trial_id = patiently(lambda: self._create_once(running, token))
+        trial_id = retry(lambda: self._create_once(running, token))
         mine = next(trial for trial in self.refresh() if trial._trial_id == trial_id)
         before = [trial for trial in self.trials if trial.number < mine.number]
         rivals = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
@@ -147,27 +147,27 @@ class Ledger:
             reason = "trained by another search"
         elif self.total is not None and len(rivals) >= self.total:
             reason = "the budget is used up"
-        elif self._siblings.is_training(candidate.hash, before=trial_id):
+        elif self._others.is_training(candidate.hash, before=trial_id):
             reason = "in training in another study"
         if reason:
-            patiently(lambda: self._set_attr(trial_id, "released", reason))
+            retry(lambda: self._set_attr(trial_id, "released", reason))
             self._close(trial_id, TrialState.PRUNED)
             self.refresh()
             return None
         self.open[trial_id] = Claim(trial_id, mine.number, candidate)
         return self.open[trial_id]
 
-    def known_score(self, candidate: Candidate) -> Outcome | None:
+    def score_elsewhere(self, candidate: Candidate) -> Outcome | None:
         """Return what another study of the storage, with the same objective, found for an architecture."""
-        return self._siblings.outcome(candidate.hash)
+        return self._others.outcome(candidate.hash)
 
     def is_busy_elsewhere(self, candidate: Candidate) -> bool:
         """Return whether another study of the storage, with the same objective, trains an architecture now."""
-        return self._siblings.is_training(candidate.hash)
+        return self._others.is_training(candidate.hash)
 
     def report(self, claim: Claim, epoch: int, score: float) -> None:
         """Write down the score after an epoch."""
-        patiently(lambda: self._report(claim.trial_id, epoch, score))
+        retry(lambda: self._report(claim.trial_id, epoch, score))
 
     def scores_at(self, epoch: int, *, but: Claim, upto: int | None = None) -> list[float]:
         """Return the highest scores that other trainings had reached after so many epochs.
@@ -192,21 +192,19 @@ class Ledger:
             name: value for name, value in asdict(outcome).items() if value not in (None, False) and name != "score"
         }
         try:
-            patiently(lambda: self._set_attr(claim.trial_id, "result", result))
+            retry(lambda: self._set_attr(claim.trial_id, "result", result))
         except UpdateFinishedTrialError:
             return False
         if outcome.score is None:
             return self._close(claim.trial_id, TrialState.FAIL)
         return self._close(claim.trial_id, TrialState.COMPLETE, outcome.score)
 
-    def beat(self, trial_id: int) -> None:
+    def record_heartbeat(self, trial_id: int) -> None:
         """Say that a trial's process is alive."""
         self._storage.record_heartbeat(trial_id)
 
     def _trial(self, candidate: Candidate, state: TrialState, attrs: Mapping[str, Any]) -> FrozenTrial:
-        facts: dict[str, Any] = {"hash": candidate.hash, "gmacs": candidate.gmacs, "params": candidate.params}
-        if candidate.latency_ms is not None:
-            facts["latency_ms"] = candidate.latency_ms
+        facts: dict[str, Any] = {"hash": candidate.hash, **candidate.costs}
         return create_trial(
             state=state,
             params=self.space.params(candidate.point),
@@ -236,21 +234,7 @@ class Ledger:
     def _close(self, trial_id: int, state: TrialState, value: float | None = None) -> bool:
         values = None if value is None else [value]
         try:
-            patiently(lambda: self._storage.set_trial_state_values(trial_id, state, values))
+            retry(lambda: self._storage.set_trial_state_values(trial_id, state, values))
         except UpdateFinishedTrialError:
             return self._storage.get_trial(trial_id).state == state  # an attempt got through though it seemed not to
         return True
-
-
-def is_cut_off(trial: FrozenTrial) -> bool:
-    """Return whether a trial's training was cut off by a dying process or Ctrl-C, and says nothing of its net."""
-    if trial.state != TrialState.FAIL:
-        return False
-    return trial.user_attrs.get("result", {}).get("reason", CUT_OFF[1]) in CUT_OFF
-
-
-def outcome_of(trial: FrozenTrial) -> Outcome:
-    """Return what a finished trial came to."""
-    result = trial.user_attrs.get("result", {})
-    known = {name: result[name] for name in Outcome.__dataclass_fields__ if name in result}
-    return replace(Outcome(score=trial.value if trial.state == TrialState.COMPLETE else None), **known)

@@ -8,32 +8,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lmnet.search.candidates import Candidates
-from lmnet.search.evaluate import Job
-from lmnet.search.halving import is_promising
-from lmnet.search.ledger import Claim, Ledger
-from lmnet.search.outcome import Outcome
-from lmnet.search.pools import Pool
 from lmnet.search.pricing import Pricer, ProposingStopped
-from lmnet.search.proposer import Proposer
+from lmnet.search.propose.candidates import Candidates
+from lmnet.search.propose.proposer import Proposer
+from lmnet.search.study.ledger import Claim, Ledger
+from lmnet.search.train.executors import Pool
+from lmnet.search.train.halving import is_promising
+from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.training import Job
 
-GIVE_UP = 12
+FAILURES_TO_GIVE_UP = 12
 """So many failures in a row, and the fault is the objective's or the machine's."""
 POLL_S = 0.5
-REAP_S = 5.0
+DEAD_CHECK_S = 5.0
 
 
 @dataclass(frozen=True)
-class Rules:
+class TrainingRules:
     """How a search goes about its trainings.
 
     Args:
-        seed: of the nets' first weights.
+        seed: random seed of the initial weights.
         rungs: after which epochs a training may be stopped early.
         deadline: on ``time.monotonic``, when the search ends; None for no end.
         trial_timeout_s: after which one training is a failure.
-        batch: trainings in a batch, proposed together and finished together, for the same study with any number of
-            workers; 0 for none, each slot going on by itself.
+        sync_batch: number of trainings that are proposed and finished together, so that the study is the same with any
+            number of workers; 0: each slot goes on by itself.
         weights: folder for the weights of trained nets; None for nowhere.
     """
 
@@ -41,12 +41,12 @@ class Rules:
     rungs: tuple[int, ...] = ()
     deadline: float | None = None
     trial_timeout_s: float | None = None
-    batch: int = 0
+    sync_batch: int = 0
     weights: Path | None = None
 
 
 @dataclass
-class Coordinator:
+class Loop:
     """Runs a search to its end.
 
     Args:
@@ -65,7 +65,7 @@ class Coordinator:
     proposer: Proposer
     pricer: Pricer
     pool: Pool
-    rules: Rules
+    rules: TrainingRules
     watch: Callable[[], None] = lambda: None
     is_stopped: Callable[[], bool] = lambda: False
     busy: dict[int, Claim] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Coordinator:
     _batch: list[Claim] = field(default_factory=list)
     _waiting: list[Claim] = field(default_factory=list)
     _held: dict[int, Outcome] = field(default_factory=dict)
-    _reaped: float = float("-inf")
+    _checked: float = float("-inf")
     _failures: int = 0
 
     def run(self) -> None:
@@ -102,10 +102,10 @@ class Coordinator:
     def _is_over(self) -> bool:
         if self._is_time_up():
             return True
-        if time.monotonic() - self._reaped > REAP_S:
-            self._reaped = time.monotonic()
+        if time.monotonic() - self._checked > DEAD_CHECK_S:
+            self._checked = time.monotonic()
             self.ledger.refresh()
-            self.ledger.reap()
+            self.ledger.fail_dead_trials()
         return not self.busy and not self._waiting and self.ledger.is_complete
 
     def _is_time_up(self) -> bool:
@@ -118,14 +118,14 @@ class Coordinator:
     def _fill(self) -> None:
         """Put work into the free slots."""
         self.is_used_up = False
-        if self.rules.batch and not self._batch:
+        if self.rules.sync_batch and not self._batch:
             self._make_batch()
         for slot in range(self.pool.slots):
             if self.is_stopped():
                 return
             if slot in self.busy:
                 continue
-            if not self._waiting and not self.rules.batch:
+            if not self._waiting and not self.rules.sync_batch:
                 claim = self._claim()
                 if claim is not None:
                     self._waiting.append(claim)
@@ -134,7 +134,7 @@ class Coordinator:
             self._submit(slot, self._waiting.pop(0))
 
     def _make_batch(self) -> None:
-        while len(self._batch) < min(self.rules.batch, len(self._batch) + self.ledger.room):
+        while len(self._batch) < min(self.rules.sync_batch, len(self._batch) + self.ledger.room):
             claim = self._claim()
             if claim is None:
                 return
@@ -157,7 +157,7 @@ class Coordinator:
                 continue
             self.candidates.note_own(claim.number)
             self.proposer.begin(str(claim.number), candidate.point, candidate.violations, trial)
-            known = self.ledger.known_score(candidate)
+            known = self.ledger.score_elsewhere(candidate)
             if known is None:
                 return claim
             if self.ledger.close(claim, known):
@@ -199,12 +199,12 @@ class Coordinator:
             outcome = Outcome(reason="worker died")
         self.ledger.refresh()
         self._failures = 0 if outcome.score is not None else self._failures + 1
-        if self._failures >= GIVE_UP:
+        if self._failures >= FAILURES_TO_GIVE_UP:
             raise RuntimeError(
-                f"search: trainings must come to a score, got {GIVE_UP} failures in a row, the last: {outcome.reason} "
-                f"({outcome.error}). Mend the objective or the machine; the same command goes on."
+                f"search: {FAILURES_TO_GIVE_UP} trainings in a row failed, the last with: {outcome.reason} "
+                f"({outcome.error}). Correct the objective or the machine, then run the same command to continue."
             )
-        if not self.rules.batch:
+        if not self.rules.sync_batch:
             self.proposer.finish(str(claim.number), outcome.score)
             return
         self._held[claim.number] = outcome

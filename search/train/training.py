@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import write_state
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import Spec
-from lmnet.search.outcome import Outcome
-from lmnet.search.peak_memory import peak_mib, reset_peak
+from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.peak_memory import peak_mib, reset_peak
 
 Report = Callable[[int, float], bool]
 """Told the score after an epoch (from 1); True means that the training is to end."""
@@ -60,7 +59,7 @@ def takes_report(objective: Objective) -> bool:
         return False
 
 
-def evaluate(job: Job, objective: Objective, report: Report) -> Outcome:
+def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
     """Build a net, train it by an objective, and return what came of it.
 
     Nothing but KeyboardInterrupt gets through: an error, no memory, a score that is no number, too long a training are
@@ -80,7 +79,7 @@ def evaluate(job: Job, objective: Objective, report: Report) -> Outcome:
     score = reason = error = model = None
     try:
         with time_limit(job.time_limit_s):
-            model = LateModel.of(job.spec, job.seed)
+            model = seeded_model(job.spec, job.seed)
             extra = {"report": watched} if takes_report(objective) else {}
             score = float(objective(model, job.spec, **extra))
             if not math.isfinite(score):
@@ -98,8 +97,15 @@ def evaluate(job: Job, objective: Objective, report: Report) -> Outcome:
     outcome = Outcome(score, reason, error, epochs, is_stopped, seconds, peak_mib())
     model = None
     if reason == "out of memory":
-        _let_go()
+        _free_memory()
     return outcome
+
+
+def seeded_model(spec: Spec, seed: int) -> GraphModel:
+    """Return a spec's net, its initial weights by a seed; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GraphModel(plan_spec(spec))
 
 
 def _reason(err: BaseException) -> str:
@@ -115,7 +121,7 @@ def _reason(err: BaseException) -> str:
     return "error"
 
 
-def _let_go() -> None:
+def _free_memory() -> None:
     """Free what a failed training may hold."""
     gc.collect()
     if torch.cuda.is_available():
@@ -140,25 +146,3 @@ def time_limit(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-class LateModel(GraphModel):
-    """A GraphModel whose weights are made when anything of it is first used.
-
-    An objective that only reads the spec costs nothing. From that use on it is a GraphModel and nothing else.
-    """
-
-    @classmethod
-    def of(cls, spec: Spec, seed: int) -> nn.Module:
-        """Return a net of a spec, its first weights by the seed."""
-        model = cls.__new__(cls)
-        object.__setattr__(model, "_late", (spec, seed))
-        return model
-
-    def __getattribute__(self, name: str) -> Any:
-        spec, seed = object.__getattribute__(self, "__dict__").pop("_late")
-        object.__setattr__(self, "__class__", GraphModel)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            GraphModel.__init__(self, plan_spec(spec))
-        return getattr(self, name)

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from lmnet.builder.spec import Spec
-from lmnet.search.evaluate import Report
+from lmnet.search.train.training import Report
 from lmnet.training import DataSets, EpochReport, Recipe, Split, fit, load_data
 from lmnet.training.data.load import SYNTHETIC
 
-DRAWN = {"train": 32, "val": 32, "test": 8}
+SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
 """Pictures on each side of the drawn data set: few, for searches of minutes."""
-DRAWN_BATCH = 4
+SMALL_BATCH = 4
 
 
 @dataclass
@@ -69,9 +69,9 @@ class TrainingObjective:
         """Return the data, read once."""
         if self._sets is None:
             if self.data == SYNTHETIC:
-                drawn = load_data(SYNTHETIC, seed=self.seed, count=sum(DRAWN.values()))
+                drawn = load_data(SYNTHETIC, seed=self.seed, count=sum(SYNTHETIC_COUNTS.values()))
                 names, sides, begin = drawn.cases.names, {}, 0
-                for side, count in DRAWN.items():
+                for side, count in SYNTHETIC_COUNTS.items():
                     sides[side] = tuple(names[begin : begin + count])
                     begin += count
                 self._sets = DataSets(drawn.name, drawn.cases, Split(**sides), drawn.notes)

@@ -1,4 +1,4 @@
-"""The storage of studies: Optuna's RDB storage on SQLite or PostgreSQL, with heartbeats and patient calls."""
+"""The storage of studies: Optuna's RDB storage on SQLite or PostgreSQL, with heartbeats and retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
-from optuna.storages import RDBStorage
+from optuna.storages import RDBStorage, fail_stale_trials
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -118,6 +118,13 @@ def _is_being_made(error: BaseException) -> bool:
     return any(sign in text for sign in signs) and 'database "' not in text and "role " not in text
 
 
+def fail_stale(study: optuna.Study) -> None:
+    """Fail the running trials whose heartbeats are too old."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)
+
+
 def without_password(url: str) -> str:
     """Return a URL without its password, whatever characters that holds."""
     scheme, mark, rest = url.partition("://")
@@ -137,7 +144,7 @@ def _cause(error: BaseException, url: str) -> str:
     return "its text is left out, as it shows the password" if any(part in text for part in parts) else text
 
 
-def patiently(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
+def retry(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
     """Return what a storage call returns, trying again while the database is away or its connection breaks.
 
     Args:

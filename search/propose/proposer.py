@@ -14,9 +14,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import Trial, TrialState, create_trial
 
-from lmnet.search.samplers import STARTUP, make_sampler
+from lmnet.search.propose.samplers import STARTUP, make_sampler
 from lmnet.search.space import Point, Space
-from lmnet.search.storage import quiet_optuna
+from lmnet.search.study.storage import quiet_optuna
 
 MODELLED = 200
 """So many infeasible proposals are scored for a sampler that models scored trials only; its time grows with them."""

@@ -6,12 +6,12 @@ import random
 
 from optuna.trial import Trial, TrialState
 
-from lmnet.search.ledger import Ledger
 from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.proposer import Proposer
+from lmnet.search.propose.proposer import Proposer
+from lmnet.search.propose.surrogate import expected_improvements
 from lmnet.search.space import Point
 from lmnet.search.space_survey import repaired
-from lmnet.search.surrogate import expected_improvements
+from lmnet.search.study.ledger import Ledger
 
 INFEASIBLE_IN_ROW = 20
 """So many infeasible proposals in a row, and the last is moved into the limits instead of asking again."""

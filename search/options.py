@@ -1,0 +1,109 @@
+"""The options of a search, once: arguments of ``lmnet.search.run`` and options of ``lmnet-search``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lmnet.builder.problems import did_you_mean
+from lmnet.search.limits import LIMITS, Limits
+
+EPOCHS, SIZE = 6, 64
+TRIALS = 40
+TIMEOUT_S = 480.0
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search. The first line of each option here is its help in ``lmnet-search --help``.
+
+    Args:
+        data: data set to train on: a folder, a list of pairs, or synthetic (default: synthetic).
+        trials: total number of trained nets in the study, including earlier runs (default: 40).
+        timeout_s: seconds that this call may take (default: 480 without a number of trials, else no limit).
+        trial_timeout_s: seconds after which one training counts as failed.
+        epochs: epochs of a full training (default: 6); most trainings are stopped at a third or a ninth.
+        size: side in pixels of the training images (default: 64). The limits do not depend on it.
+        recipe: name or file of the training recipe (default: default).
+        sampler: tpe, gp, nsga2 or random (default: tpe).
+        seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
+        workers: number of trainings at the same time (default: by the machine).
+            The default is 1 with an own objective or a GPU, else one for each two cores, and 2 on two cores. With 1
+            worker an own objective runs in the calling process.
+        batch: train in batches of this many; the study is then the same with any number of workers (default: 0, off).
+        storage: sqlite:///FILE or postgresql://USER@HOST/NAME (default: study.db in the folder of results).
+        study_name: name of the study (default: made of spec and limits).
+        out: folder for the results (default: runs/STUDY).
+        device: auto, cpu, cuda or cuda:N (default: auto).
+        devices: number of GPUs for each training (default: 1).
+        dry_run: only survey the space; train nothing.
+        imports: modules of yours that register blocks; every worker imports them first.
+
+    Raises:
+        ValueError: a number is not above 0.
+    """
+
+    data: str | Path = "synthetic"
+    trials: int | None = None
+    timeout_s: float | None = None
+    trial_timeout_s: float | None = None
+    epochs: int | None = None
+    size: int | None = None
+    recipe: str | Path = "default"
+    sampler: str = "tpe"
+    seed: int = 0
+    workers: int | None = None
+    batch: int = 0
+    storage: str | None = None
+    study_name: str | None = None
+    out: str | Path | None = None
+    device: str = "auto"
+    devices: int = 1
+    dry_run: bool = False
+    imports: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("trials", "timeout_s", "epochs", "size", "workers", "trial_timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"search: {name} must be above 0, got {name}={value}. Leave it out for the default.")
+
+    @property
+    def budget(self) -> tuple[int, float | None]:
+        """The number of trained nets and the seconds of this call, defaults filled in."""
+        if self.trials is None:
+            return TRIALS, self.timeout_s or TIMEOUT_S
+        return self.trials, self.timeout_s
+
+
+def split_options(given: dict[str, Any]) -> tuple[Limits, SearchOptions]:
+    """Return the limits and the other options among keyword arguments.
+
+    Raises:
+        TypeError: a name is unknown.
+    """
+    limits = [limit.name for limit in LIMITS]
+    others = [field.name for field in fields(SearchOptions)]
+    for name in given:
+        if name not in (*limits, *others):
+            raise TypeError(f"search: there is no option {name}. {did_you_mean(name, [*limits, *others])}")
+    return (
+        Limits(**{name: value for name, value in given.items() if name in limits}),
+        SearchOptions(**{name: value for name, value in given.items() if name in others}),
+    )
+
+
+def help_lines() -> dict[str, str]:
+    """Return the first line of each option's description."""
+    lines: dict[str, str] = {}
+    for line in (
+        inspect.cleandoc(SearchOptions.__doc__ or "").partition("Args:")[2].partition("Raises:")[0].splitlines()
+    ):
+        name, colon, text = line.strip().partition(": ")
+        if colon and line.startswith("    ") and not line.startswith("     "):
+            lines[name] = text.rstrip(".")
+    return lines

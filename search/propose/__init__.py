@@ -1,0 +1,1 @@
+"""Where candidates come from: samplers, their proposals, and the choice among them."""

@@ -1,0 +1,1 @@
+"""What a study has come to: counts, tables, the report, and progress."""

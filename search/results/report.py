@@ -1,0 +1,84 @@
+"""The report of a study: one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
+
+from lmnet.search.limits import COSTS
+from lmnet.search.pricing import Pricer
+from lmnet.search.results.charts import bars, history, scatter
+from lmnet.search.results.columns import table_for_people
+from lmnet.search.results.counts import Scored
+from lmnet.search.results.summary import SearchResult
+from lmnet.training.page import render
+
+TEMPLATE = Path(__file__).with_name("report.html")
+ENOUGH = 8
+"""Number of trials with a score from which importances are shown."""
+
+
+def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> str:
+    """Return the page."""
+    counts, start = result.tally, result.tally.at(result.space.start)
+    limits = ", ".join(f"{name} = {value:g}" for name, value in pricer.limits.describe().items()) or "none"
+    failed = ", ".join(f"{count} {reason}" for reason, count in counts.failed.items()) or "none"
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    stopped = {one.number for one in counts.scored if one.is_stopped}
+    trials.sort(key=lambda trial: (trial.number in stopped, -(trial.value or 0.0)))
+    return render(
+        TEMPLATE,
+        title=result.study,
+        summary=_headline(counts.best, start),
+        facts=[
+            ("limits", "trained nets", "stopped early", "failed", "infeasible proposals", "space"),
+            (limits, counts.trials, counts.stopped, failed, counts.infeasible, f"{result.space.size:,} points"),
+        ],
+        scatter=scatter(counts.scored, counts.front, start, pricer.limits.max_gflops),
+        history=history(counts.scored),
+        importances=bars(importances(study)),
+        enough=ENOUGH,
+        comparison=_comparison(result, pricer, counts.best, start),
+        nets=table_for_people(trials),
+    )
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """Return the share of each knob in what makes a net one of the best (PED-ANOVA), the largest first."""
+    if sum(trial.value is not None for trial in study.get_trials(deepcopy=False)) < ENOUGH:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+
+
+def _headline(best: Scored | None, start: Scored | None) -> str:
+    if best is None:
+        return "No net has a score yet."
+    text = f"Best score {best.score:.4f} at {best.gmacs:.3f} GMACs and {best.params:,} parameters"
+    if start is None:
+        return text + "."
+    return text + f"; the start has {start.score:.4f} at {start.gmacs:.3f} GMACs and {start.params:,} parameters."
+
+
+def _comparison(
+    result: SearchResult, pricer: Pricer, best: Scored | None, start: Scored | None
+) -> list[tuple[object, ...]]:
+    """Return the rows of score, costs and differing knobs of the start and the best net."""
+    point = result.space.start
+    if best is None or point is None:
+        return [("",)]
+    before, after = result.space.params(point), result.space.params(best.point)
+    first = pricer.plan(point).costs
+    rows: list[tuple[object, ...]] = [("", "start", "best")]
+    rows.append(("score", "-" if start is None else f"{start.score:.4f}", f"{best.score:.4f}"))
+    rows += [
+        (cost.label, cost.text(first.get(cost.name)), cost.text(best.costs.get(cost.name)))
+        for cost in COSTS
+        if cost.name in best.costs
+    ]
+    return rows + [(name, before[name], after[name]) for name in before if before[name] != after[name]]

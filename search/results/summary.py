@@ -1,0 +1,108 @@
+"""The result of a search, in Python and as one JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmnet.search.results.counts import Scored, Tally
+from lmnet.search.space import Space
+from lmnet.search.space_survey import Survey
+from lmnet.search.study.storage import without_password
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What is known before trial 0.
+
+    Args:
+        survey: of the space.
+        trials: total number of trained nets in the study, including earlier runs.
+        seconds: estimate of how long that takes; None where it is not known.
+        timeout_s: seconds after which the search ends anyway.
+    """
+
+    survey: Survey
+    trials: int | None
+    seconds: float | None
+    timeout_s: float | None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The result of a search.
+
+    Args:
+        study: name of the study.
+        storage: URL of its database.
+        folder: folder with the results; None where nothing was written.
+        space: the space.
+        tally: counts and nets.
+        overview: what was known before trial 0.
+        is_used_up: whether the space has no feasible net left.
+        is_interrupted: whether Ctrl-C ended the search.
+    """
+
+    study: str
+    storage: str
+    folder: Path | None
+    space: Space
+    tally: Tally
+    overview: Overview | None
+    is_used_up: bool = False
+    is_interrupted: bool = False
+
+
+def as_dict(result: SearchResult) -> dict[str, Any]:
+    """Return the result as plain data, the same for ``lmnet-search --json`` and ``lmnet-search status --json``.
+
+    Keys stay from version to version; more may come.
+    """
+    counts, folder = result.tally, result.folder
+    best, start = counts.best, counts.at(result.space.start)
+    content: dict[str, Any] = {
+        "study": result.study,
+        "storage": without_password(result.storage),
+        "trials": counts.trials,
+        "stopped_early": counts.stopped,
+        "failed": sum(counts.failed.values()),
+        "failures": counts.failed,
+        "cut_off": counts.cut_off,
+        "running": counts.running,
+        "infeasible_proposals": counts.infeasible,
+        "best": None if best is None else _net(best, _path(folder, "best.yaml")),
+        "start": None if start is None else _net(start, None),
+        "front": [
+            _net(one, _path(folder, f"front/{place:02d}_{one.hash}.yaml")) for place, one in enumerate(counts.front)
+        ],
+        "out": None if folder is None else str(folder),
+        "space_used_up": result.is_used_up,
+        "interrupted": result.is_interrupted,
+    }
+    if result.overview is not None:
+        seen = result.overview.survey
+        content["space"] = {
+            "points": seen.size,
+            "cheapest_gmacs": seen.cheapest.gmacs,
+            "dearest_gmacs": seen.dearest.gmacs,
+            "feasible_share": round(seen.feasible_share, 4),
+            "estimated_s": result.overview.seconds,
+        }
+    return content
+
+
+def _net(one: Scored, path: str | None) -> dict[str, Any]:
+    return {
+        "hash": one.hash,
+        "score": one.score,
+        **one.costs,
+        "params": one.params,
+        "spec": path,
+        "trial": one.number,
+        "epochs": one.epochs,
+    }
+
+
+def _path(folder: Path | None, name: str) -> str | None:
+    return None if folder is None else str(folder / name)
