@@ -20,7 +20,7 @@ from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
-from lmnet.builder.zoo import zoo_folder, zoo_path
+from lmnet.builder.zoo import DEFAULT_DATA, list_models, zoo_folder, zoo_path, zoo_weights
 
 SPEC_FILE = "spec.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -40,7 +40,7 @@ def create_model(
     *,
     in_channels: int | None = None,
     num_classes: int | None = None,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     pretrained_encoder: bool | str = False,
     **overrides: Any,
 ) -> GraphModel:
@@ -50,7 +50,8 @@ def create_model(
         spec: a name of the zoo (``lmnet_paper``), or the path of a YAML file.
         in_channels: channels of the picture; None for the spec's.
         num_classes: classes, background included; None for the spec's variable ``num_classes``.
-        pretrained: load the zoo's weights for this name. With another number of classes the head starts at random; with
+        pretrained: load the zoo's weights for this name: True, or the data set that they were trained on (``kvasir``).
+            With another number of classes the head starts at random; with
             another number of channels the stem is summed or repeated; the logger ``lmnet`` says so.
         pretrained_encoder: load ImageNet weights into the net's timm encoder: True or ``auto`` (an installed package,
             else timm's hub), ``package``, ``hub``, or a file. ``model.normalization`` then holds the mean and deviation
@@ -68,13 +69,7 @@ def create_model(
         values["num_classes"] = num_classes
     model = build_model(load_spec(spec).override(values))
     if pretrained:
-        weights = zoo_folder() / f"{zoo_path(spec).stem}.safetensors"
-        if not weights.exists():
-            have = sorted(path.stem for path in zoo_folder().glob("*.safetensors"))
-            raise ValueError(
-                f"create_model: pretrained weights must exist, got none for {spec}. "
-                f"The zoo has weights for: {', '.join(have) or 'no net yet'}."
-            )
+        weights = zoo_weights(zoo_path(spec).stem, DEFAULT_DATA if pretrained is True else pretrained)
         for note in load_weights(model, weights, adapt=True).notes:
             logging.getLogger("lmnet").info("%s: %s", weights.name, note)
     if pretrained_encoder:
@@ -201,14 +196,19 @@ def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype
 
 
 def from_pretrained(folder: str | Path) -> GraphModel:
-    """Return the net that ``save_pretrained`` wrote, in eval mode.
+    """Return the net that ``save_pretrained`` wrote, or a zoo net with its shipped weights, in eval mode.
 
     The weights are looked at before any layer is made: a spec of another size takes no memory.
+
+    Args:
+        folder: that ``save_pretrained`` wrote, or a name of the zoo.
 
     Raises:
         SpecError: the folder has no spec, or a wrong one.
         ValueError: the weights are missing, damaged, or do not fit.
     """
+    if str(folder) in list_models() and not Path(folder).is_dir():
+        return create_model(folder, pretrained=True).eval()
     folder = Path(folder)
     spec = load_spec(folder / SPEC_FILE)
     weights = _translated(read_weights(folder / WEIGHTS_FILE))

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from lmnet.builder.problems import Problem, SpecError, did_you_mean
 
+DEFAULT_DATA = "kvasir"
+"""Data set of the weights that a name stands for."""
+
 
 def zoo_folder() -> Path:
     """Return the folder that holds the zoo's files."""
@@ -22,6 +25,29 @@ def list_models(*, pretrained: bool = False) -> list[str]:
     folder = zoo_folder()
     names = sorted(path.stem for path in folder.glob("*.yaml"))
     return [name for name in names if (folder / f"{name}.safetensors").exists()] if pretrained else names
+
+
+def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
+    """Return the file of a zoo net's shipped weights.
+
+    Args:
+        name: of the net.
+        data: data set that they were trained on.
+
+    Raises:
+        ValueError: there is no such file in this installation.
+    """
+    file = f"{name}.safetensors" if data == DEFAULT_DATA else f"{name}@{data}.safetensors"
+    path = zoo_folder() / file
+    if path.exists():
+        return path
+    have = ", ".join(sorted(each.stem for each in zoo_folder().glob("*.safetensors"))) or "no net"
+    if path.with_suffix(".md").exists():  # its card is here
+        raise ValueError(
+            f"{name}: the weights {file} are too large for the package. Copy zoo/{file} from lmnet's repository to "
+            f"{zoo_folder()}, or give its path as weights. Here are weights for: {have}."
+        )
+    raise ValueError(f"{name}: there are no pretrained weights for {data}. There are weights for: {have}.")
 
 
 def check_spec_exists(spec: str | Path) -> None:
