@@ -2,7 +2,8 @@
 # make test   install, run the default tests
 # make test-lowest  the default tests with the lowest versions that pyproject.toml allows (.venv-lowest)
 # make check  install, format, lint, types
-# make docs   install, write docs/blocks.md from the docstrings
+# make docs   install, write docs/blocks.md and docs/zoo.md, build the site into site/ (strict: a broken link fails)
+# make site   install, build the site alone
 # make bench  install with the extras, write benchmarks/RESULTS.md (BENCH='-- --threads 1 --clock cpu' on a busy machine)
 # make bench-check  speed ratios against floors with slack (BENCH='--threads 1 --clock cpu')
 PYTHON ?= python3
@@ -15,7 +16,7 @@ BENCH ?=
 EXTRAS ?= dev
 MARKERS ?= not slow and not gpu and not postgres and not integration
 
-.PHONY: install demo test test-lowest test-slow check docs bench bench-check format clean
+.PHONY: install demo test test-lowest test-slow check docs site bench bench-check format clean
 
 install: $(INSTALLED)
 
@@ -46,7 +47,13 @@ check: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_blocks.py
+	$(BIN)/python docs/make_zoo.py
 	$(BIN)/lmnet-build lmnet_paper --graph docs/lmnet_paper.svg --validate
+	$(MAKE) site
+
+site: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,openvino,integration]'

@@ -1,0 +1,66 @@
+"""What the documentation shows is run: its Python runs, its commands parse, and docs/zoo.md is fresh."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from lmnet.builder import cli as build
+from lmnet.search import cli as search
+from lmnet.training import cli_eval, cli_predict, cli_train
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), ROOT / "README.md"])
+PARSERS = {
+    "lmnet-build": build.make_parser,
+    "lmnet-train": cli_train.build_parser,
+    "lmnet-eval": cli_eval.build_parser,
+    "lmnet-predict": cli_predict.build_parser,
+    "lmnet-search": search.make_parser,
+}
+RUN = [path for path in PAGES if path.parent.name in ("tutorials", "howto")]
+
+
+def fenced(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("path", [path for path in RUN if fenced(path, "python")], ids=lambda path: path.stem)
+def test_python_of_a_page_runs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in fenced(path, "python"):
+        exec(compile(code, str(path), "exec"), {"__name__": "page"})
+
+
+def commands(path):
+    """Yield the lmnet commands of a page: in blocks of sh and in indented ones."""
+    lines = [line for text in fenced(path, "sh") for line in text.splitlines()]
+    lines += [line[4:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("    lmnet-")]
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while words and not words[0].startswith("lmnet-"):
+            words = words[1:]
+        if words and words[0] in PARSERS and len(words) > 1 and words[1] not in ("check-block", "cp", "cat", "status"):
+            yield words
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if list(commands(path))], ids=lambda path: path.stem)
+def test_commands_of_a_page_parse(path):
+    for program, *arguments in commands(path):
+        PARSERS[program]().parse_args(arguments)
+
+
+def test_the_zoo_page_is_fresh():
+    spec = importlib.util.spec_from_file_location("make_zoo", DOCS / "make_zoo.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (DOCS / "zoo.md").read_text(encoding="utf-8") == module.render(), "run `make docs` and commit docs/zoo.md"
+
+
+def test_every_page_is_in_the_navigation():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for path in DOCS.rglob("*.md"):
+        assert f"{path.relative_to(DOCS).as_posix()}\n" in text
