@@ -29,7 +29,7 @@ HEAD = """\
 # Accuracy, measured
 
 Written by `python benchmarks/accuracy.py {arguments}` from run folders of `lmnet-train`; scores are of the test split,
-which no choice has seen, at the pictures' own size, with 95 % intervals by bootstrap over images. Minutes are the sum
+which no choice has seen, at the images' own size, with 95 % intervals by bootstrap over images. Minutes are the sum
 of the epochs' wall time. All on a CPU ({machine}, two cores, other jobs beside some of the runs); {versions}.
 """
 NOT_RUN = """
@@ -37,8 +37,8 @@ NOT_RUN = """
 
 | net | data | recipe | why |
 |---|---|---|---|
-| lmnet_release | Kvasir-SEG, 256 px, 200 epochs | paper | no GPU was to be had |
-| lmnet_paper | Kvasir-SEG, 256 px, 200 epochs | paper | no GPU was to be had |
+| lmnet_release | Kvasir-SEG, 256 px, 200 epochs | paper | no GPU was available |
+| lmnet_paper | Kvasir-SEG, 256 px, 200 epochs | paper | no GPU was available |
 
 To run them: `lmnet-train lmnet_release --data Kvasir-SEG --recipe paper --device cuda`. The published figures they
 would stand beside: mDice 0.9409, mIoU 0.8912 (class means, pooled); precision 0.8964, recall 0.9038 (lesion).

@@ -1,13 +1,13 @@
 """Train every architecture of a small space under a limit on Kvasir-SEG, and write the table that search_worth.py uses.
 
 Every feasible point of benchmarks/search_table.yaml (at most 0.25 G multiply-accumulates) is trained alike: 64 pixels,
-160 training pictures, 12 epochs, AdamW on one cycle, cross-entropy and Dice, flips; scored by the foreground Dice, mean
-over 200 other pictures and the last three epochs. One thread and a fixed seed a training, so the table does not depend
+160 training images, 12 epochs, AdamW on one cycle, cross-entropy and Dice, flips; scored by the foreground Dice, mean
+over 200 other images and the last three epochs. One thread and a fixed seed a training, so the table does not depend
 on who makes it.
 
     python benchmarks/search_table.py --data ../shared/data/Kvasir-SEG --workers 2
 
-Rows are added as they finish; the same command goes on where it stopped.
+Rows are added as they finish; the same command continues where it stopped.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def tensors(data):
 
 
 def dice_of(model, images, masks):
-    """Return the mean over pictures of the foreground Dice."""
+    """Return the mean over images of the foreground Dice."""
     model.eval()
     with torch.no_grad():
         found = torch.cat([model(batch).argmax(1) for batch in images.split(50)])

@@ -51,7 +51,7 @@ def tabled(table):
         scores = {row["hash"]: float(row["dice"]) for row in csv.DictReader(file)}
     plans = [plan for _, plan in feasible_points()]
     missing = min((plan.deploy_macs for plan in plans if plan.hash not in scores), default=math.inf)
-    # the dearest net below the first missing one: nets that differ in small branches only cost the same
+    # the most expensive net below the first missing one: nets that differ in small branches only cost the same
     return scores, max(plan.deploy_macs for plan in plans if plan.deploy_macs < missing) / 1e9
 
 

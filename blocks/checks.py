@@ -104,7 +104,7 @@ def _resize_hint(first: Sequence[int], size: Sequence[int], index: int) -> str:
         factor = large[0] // max(1, small[0])
         if factor > 1 and all(a == factor * b for a, b in zip(large, small, strict=True)):
             return f"Upsample input {names[0]} by {factor}, or downsample input {names[1]} by {factor}."
-    return "Pad the picture to a multiple of the net's stride."
+    return "Pad the image to a multiple of the net's stride."
 
 
 def act_layer_of(where: str, name: str) -> type[nn.Module]:

@@ -48,7 +48,7 @@ class GlobalFeatureTransformer(nn.Module):
 
     Cost:
         MACs per pixel, with L = H * W pixels: 9 C^2 + depth * (4 C^2 + 2 L C + 2 mlp_ratio C^2) + C * out_channels.
-        Memory grows with L where fused attention is not to be had, so use it on small maps.
+        Memory grows with L where fused attention is not available, so use it on small maps.
 
     Source:
         LM-Net, arXiv 2501.03838, GFT: one layer, 12 heads, mlp_ratio 2. Attention and MLP are timm's.

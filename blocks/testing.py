@@ -202,7 +202,7 @@ def _signature(subject: Subject) -> None:
 
 
 def _output_shapes(subject: Subject) -> None:
-    """The outputs are the example's, for one and for two pictures, and out_channels tells their channels."""
+    """The outputs are the example's, for one and for two images, and out_channels tells their channels."""
     block = subject.build()
     for batch in (1, 2):
         got = [tuple(x.shape) for x in _outputs(block, subject.inputs(batch))]
@@ -282,13 +282,13 @@ def _deterministic(subject: Subject) -> None:
 
 
 def _rows_independent(subject: Subject) -> None:
-    """In eval mode a picture's output does not depend on its neighbours in the batch."""
+    """In eval mode an image's output does not depend on its neighbours in the batch."""
     block, inputs = subject.build(), subject.inputs(3)
     with torch.no_grad():
         together = _outputs(block, inputs)
         alone = [_outputs(block, [x[row : row + 1] for x in inputs]) for row in range(3)]
     for row in range(3):
-        _require_close(f"picture {row} alone", alone[row], [x[row : row + 1] for x in together])
+        _require_close(f"image {row} alone", alone[row], [x[row : row + 1] for x in together])
 
 
 def _input_unchanged(subject: Subject) -> None:

@@ -2,7 +2,7 @@
 
 Source: the authors' public code of LM-Net (arXiv 2501.03838), release of April 2025, which is ``lmnet_release``.
 
-Differs: their loader feeds BGR pictures (cv2), ours RGB, so a checkpoint of theirs wants its picture's channels turned
+Differs: their loader feeds BGR images (cv2), ours RGB, so a checkpoint of theirs wants its image's channels turned
 round; the weights are loaded as they are.
 """
 

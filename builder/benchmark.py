@@ -28,8 +28,8 @@ class Timing:
 
     Args:
         name: the net and its form.
-        batch: pictures a pass.
-        macs: multiply-accumulates a picture.
+        batch: images a pass.
+        macs: multiply-accumulates an image.
         seconds: one entry a pass.
         peak_bytes: most memory of one pass above what was held before it, in a process of its own.
     """
@@ -48,7 +48,7 @@ class Timing:
 
     @property
     def images_per_second(self) -> float:
-        """Pictures a second at the median."""
+        """Images a second at the median."""
         return self.batch * 1e3 / self.quartiles[1]
 
     @property
@@ -83,7 +83,7 @@ def benchmark(
 
     Args:
         plans: the nets, each at its own padded size.
-        batch: pictures a pass.
+        batch: images a pass.
         threads: of torch; None to leave them.
         repeats: measured passes of each.
 

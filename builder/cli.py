@@ -69,13 +69,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--diff", metavar="OTHER", help="compare with another spec: knobs, params, MACs")
     add("--graph", metavar="FILE", help="draw the graph: .svg or .mmd (Mermaid)")
     add("--export", metavar="FILE", help="write .onnx, .pt2 or .safetensors, checked against the eager model")
-    add("--forward", nargs="?", const="", metavar="IMAGE", help="run on a picture (without IMAGE, a drawn one)")
+    add("--forward", nargs="?", const="", metavar="IMAGE", help="run on an image (without IMAGE, a synthetic one)")
     add("--out", metavar="MASK.png", default="mask.png", help="where --forward writes the mask (default: mask.png)")
     add("--cross-check", action="store_true", help="print our count of MACs beside torch's and ptflops'")
     add("--benchmark", action="store_true", help="time the net on this machine, training form and optimised")
     add("--against", metavar="OTHER", help="with --benchmark: another spec, interleaved, as a ratio")
     add("--threads", type=int, help="with --benchmark: torch's threads")
-    add("--batch", type=int, default=1, help="with --benchmark: pictures a pass (default: 1)")
+    add("--batch", type=int, default=1, help="with --benchmark: images a pass (default: 1)")
     add_common(parser)
     return parser
 

@@ -1,4 +1,4 @@
-"""Pictures of a graph: SVG with the levels of resolution as rows, or Mermaid text."""
+"""Images of a graph: SVG with the levels of resolution as rows, or Mermaid text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STYLE = (
 
 
 def _places(plan: Plan) -> dict[str, tuple[float, float]]:
-    """Return each node's column (its longest path from the picture) and row (how often its map was halved)."""
+    """Return each node's column (its longest path from the image) and row (how often its map was halved)."""
     columns, taken = {INPUT: 0}, set()
     heights = {INPUT: plan.padded_size[0]}
     places: dict[str, tuple[float, float]] = {INPUT: (0, 0)}
@@ -66,7 +66,7 @@ def _edge(start: tuple[float, float], end: tuple[float, float], colour: str) -> 
 
 
 def to_svg(plan: Plan) -> str:
-    """Return a plan's graph as an SVG picture; a bar under each box is its share of the MACs."""
+    """Return a plan's graph as an SVG image; a bar under each box is its share of the MACs."""
     places = _places(plan)
     blocks = sorted({node.block for node in plan.nodes})
     colours = {block: COLOURS[index % len(COLOURS)] for index, block in enumerate(blocks)}
@@ -86,7 +86,7 @@ def to_svg(plan: Plan) -> str:
             sx, sy = corner(source)
             end = (x, y + BOX_HEIGHT * (index + 1) / (count + 1))
             parts.append(_edge((sx + BOX_WIDTH, sy + BOX_HEIGHT / 2), end, colours[block_of[source]]))
-    parts.append(_box(*corner(INPUT), colours[INPUT], INPUT, "picture", plan.input_shape, 0.0))
+    parts.append(_box(*corner(INPUT), colours[INPUT], INPUT, "image", plan.input_shape, 0.0))
     total = plan.deploy_macs or 1
     for node in plan.nodes:
         share = node.cost.deploy_macs / total
@@ -116,7 +116,7 @@ def to_svg(plan: Plan) -> str:
 
 def to_mermaid(plan: Plan) -> str:
     """Return a plan's graph as a Mermaid flow chart, which Markdown viewers draw."""
-    lines = ["flowchart LR", f'  {INPUT}(["picture<br/>{"x".join(map(str, plan.input_shape))}"])']
+    lines = ["flowchart LR", f'  {INPUT}(["image<br/>{"x".join(map(str, plan.input_shape))}"])']
     for node in plan.nodes:
         shape = "x".join(map(str, node.out_shapes[0]))
         lines.append(f'  {node.name}["{node.name}<br/>{node.block}<br/>{shape}"]')

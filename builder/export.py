@@ -24,7 +24,7 @@ from lmnet.builder.weights import Weights, checksum, read_weights, weights_bytes
 TOLERANCE = 1e-4
 ENDINGS = (".onnx", ".pt2", ".safetensors")
 FACTS_FILE = "lmnet.json"
-MAX_FACTOR = 512  # pictures up to 512 strides a side
+MAX_FACTOR = 512  # images up to 512 strides a side
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def compile_expression(value: str) -> tuple[Evaluator, frozenset[str]]:
     try:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as err:
-        raise ExpressionError(f"an expression must be arithmetic on vars, got ${{{text[:60]}}}. Mend it.") from err
+        raise ExpressionError(f"an expression must be arithmetic on vars, got ${{{text[:60]}}}. Correct it.") from err
     compiler = _Compiler(text)
     return compiler.compile(tree.body), frozenset(compiler.names)
 

@@ -20,7 +20,7 @@ class GraphModel(nn.Module):
         plan: the checked graph.
 
     Shapes:
-        image (N, C, H, W) -> logits (N, num_classes, H, W), for any H and W of 32 or more: the picture is padded at its
+        image (N, C, H, W) -> logits (N, num_classes, H, W), for any H and W of 32 or more: the image is padded at its
         right and lower border (by repeating the border) to a multiple of the net's stride, and the logits are cropped
         back. With ``pad: false`` in the spec, H and W must be multiples. With several outputs, a dict of maps by name.
 
@@ -55,7 +55,7 @@ class GraphModel(nn.Module):
         height, width = image.shape[2:]
         outputs = self._run(self._padded(image))
         if not torch.compiler.is_exporting():
-            # outputs at the padded picture's size are cropped back to the picture
+            # outputs at the padded image's size are cropped back to the image
             padded = self._padded_size(height, width)
             outputs = {name: x[..., :height, :width] if x.shape[2:] == padded else x for name, x in outputs.items()}
         return outputs["logits"] if list(outputs) == ["logits"] else outputs

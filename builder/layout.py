@@ -229,7 +229,7 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> str | None:
     variables = data.get("vars") or {}
     parts = _parts(key)
     if not parts:
-        return f"a key must look like width, depth[0] or nodes.head.num_classes, got {key!r}. Mend it."
+        return f"a key must look like width, depth[0] or nodes.head.num_classes, got {key!r}. Correct it."
     if parts[0] in variables:
         parts = ["vars", *parts]
     elif parts[0] not in ("input", "nodes", "outputs", "vars", "name"):

@@ -48,7 +48,7 @@ def create_model(
 
     Args:
         spec: a name of the zoo (``lmnet_paper``), or the path of a YAML file.
-        in_channels: channels of the picture; None for the spec's.
+        in_channels: channels of the image; None for the spec's.
         num_classes: classes, background included; None for the spec's variable ``num_classes``.
         pretrained: load the zoo's weights for this name: True, or the data set that they were trained on (``kvasir``).
             With another number of classes the head starts at random; with
@@ -60,7 +60,7 @@ def create_model(
 
     Raises:
         SpecError: there is no such spec, it is wrong, or a variable is unknown.
-        ValueError: pretrained weights are not to be had, or do not fit the overridden net.
+        ValueError: pretrained weights are not available, or do not fit the overridden net.
     """
     values = dict(overrides)
     if in_channels is not None:

@@ -36,8 +36,8 @@ def optimize_for_inference(
 
     Args:
         model: a net of the builder, or any module that holds blocks.
-        example: a picture (N, C, H, W) to check with; None for a random one.
-        input_shape: (C, H, W) of the random picture; None for the net's own, at most 128 a side.
+        example: an image (N, C, H, W) to check with; None for a random one.
+        input_shape: (C, H, W) of the random image; None for the net's own, at most 128 a side.
 
     Raises:
         ValueError: the module has no shape of its own, and neither example nor input_shape is given.
@@ -66,7 +66,7 @@ def _example(model: nn.Module, input_shape: Sequence[int] | None) -> Tensor:
     if input_shape is None:
         if not isinstance(model, GraphModel):
             raise ValueError(
-                f"optimize_for_inference: a picture's shape must be known, got none for {type(model).__name__}. "
+                f"optimize_for_inference: an image's shape must be known, got none for {type(model).__name__}. "
                 "Give example or input_shape."
             )
         channels, height, width = model.plan.input_shape

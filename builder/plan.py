@@ -42,9 +42,9 @@ class Plan:
     Args:
         spec: where it comes from.
         variables: the values of ``vars``.
-        input_shape: (C, H, W) of the picture.
-        padded_size: height and width that the nodes see: the picture's, rounded up to the stride.
-        stride: the picture is padded to multiples of it.
+        input_shape: (C, H, W) of the image.
+        padded_size: height and width that the nodes see: the image's, rounded up to the stride.
+        stride: the image is padded to multiples of it.
         nodes: in the order of execution.
         outputs: the outputs by name.
     """
@@ -88,7 +88,7 @@ class Plan:
             peak = max(peak, sum(live.values()) + node.cost.peak_bytes)
             live[node.name] = sum(4 * c * h * w for c, h, w in node.out_shapes)
             for name in last_use[node.name]:
-                if name != INPUT:  # the caller holds the picture
+                if name != INPUT:  # the caller holds the image
                     live.pop(name, None)
         return peak
 

@@ -228,7 +228,7 @@ class Planner:
             elif key == "logits" and shapes[index][1:] != padded:
                 height, width = shapes[index][1:]
                 message = (
-                    f"logits must have the picture's size {padded[0]}x{padded[1]}, got {height}x{width} from {name}. "
+                    f"logits must have the image's size {padded[0]}x{padded[1]}, got {height}x{width} from {name}. "
                     f"{_scale_advice(nodes[name], shapes[index], padded)}"
                 )
                 problems.append(self.spec.document.problem(("outputs", key), message))
@@ -285,7 +285,7 @@ def _try_options(block: str, options: Mapping[str, Any], count: int) -> None:
 
 
 def exact_stride(nodes: Mapping[str, NodePlan], height: int, width: int) -> int:
-    """Return by how much the smallest map is smaller than the picture, or 0 unless all factors are whole."""
+    """Return by how much the smallest map is smaller than the image, or 0 unless all factors are whole."""
     stride = 1
     for node in nodes.values():
         for _, h, w in node.out_shapes:
@@ -296,10 +296,10 @@ def exact_stride(nodes: Mapping[str, NodePlan], height: int, width: int) -> int:
 
 
 def size_message(stride: int, size: Sequence[int], padded: Sequence[int]) -> str:
-    """Return the error of a picture whose size the net does not take without padding."""
+    """Return the error of an image whose size the net does not take without padding."""
     return (
         f"size must be a multiple of {stride}, got {size[0]}x{size[1]}. "
-        f"Pad the picture to {padded[0]}x{padded[1]}, or set pad: true."
+        f"Pad the image to {padded[0]}x{padded[1]}, or set pad: true."
     )
 
 

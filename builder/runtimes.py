@@ -21,7 +21,7 @@ RUNTIMES = ("torch", "onnxruntime", "openvino")
 
 
 class ExportedNet(nn.Module):
-    """A net whose exported file another runtime runs, on the CPU, for pictures of any size as GraphModel takes them.
+    """A net whose exported file another runtime runs, on the CPU, for images of any size as GraphModel takes them.
 
     Args:
         model: the net, on the CPU, with one output.

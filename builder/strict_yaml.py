@@ -116,7 +116,7 @@ class _Reader:
             hint = (
                 'Quote it: "${...}".'
                 if "'}'" in str(problem) and "${" in "".join(self.lines[mark.line : mark.line + 1])
-                else "Mend it."
+                else "Correct it."
             )
             self.fault(mark, f"the file must be YAML, got {problem}. {hint}")
         if self.problems:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
 
 import lmnet
 from lmnet.builder.drawing import to_svg
@@ -14,6 +18,9 @@ from lmnet.builder.zoo import list_models, zoo_folder
 
 PAGE = Path(__file__).with_name("zoo.md")
 GRAPHS = Path(__file__).with_name("zoo")
+PLOT = Path(__file__).with_name("dice_against_gmacs.svg")
+README = Path(__file__).parents[1] / "README.md"
+MARK = "<!-- weights: written by docs/make_zoo.py -->"
 HEADER = """\
 # Zoo
 
@@ -64,8 +71,51 @@ def render() -> str:
     return HEADER + head + "\n".join(rows) + "\n\n" + "\n".join(entries)
 
 
+def with_weights() -> list[tuple[str, float, float, str, str, float]]:
+    """Return (name, GMACs, millions of parameters, score with interval, size, score) of the nets with weights."""
+    found = []
+    for name in list_models():
+        score, size, gmacs = score_of(name)
+        if score != "-":
+            params = plan_spec(load_spec(name)).deploy_params / 1e6
+            found.append((name, float(gmacs), params, score, size, float(score.split()[0])))
+    return sorted(found, key=lambda one: one[1])
+
+
+def readme_table() -> str:
+    """Return the README's table of nets with weights."""
+    lines = ["| net | parameters | image | GMACs | test Dice |", "|---|---|---|---|---|"]
+    for name, gmacs, params, score, size, _ in with_weights():
+        lines.append(f"| [{name}](zoo/{name}.md) | {params:.2f} M | {size} | {gmacs:.3f} | {score} |")
+    return "\n".join(lines)
+
+
+def with_table(readme: str) -> str:
+    """Return the README with its table of nets written anew."""
+    before, mark, rest = readme.partition(MARK)
+    return f"{before}{mark}\n{readme_table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
+def plot() -> bytes:
+    """Return the plot of Dice against GMACs as SVG."""
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, gmacs, _, score, size, dice in with_weights():
+        low, high = map(float, score.partition("[")[2].rstrip("]").split(","))
+        axes.errorbar(gmacs, dice, [[dice - low], [high - dice]], fmt="o", color="#0969da", capsize=3)
+        axes.annotate(f"{name}\n{size}", (gmacs, dice), (6, -14), textcoords="offset points", fontsize=7)
+    axes.set(xscale="log", xlabel="GMACs", ylabel="test lesion Dice, Kvasir-SEG", xlim=(0.008, 4))
+    axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "lmnet"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
 def main() -> int:
-    """Write the page and the graphs."""
+    """Write the page, the graphs, the plot and the README's table."""
+    PLOT.write_bytes(plot())
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
     GRAPHS.mkdir(exist_ok=True)
     for name in list_models():
         (GRAPHS / f"{name}.svg").write_text(to_svg(plan_spec(load_spec(name))), encoding="utf-8")

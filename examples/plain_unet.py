@@ -59,7 +59,7 @@ def after() -> nn.Module:
 
 
 def main() -> None:
-    """Train one step on drawn pictures, re-parameterise a copy, export it."""
+    """Train one step on synthetic images, re-parameterise a copy, export it."""
     cases = draw_cases(2, size=64).at(64)
     image = torch.stack([image for image, _ in cases]).float() / 255
     mask = torch.stack([mask for _, mask in cases]).long()

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 PROGRAM = "lmnet-search"
 EPILOG = """\
 more commands:
-  lmnet-search status --storage URL --study-name NAME    what a study has come to, without running
+  lmnet-search status --storage URL --study-name NAME    the state of a study, without running
 
-The same command goes on where it stopped. Limits count 10^9 multiply-accumulates (what papers call GFLOPs) of the
+The same command continues where it stopped. Limits count 10^9 multiply-accumulates (what papers call GFLOPs) of the
 re-parameterised net at batch 1 and the spec's own input size, whatever --size is trained at.
 exit codes: 0 done, 1 nothing was found, 2 usage, a wrong spec or an unreachable limit, 130 after Ctrl-C
 """
@@ -78,7 +78,7 @@ def _kind(field: Field[Any]) -> dict[str, Any]:
 
 def make_status_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lmnet-search status``."""
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM} status", description="Show what a study has come to.")
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} status", description="Show the state of a study.")
     parser.add_argument("--storage", required=True, metavar="URL", help="sqlite:///FILE or postgresql://...")
     parser.add_argument("--study-name", metavar="NAME", help="(default: the storage's only study)")
     parser.add_argument("--out", metavar="FOLDER", help="folder with the results, to name the spec files")
@@ -125,7 +125,7 @@ def _search(args: argparse.Namespace) -> int:
         print(f"{PROGRAM}: {used_up_text(result.tally)}", file=sys.stderr)
     code = _show(result, as_json=args.json)
     if result.is_interrupted:
-        print(f"{PROGRAM}: stopped by Ctrl-C; the same command goes on.", file=sys.stderr)
+        print(f"{PROGRAM}: stopped by Ctrl-C; the same command continues.", file=sys.stderr)
         return 130
     return DONE if args.dry_run else code
 

@@ -74,7 +74,7 @@ class Space:
         return tuple(_index(knob, params[knob.name]) for knob in self.knobs)
 
     def sample(self, rng: random.Random) -> Point:
-        """Return a point drawn evenly."""
+        """Return a point sampled evenly."""
         return tuple(rng.randrange(len(knob.values)) for knob in self.knobs)
 
     def moved(self, point: Point, position: int, index: int) -> Point:

@@ -20,7 +20,7 @@ class Survey:
         size: number of points.
         cheapest: the buildable net of fewest MACs that was found.
         dearest: the one of most.
-        feasible_share: share of evenly drawn points that meet every limit.
+        feasible_share: share of evenly sampled points that meet every limit.
         start: the spec's own net; None where it is outside the ranges.
     """
 

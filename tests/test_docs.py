@@ -58,6 +58,8 @@ def test_the_zoo_page_is_fresh():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert (DOCS / "zoo.md").read_text(encoding="utf-8") == module.render(), "run `make docs` and commit docs/zoo.md"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == module.with_table(readme), "run `make docs` and commit README.md"
 
 
 def test_every_page_is_in_the_navigation():

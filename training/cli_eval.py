@@ -15,7 +15,7 @@ from lmnet.training.data_arguments import add_data_options, check_model_exists, 
 _EPILOG = """\
 MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
 A run folder is scored on its own split; --data may then be left out.
-Pictures are scored at their own size. --json prints every metric NAME with NAME_interval beside it.
+Images are scored at their own size. --json prints every metric NAME with NAME_interval beside it.
 Examples: lmnet-eval runs/lmnet_xs-synthetic-default-s0
           lmnet-eval lmnet_xs --data Kvasir-SEG --split test --json
           lmnet-eval --compare runs/A runs/B
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--split", choices=("all", "train", "val", "test"), default="test", help="which images (default: %(default)s)"
     )
     parser.add_argument("--size", type=int, help="side in pixels to feed the model (default: as it was trained)")
-    parser.add_argument("--batch-size", type=int, default=8, help="pictures at once (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

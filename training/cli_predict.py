@@ -1,4 +1,4 @@
-"""``lmnet-predict``: masks, probability maps and overlays for pictures."""
+"""``lmnet-predict``: masks, probability maps and overlays for images."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from lmnet.training.data_arguments import add_data_options, check_paths, data_ch
 from lmnet.training.recipe import load_recipe
 
 _EPILOG = """\
-The same command again goes on where it stopped. The run folder is the last line on stdout (with --json: key "run").
+The same command continues where it stopped. The run folder is the last line on stdout (with --json: key "run").
 Example: lmnet-train lmnet_xs --data synthetic
 """
 
@@ -29,9 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("spec", metavar="SPEC", help="zoo name or YAML file")
     add_data_options(parser)
     parser.add_argument("--recipe", default="default", help="default, paper, or a YAML file (default: %(default)s)")
-    parser.add_argument("--size", type=int, help="side in pixels that pictures are resized to")
-    parser.add_argument("--epochs", type=int, help="passes over the training pictures")
-    parser.add_argument("--batch-size", type=int, help="pictures in one step")
+    parser.add_argument("--size", type=int, help="side in pixels that images are resized to")
+    parser.add_argument("--epochs", type=int, help="passes over the training images")
+    parser.add_argument("--batch-size", type=int, help="images in one step")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="change a value of the recipe (lr=1e-3) or a variable of the spec (width=16)",

@@ -32,7 +32,7 @@ def evaluate(
 ) -> CaseScores:
     """Score a model on every case.
 
-    A picture is resized to ``size``, its class shares are brought back to its own size (bilinear), and the class with
+    An image is resized to ``size``, its class shares are brought back to its own size (bilinear), and the class with
     the largest share is compared with the mask as it is in the file: scores do not depend on the training size's own
     rounding of the mask.
 
@@ -40,7 +40,7 @@ def evaluate(
         model: image (N, C, H, W) → logits; put in eval mode and left on the CPU.
         cases: what to score on.
         size: side in pixels that the model is fed.
-        batch_size: pictures at once.
+        batch_size: images at once.
         device: auto, cpu, cuda or cuda:N.
         in_channels: of the model.
         mean: of the channels.

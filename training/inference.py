@@ -1,4 +1,4 @@
-"""From uint8 pictures to class probabilities: the same steps for training, scoring and prediction."""
+"""From uint8 images to class probabilities: the same steps for training, scoring and prediction."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalized(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
-    """Return (N, C, H, W) uint8 pictures as float32: divided by 255, less the mean, by the deviation.
+    """Return (N, C, H, W) uint8 images as float32: divided by 255, less the mean, by the deviation.
 
-    A grey picture (C = 1) takes the averages of the three values.
+    A grey image (C = 1) takes the averages of the three values.
     """
     if image.shape[1] == 1:
         mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
@@ -72,12 +72,12 @@ def probabilities(
 
 
 def probe_classes(model: nn.Module, *, size: int, in_channels: int = 3) -> int:
-    """Return how many classes a model gives, by running it once on a black picture.
+    """Return how many classes a model gives, by running it once on a black image.
 
     Args:
         model: left as it was.
-        size: side of the picture in pixels.
-        in_channels: of the picture.
+        size: side of the image in pixels.
+        in_channels: of the image.
 
     Raises:
         ValueError: the output is not one (N, K, H, W) tensor.
@@ -92,7 +92,7 @@ def probe_classes(model: nn.Module, *, size: int, in_channels: int = 3) -> int:
 
 
 def at_own_size(shares: Tensor, height: int, width: int) -> Tensor:
-    """Return one picture's (K, S, S) class shares at its own size (bilinear), (K, height, width)."""
+    """Return one image's (K, S, S) class shares at its own size (bilinear), (K, height, width)."""
     if shares.shape[-2:] == (height, width):
         return shares
     return F.interpolate(shares[None], size=(height, width), mode="bilinear", align_corners=False)[0]

@@ -30,7 +30,7 @@ class OpenedModel:
         name: of the spec.
         model: with weights, in eval mode.
         size: side in pixels that it was trained at.
-        in_channels: of the picture.
+        in_channels: of the image.
         num_classes: outputs.
         mean: of the channels.
         std: of the channels.

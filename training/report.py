@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that holds its pictures itself."""
+"""The report of a run: one HTML file that holds its images itself."""
 
 from __future__ import annotations
 

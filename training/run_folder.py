@@ -1,4 +1,4 @@
-"""A run's folder: what was asked for, so that the same command goes on and another one is refused."""
+"""A run's folder: what was asked for, so that the same command continues and another one is refused."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Request:
     def facts(self) -> dict[str, Any]:
         """Return what is compared, as JSON has it."""
         facts: dict[str, Any] = json.loads(json.dumps({**asdict(self), "recipe": self.recipe.facts()}))
-        facts.pop("data")  # the same pictures may be reached by another path
+        facts.pop("data")  # the same images may be reached by another path
         if not self.teacher:
             facts.pop("teacher")  # as in the runs of before
         return facts

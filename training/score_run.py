@@ -39,7 +39,7 @@ def score_model(
         choice: the data; its path may be empty for a run's own.
         side: all, val, test or train.
         seed: of the split.
-        batch_size: pictures at once.
+        batch_size: images at once.
         device: auto, cpu, cuda or cuda:N.
         say: told notes.
 

@@ -20,7 +20,7 @@ class Level:
     Args:
         node: name of the last encoder node of that size, whose map it is.
         channels: of the map.
-        reduction: how many times smaller than the picture the map is.
+        reduction: how many times smaller than the image the map is.
     """
 
     node: str
@@ -80,8 +80,8 @@ class SpecEncoder(nn.Module):
 
     Args:
         spec: any spec whose encoder is a chain; for lmnet_release the nodes enc0 to enc3 and down3.
-        in_channels: channels of the picture; None for the spec's.
-        max_reduction: leave out maps that are smaller than this part of the picture; None for all.
+        in_channels: channels of the image; None for the spec's.
+        max_reduction: leave out maps that are smaller than this part of the image; None for all.
 
     Shapes:
         (N, in_channels, H, W) -> a list of (N, C_i, ceil(H / r_i), ceil(W / r_i)); ``out_channels`` and ``reductions``

@@ -59,7 +59,7 @@ class LMNet(nn.Module):
     """A spec's net behind the constructor that nnU-Net calls.
 
     Args:
-        input_channels: channels of the picture.
+        input_channels: channels of the image.
         num_classes: maps of logits.
         spec: a name of the zoo, or the path of a YAML file.
         variables: new values of the spec's variables.

@@ -22,7 +22,7 @@ def export_onnx(model: nn.Module, image: Tensor, path: str | Path) -> float:
 
     Args:
         model: image -> one map, on the CPU; put in eval mode.
-        image: (N, C, H, W) with N of 2 or more; the file takes pictures of this height and width.
+        image: (N, C, H, W) with N of 2 or more; the file takes images of this height and width.
         path: the file.
 
     Returns:
@@ -40,7 +40,7 @@ def export_onnx(model: nn.Module, image: Tensor, path: str | Path) -> float:
         raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
     if image.ndim != 4 or len(image) < 2:
         raise ValueError(
-            f"export: image must be (N, C, H, W) with N of 2 or more, got {tuple(image.shape)}. Pass two pictures."
+            f"export: image must be (N, C, H, W) with N of 2 or more, got {tuple(image.shape)}. Pass two images."
         )
     model.eval()
     batch: Any = ({0: Dim("batch", min=1, max=4096)},)

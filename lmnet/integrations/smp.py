@@ -30,9 +30,9 @@ MAX_DEPTH = 5
 
 
 class SmpEncoder(nn.Module, EncoderMixin):
-    """A spec's encoder under SMP's contract: one map for each halving of the picture, the full size first.
+    """A spec's encoder under SMP's contract: one map for each halving of the image, the full size first.
 
-    Map 0 is the net's own where it has one at full size (as SMP's VGG), otherwise the picture. A halving that the net
+    Map 0 is the net's own where it has one at full size (as SMP's VGG), otherwise the image. A halving that the net
     jumps over is a map without channels (as SMP does for transformers). Where the net ends above 1 / 2^depth, strided
     3x3 convolutions that keep the channels go on: LM-Net ends at 1/16, so depth 4 is the net itself.
 
@@ -75,7 +75,7 @@ class SmpEncoder(nn.Module, EncoderMixin):
                 self.further.append(Downsample(width, out_channels=width))
 
     def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
-        """Rebuild the encoder for pictures of so many channels, keeping its weights; timm's rule adapts the first."""
+        """Rebuild the encoder for images of so many channels, keeping its weights; timm's rule adapts the first."""
         if in_channels == self._in_channels:
             return
         state = self.state_dict()
@@ -115,7 +115,7 @@ class LMNet(SegmentationModel):
         encoder_name: SMP's name of an encoder.
         encoder_depth: halvings that the encoder makes, 1 to 5.
         encoder_weights: SMP's name of pretrained weights; None for random ones.
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         classes: maps of logits.
         width: see LMNetDecoder.
         decoder: further options of LMNetDecoder (window, num_heads, depth).
@@ -142,7 +142,7 @@ class LMNet(SegmentationModel):
         self.encoder = get_encoder(encoder_name, in_channels=in_channels, depth=encoder_depth, weights=encoder_weights)
         channels = list(self.encoder.out_channels)
         if channels[0] == in_channels:
-            channels[0] = 0  # the picture itself is no feature
+            channels[0] = 0  # the image itself is no feature
         self.decoder = LMNetDecoder(channels, width=width, **decoder)
         self.segmentation_head = SegmentationHead(
             self.decoder.out_channels, num_classes=classes, scale=self.decoder.reduction

@@ -20,10 +20,10 @@ from lmnet.blocks.registry import Example, register
     ),
 )
 class SmpBackbone(nn.Module):
-    """Run an encoder of segmentation_models_pytorch and return its feature maps, finest first, without the picture.
+    """Run an encoder of segmentation_models_pytorch and return its feature maps, finest first, without the image.
 
     Args:
-        in_channels: channels of the picture.
+        in_channels: channels of the image.
         encoder: SMP's name of the encoder (``resnet18``), or ``tu-`` and timm's.
         depth: halvings, 1 to 5.
 

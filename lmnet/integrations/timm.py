@@ -27,13 +27,13 @@ default_cfgs: dict[str, Any] = {}  # timm's register_model looks for this name
 
 
 class SpecClassifier(SpecEncoder):
-    """A spec's encoder, average pooling and a linear layer: what timm trains on pictures with one label each.
+    """A spec's encoder, average pooling and a linear layer: what timm trains on images with one label each.
 
     With ``features_only=True`` timm takes the encoder alone.
 
     Args:
         cfg: the spec.
-        in_chans: channels of the picture.
+        in_chans: channels of the image.
         num_classes: labels; 0 leaves the linear layer out.
         global_pool: timm's name of the pooling; "" for none.
         drop_rate: dropout before the linear layer.

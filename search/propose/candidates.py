@@ -18,7 +18,7 @@ INFEASIBLE_IN_ROW = 20
 KNOWN_IN_ROW = 3
 """So many proposals in a row that are known, and a neighbour of the last is taken instead."""
 POOL = 8
-"""So many of the sampler's proposals, fewer where most are infeasible, and as many even draws, are compared by what
+"""So many of the sampler's proposals, fewer where most are infeasible, and as many even samples, are compared by what
 cost and knobs promise."""
 NEIGHBOURS = 300
 ENUMERABLE = 20_000

@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 
 SAMPLERS = ("tpe", "gp", "nsga2", "random")
 STARTUP = 8
-"""Finished trials before a model is used; the candidates until then are drawn evenly."""
+"""Finished trials before a model is used; the candidates until then are sampled evenly."""
 
 
 def make_sampler(name: str, *, seed: int, finished: Callable[[], int]) -> BaseSampler:

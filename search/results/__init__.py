@@ -1,1 +1,1 @@
-"""What a study has come to: counts, tables, the report, and progress."""
+"""The state of a study: counts, tables, the report, and progress."""

@@ -1,4 +1,4 @@
-"""What a study has come to: its best net, its front, its counts."""
+"""The state of a study: its best net, its front, its counts."""
 
 from __future__ import annotations
 

@@ -82,9 +82,9 @@ def overview_text(overview: Overview) -> str:
     """Return what is known before trial 0, for people."""
     seen = overview.survey
     lines = [
-        f"space: {seen.size:,} points, {seen.feasible_share:.0%} of drawn ones within the limits",
+        f"space: {seen.size:,} points, {seen.feasible_share:.0%} of sampled ones within the limits",
         f"cheapest net: {seen.cheapest.gmacs:.3f} GMACs, {seen.cheapest.params:,} parameters",
-        f"dearest net: {seen.dearest.gmacs:.3f} GMACs, {seen.dearest.params:,} parameters",
+        f"most expensive net: {seen.dearest.gmacs:.3f} GMACs, {seen.dearest.params:,} parameters",
     ]
     if seen.start is not None:
         within = "within the limits" if seen.start.is_feasible else "outside the limits, so it is not trained"

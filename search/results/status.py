@@ -14,7 +14,7 @@ from lmnet.search.study.storage import open_storage, retry, without_password
 
 
 def read_status(storage: str, study_name: str | None = None, *, folder: str | Path | None = None) -> SearchResult:
-    """Return what a study has come to.
+    """Return the state of a study.
 
     Args:
         storage: Optuna's URL.

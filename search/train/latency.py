@@ -1,4 +1,4 @@
-"""Measured latency: how long one picture takes on this device."""
+"""Measured latency: how long one image takes on this device."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def machine_name(device: str) -> str:
 
 
 def measure_latency_ms(spec: Spec, device: str = "cpu") -> float:
-    """Return the median time of one picture at the spec's input size, re-parameterised, in milliseconds.
+    """Return the median time of one image at the spec's input size, re-parameterised, in milliseconds.
 
     Args:
         spec: of the net.

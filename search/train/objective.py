@@ -1,4 +1,4 @@
-"""The default objective: train on a data set by a recipe, score by the foreground Dice of the validation pictures."""
+"""The default objective: train on a data set by a recipe, score by the foreground Dice of the validation images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lmnet.training import DataSets, EpochReport, Recipe, Split, fit, load_data
 from lmnet.training.data.load import SYNTHETIC
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
-"""Pictures on each side of the drawn data set: few, for searches of minutes."""
+"""Images on each side of the synthetic data set: few, for searches of minutes."""
 SMALL_BATCH = 4
 
 
@@ -45,7 +45,7 @@ class TrainingObjective:
     _sets: DataSets | None = field(default=None, repr=False)
 
     def __call__(self, model: nn.Module, spec: Spec, report: Report) -> float:
-        """Return the highest foreground Dice of any epoch, mean over the validation pictures."""
+        """Return the highest foreground Dice of any epoch, mean over the validation images."""
 
         def tell(done: EpochReport) -> bool:
             return report(done.epoch, done.best_score)
@@ -104,7 +104,7 @@ class TrainingObjective:
         return times[-1] / batch * pictures
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the pictures out: each worker reads them itself."""
+        """Leave the images out: each worker reads them itself."""
         return {**self.__dict__, "_sets": None}
 
 

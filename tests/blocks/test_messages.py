@@ -225,7 +225,7 @@ WRONG_INPUTS = [
         Add([4, 4, 4]),
         [(1, 4, 8, 8), (1, 4, 8, 8), (1, 4, 8, 9)],
         "add: inputs must have one size, got 8x8 (input 0) and 8x9 (input 2). "
-        "Pad the picture to a multiple of the net's stride.",
+        "Pad the image to a multiple of the net's stride.",
     ),
     (
         Concat([4, 6]),
@@ -243,13 +243,13 @@ WRONG_INPUTS = [
         CrossScaleFusion([4, 8], out_channels=4, scales=[1, 0.5]),
         [(1, 4, 9, 8), (1, 8, 4, 4)],
         "cross_scale_fusion after scaling: inputs must have one size, got 9x8 (input 0) and 8x8 (input 1). "
-        "Pad the picture to a multiple of the net's stride.",
+        "Pad the image to a multiple of the net's stride.",
     ),
     (
         FusionDecoder([8, 4], depth=1),
         [(1, 8, 4, 4), (1, 4, 8, 9)],
         "fusion_decoder after upsampling: inputs must have one size, got 8x8 (input 0) and 8x9 (input 1). "
-        "Pad the picture to a multiple of the net's stride.",
+        "Pad the image to a multiple of the net's stride.",
     ),
     (
         PyramidPool([4, 8]),

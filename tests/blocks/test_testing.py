@@ -143,7 +143,7 @@ BROKEN = [
     (Detached, "gradients", "input 0 must get a finite gradient, got none"),
     (Noisy, "deterministic", "a second run in eval mode must equal the block's"),
     (UpdatesInEval, "deterministic", "eval mode must leave the state as it is, got norm.num_batches_tracked changed"),
-    (MixesRows, "rows_independent", "picture 0 alone must equal the block's to 1e-05, got"),
+    (MixesRows, "rows_independent", "image 0 alone must equal the block's to 1e-05, got"),
     (WritesInput, "input_unchanged", "inputs must not be changed, got input 0 changed"),
     (HidesState, "state_dict", "a loaded copy must equal the block's"),
     (ReadsValues, "meta_device", "RuntimeError"),

@@ -133,7 +133,7 @@ def test_graph_draws_every_node(tmp_path, ending):
     ],
 )
 def test_forward_runs_any_picture_and_writes_a_mask_of_its_size(tmp_path, mode, size, ending):
-    path, mask = tmp_path / f"picture.{ending}", tmp_path / "mask.png"
+    path, mask = tmp_path / f"image.{ending}", tmp_path / "mask.png"
     if mode == "I;16":
         Image.fromarray(np.full(size[::-1], 40_000, dtype=np.uint16)).save(path)
     else:

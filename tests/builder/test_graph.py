@@ -28,7 +28,7 @@ def test_several_outputs_come_as_a_dict():
 def test_without_padding_a_wrong_size_names_the_padded_one():
     spec = parse_spec(TWO_OUTPUTS.replace("size: [64, 64]", "size: [64, 64], pad: false"))
     model = build_model(spec).eval()
-    with pytest.raises(ValueError, match="two: size must be a multiple of 4, got 61x50. Pad the picture to 64x52"):
+    with pytest.raises(ValueError, match="two: size must be a multiple of 4, got 61x50. Pad the image to 64x52"):
         model(torch.zeros(1, 2, 61, 50))
 
 

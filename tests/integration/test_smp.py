@@ -15,7 +15,7 @@ get_encoder = smp.encoders.get_encoder
 
 pytestmark = pytest.mark.integration
 
-NAMES = ["lmnet_release", "lmnet_s", "lmnet_xxs"]  # their finest maps: 1, 1/2 and 1/4 of the picture
+NAMES = ["lmnet_release", "lmnet_s", "lmnet_xxs"]  # their finest maps: 1, 1/2 and 1/4 of the image
 
 
 def strides(image, features):

@@ -1,4 +1,4 @@
-"""A net that trains in seconds, pictures on disk, and where the real data is."""
+"""A net that trains in seconds, images on disk, and where the real data is."""
 
 from collections.abc import Callable
 from pathlib import Path

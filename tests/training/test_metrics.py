@@ -37,7 +37,7 @@ def test_the_papers_figures_follow_from_its_precision_and_recall():
         false = hits * (1 / precision - 1)
         return scores([[round(pixels - lesion - false), round(false)], [round(lesion - hits), round(hits)]]).values()
 
-    low, high = 0.01, 0.5  # the macro Dice falls as lesions fill more of the picture
+    low, high = 0.01, 0.5  # the macro Dice falls as lesions fill more of the image
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle)["dice_macro_pooled"] > 0.9409 else (low, middle)
@@ -147,7 +147,7 @@ def test_boundary_iou_is_stricter_than_iou_and_1_for_equal_masks():
 
 
 def test_boundary_iou_by_hand():
-    """A full 50 x 50 picture: the diagonal is 70.7, so the band is 1 wide; the half's band is its own border."""
+    """A full 50 x 50 image: the diagonal is 70.7, so the band is 1 wide; the half's band is its own border."""
     full, half = np.ones((50, 50), dtype=bool), np.zeros((50, 50), dtype=bool)
     half[:25] = True
     common, union = 50 + 2 * 24, (4 * 50 - 4) + 48

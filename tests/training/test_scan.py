@@ -11,7 +11,7 @@ from lmnet.training.data import case_set
 
 def test_all_problems_are_listed_at_once(tmp_path, write_folder):
     root = write_folder(tmp_path)
-    (root / "images" / "case_00.png").write_bytes(b"not a picture")
+    (root / "images" / "case_00.png").write_bytes(b"not an image")
     truncated = root / "masks" / "case_01.png"
     truncated.write_bytes(truncated.read_bytes()[:60])
     Image.fromarray(np.zeros((10, 20), dtype=np.uint8)).save(root / "masks" / "case_02.png")

@@ -30,7 +30,7 @@ def test_three_looks_take_turns(cases):
 
 @pytest.mark.parametrize("look", [0, 1, 2], ids=["endoscopy", "mri", "ultrasound"])
 def test_the_best_threshold_on_any_channel_fails(cases, look):
-    """Chosen in hindsight on the very pictures, above or below, on each channel and on red less green."""
+    """Chosen in hindsight on the very images, above or below, on each channel and on red less green."""
     chosen = range(look, len(cases), 3)
     best = 0.0
     for channel in (0, 1, 2, None):

@@ -1,1 +1,1 @@
-"""Data sets: reading pictures, recognising folders, splits, augmentation, and lesions that the project draws itself."""
+"""Data sets: reading images, recognising folders, splits, augmentation, and lesions that the project draws itself."""

@@ -135,7 +135,7 @@ def check_split(
                 problems.append(f"{side}: a split must not overlap, got {entry!r} in {side_of[entry]} too.")
             side_of.setdefault(entry, side)
     if problems:
-        raise DataError(where, problems, "Mend the split file.")
+        raise DataError(where, problems, "Correct the split file.")
     notes = []
     if len(side_of) < len(known):
         notes.append(f"{len(known) - len(side_of)} cases stand on no side of the split and are not used.")

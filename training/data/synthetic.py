@@ -15,7 +15,7 @@ from PIL import Image
 from lmnet.training.data.case_set import CaseSet, LoadedCase, Pixels
 
 NATIVE_SIZE = 128
-"""The side that the pictures are drawn at."""
+"""The side that the images are drawn at."""
 
 Field = npt.NDArray[np.float32]
 
@@ -24,8 +24,8 @@ def draw_cases(count: int = 480, *, seed: int = 0, size: int = NATIVE_SIZE) -> C
     """Draw a data set; the same arguments give the same pixels.
 
     Args:
-        count: number of pictures; endoscopy, MRI and ultrasound take turns.
-        seed: of all that is random; the i-th picture depends on (seed, i) only.
+        count: number of images; endoscopy, MRI and ultrasound take turns.
+        seed: of all that is random; the i-th image depends on (seed, i) only.
         size: side in pixels.
     """
     looks = (("endoscopy", draw_endoscopy), ("mri", draw_mri), ("ultrasound", draw_ultrasound))
