@@ -4,6 +4,7 @@
 # make check  install, format, lint, types
 # make docs   install, write docs/blocks.md and docs/zoo.md, build the site into site/ (strict: a broken link fails)
 # make site   install, build the site alone
+# make notebook  install, run examples/tour.ipynb and keep its output
 # make bench  install with the extras, write benchmarks/RESULTS.md (BENCH='-- --threads 1 --clock cpu' on a busy machine)
 # make bench-check  speed ratios against floors with slack (BENCH='--threads 1 --clock cpu')
 PYTHON ?= python3
@@ -16,7 +17,7 @@ BENCH ?=
 EXTRAS ?= dev
 MARKERS ?= not slow and not gpu and not postgres and not integration
 
-.PHONY: install demo test test-lowest test-slow check docs site bench bench-check format clean
+.PHONY: install demo test test-lowest test-slow check docs site notebook bench bench-check format clean
 
 install: $(INSTALLED)
 
@@ -54,6 +55,10 @@ docs: $(INSTALLED)
 site: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+notebook: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
+	$(BIN)/python -m nbconvert --to notebook --execute --inplace examples/tour.ipynb
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,openvino,integration]'

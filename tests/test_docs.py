@@ -1,15 +1,19 @@
 """What the documentation shows is run: its Python runs, its commands parse, and docs/zoo.md is fresh."""
 
 import importlib.util
+import json
 import re
 import shlex
+import warnings
 from pathlib import Path
 
 import pytest
 
+from lmnet.blocks import REGISTRY
 from lmnet.builder import cli as build
 from lmnet.search import cli as search
 from lmnet.training import cli_eval, cli_predict, cli_train
+from lmnet.training.named import LOSSES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -31,6 +35,9 @@ def fenced(path, language):
 @pytest.mark.parametrize("path", [path for path in RUN if fenced(path, "python")], ids=lambda path: path.stem)
 def test_python_of_a_page_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LOSSES, "_known", dict(LOSSES._known))  # what a page registers goes with it
+    monkeypatch.setattr(REGISTRY, "_classes", dict(REGISTRY._classes))
+    monkeypatch.setattr(REGISTRY, "_examples", dict(REGISTRY._examples))
     for code in fenced(path, "python"):
         exec(compile(code, str(path), "exec"), {"__name__": "page"})
 
@@ -66,3 +73,16 @@ def test_every_page_is_in_the_navigation():
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for path in DOCS.rglob("*.md"):
         assert f"{path.relative_to(DOCS).as_posix()}\n" in text
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_holds_its_output(tmp_path, monkeypatch):
+    cells = json.loads((ROOT / "examples" / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(cell["execution_count"] for cell in code)
+    assert not [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "tour"}
+    with warnings.catch_warnings():  # the notebook sets a filter
+        for cell in code:
+            exec(compile("".join(cell["source"]), "tour.ipynb", "exec"), names)

@@ -92,7 +92,7 @@ ADVICE = [
         r"Write each: (\{low, high, step\})",
         "{low: 8, high: 16, step: 4}",  # each is for lists: what stays is the range
     ),
-    ("spec.py", "outputs: {logits", "search: {logits", r"needs (outputs), got none. Add outputs: ", r"\1: {logits"),
+    ("layout.py", "outputs: {logits", "search: {logits", r"needs (outputs), got none. Add outputs: ", r"\1: {logits"),
     ("strict_yaml.py", "window: 3", "window: &w 3", r"got &w\. Use vars and \$\{(\.\.\.)\}", 'window: "${width - 5}"'),
     (
         "wiring.py",
