@@ -1,4 +1,4 @@
-# make demo   install, build the paper's net and run it on a picture (IMAGE=path for your own)
+# make demo   install, price the paper's net, segment a sample image (IMAGE=photo.jpg MODEL=lmnet_xs for your own)
 # make test   install, run the default tests
 # make test-lowest  the default tests with the lowest versions that pyproject.toml allows (.venv-lowest)
 # make check  install, format, lint, types
@@ -12,7 +12,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED = $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 comma := ,
-IMAGE ?=
+IMAGE ?= examples/synthetic_lesion.png
+MODEL ?= lmnet_xxs@synthetic
 BENCH ?=
 EXTRAS ?= dev
 MARKERS ?= not slow and not gpu and not postgres and not integration
@@ -27,7 +28,8 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/lmnet-build zoo/lmnet_paper.yaml --forward $(IMAGE) --out demo_mask.png
+	$(BIN)/lmnet-build zoo/lmnet_paper.yaml
+	$(BIN)/lmnet-predict $(MODEL) $(IMAGE) --out demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m '$(MARKERS)'

@@ -33,8 +33,8 @@ float16 file, from `lmnet-eval` on the run's own split.
 - **Cost** at this size, re-parameterised: {params:,} parameters, {gmacs:.3f} GMACs.
 - **Recipe** `{recipe}`: {settings}.
 - **Epoch** {epoch}, the best on val. **Versions**: {versions}.
-- **Licence of the data**: research and education only. The weights are for the same use: not a medical device.
-- **Not for** other organs, scanners or screening: it has seen polyps of one hospital group's colonoscopies.
+- **Licence**: {licence} Not a medical device.
+- **Not for** {not_for}
 
 | metric | test | val | meaning |
 |---|---|---|---|
@@ -50,6 +50,15 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("data", help="one line about the data, for the card")
     parser.add_argument("--name", help="zoo entry of the same architecture (default: the run's own)")
+    parser.add_argument("--set", help="name of the data set, for weights of another one than Kvasir-SEG: NAME@SET")
+    parser.add_argument(
+        "--licence", default="research and education only, as that of the data.", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--not-for",
+        default="other organs, scanners or screening: it has seen polyps of one hospital group's colonoscopies.",
+        help="(default: %(default)s)",
+    )
     args = parser.parse_args()
 
     folder = RunFolder(args.run)
@@ -60,7 +69,8 @@ def main() -> None:
     plan, trained = plan_spec(load_spec(name)), plan_spec(load_spec(folder.path / "spec.yaml"))
     if plan.hash != trained.hash:
         raise ValueError(f"{name} is another architecture than {args.run}: {plan.hash} and {trained.hash}.")
-    path = zoo_folder() / f"{name}.safetensors"
+    full_name = f"{name}@{args.set}" if args.set else name
+    path = zoo_folder() / f"{full_name}.safetensors"
     save_weights(path, weights, {**facts, "deploy": "false"}, half=True)
     opened = open_model(args.run, weights=str(path))
     summaries = {}
@@ -74,7 +84,9 @@ def main() -> None:
     ]
     recipe = manifest["recipe"]
     card = CARD.format(
-        name=name,
+        licence=args.licence,
+        not_for=args.not_for,
+        name=full_name,
         run=args.run,
         data=args.data,
         seed=manifest["seed"],
@@ -91,7 +103,7 @@ def main() -> None:
         versions=", ".join(f"{key} {value}" for key, value in manifest["versions"].items()),
         rows="\n".join(rows),
     )
-    path.with_suffix(".md").write_text(card, encoding="utf-8")
+    path.with_name(f"{full_name}.md").write_text(card, encoding="utf-8")
     size = path.stat().st_size / 2**20
     print(json.dumps({"weights": str(Path(path)), "mib": round(size, 2), "test": summaries["test"]}))
 

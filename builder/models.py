@@ -20,7 +20,7 @@ from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
-from lmnet.builder.zoo import DEFAULT_DATA, list_models, zoo_folder, zoo_path, zoo_weights
+from lmnet.builder.zoo import DEFAULT_DATA, list_models, split_name, zoo_folder, zoo_path, zoo_weights
 
 SPEC_FILE = "spec.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -201,14 +201,15 @@ def from_pretrained(folder: str | Path) -> GraphModel:
     The weights are looked at before any layer is made: a spec of another size takes no memory.
 
     Args:
-        folder: that ``save_pretrained`` wrote, or a name of the zoo.
+        folder: that ``save_pretrained`` wrote, or a name of the zoo (``lmnet_xs``, ``lmnet_xs@busi``).
 
     Raises:
         SpecError: the folder has no spec, or a wrong one.
         ValueError: the weights are missing, damaged, or do not fit.
     """
-    if str(folder) in list_models() and not Path(folder).is_dir():
-        return create_model(folder, pretrained=True).eval()
+    name, data = split_name(str(folder))
+    if name in list_models() and not Path(folder).is_dir():
+        return create_model(name, pretrained=data).eval()
     folder = Path(folder)
     spec = load_spec(folder / SPEC_FILE)
     weights = _translated(read_weights(folder / WEIGHTS_FILE))

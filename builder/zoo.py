@@ -27,6 +27,12 @@ def list_models(*, pretrained: bool = False) -> list[str]:
     return [name for name in names if (folder / f"{name}.safetensors").exists()] if pretrained else names
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Return the net and the data set of a name like ``lmnet_xs@busi``; without @ it is the default data set."""
+    net, _, data = name.partition("@")
+    return (net, data) if data and not Path(name).exists() else (name, DEFAULT_DATA)
+
+
 def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
     """Return the file of a zoo net's shipped weights.
 
@@ -47,7 +53,10 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
             f"{name}: the weights {file} are too large for the package. Copy zoo/{file} from lmnet's repository to "
             f"{zoo_folder()}, or give its path as weights. Here are weights for: {have}."
         )
-    raise ValueError(f"{name}: there are no pretrained weights for {data}. There are weights for: {have}.")
+    raise ValueError(
+        f"{name}: the zoo has no weights of it trained on {data}. It has weights for: {have}. Use one of these, a run "
+        "folder, or --weights FILE."
+    )
 
 
 def check_spec_exists(spec: str | Path) -> None:

@@ -15,6 +15,9 @@ from .metrics.store import CaseScores as CaseScores
 from .named import register_augmentation as register_augmentation
 from .named import register_loss as register_loss
 from .named import register_optimizer as register_optimizer
+from .opened_model import OpenedModel as OpenedModel
+from .opened_model import open_model as open_model
+from .prediction import MaskRules as MaskRules
 from .prediction import Prediction as Prediction
 from .prediction import predict as predict
 from .recipe import Recipe as Recipe

@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lmnet.builder.command_line import DONE, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
 from lmnet.training.data_arguments import add_intensity_option, check_model_exists, check_paths, value_options
 
+if TYPE_CHECKING:  # torch is imported late, so that --help is quick
+    from lmnet.training.prediction import MaskRules, Prediction
+    from lmnet.training.prediction_files import Target
+
 _EPILOG = """\
 MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
 For each image: NAME_mask.png, NAME_probability.png and NAME_overlay.png, at the image's own size; for each NIfTI file
 NAME_mask.nii.gz with its affine. Masks of two classes are 0 and 255; of more, class numbers with a palette of colours.
+areas.csv has the pixels of each class in each image.
 Example: lmnet-predict lmnet_xs photo.jpg --out masks
 """
 
@@ -39,6 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     runtimes = ("torch", "onnxruntime", "openvino")
     parser.add_argument("--runtime", choices=runtimes, default=runtimes[0], help="what computes (default: %(default)s)")
+    add = parser.add_argument
+    add("--threshold", type=float, metavar="P", help="least lesion probability (default: the most probable class)")
+    add("--classes", metavar="NAME,...", help="classes to keep; others become background (default: all)")
+    add("--flips", action="store_true", help="average over the image and its three mirror images; four times the work")
+    add("--tile", type=int, default=0, metavar="PIXELS", help="cut large images into overlapping tiles of this side")
+    add("--probabilities", action="store_true", help="also write NAME_probability_CLASS.png for each class")
     add_intensity_option(parser)
     add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON list")
@@ -61,15 +72,13 @@ def _predict(args: argparse.Namespace) -> int:
     check_model_exists(args.model)
     check_paths("", args.weights, *args.images)
     import_modules(args.imports)
-    from rich.console import Console
-    from rich.progress import track
-
     from lmnet.builder.graph import GraphModel
     from lmnet.builder.runtimes import runtime_net
     from lmnet.training.opened_model import open_model
     from lmnet.training.prediction import predict
-    from lmnet.training.prediction_files import find_images, is_volume, save_volumes
+    from lmnet.training.prediction_files import find_images
 
+    rules = _rules(args)
     out = Path(args.out)
     targets, notes = find_images([Path(image) for image in args.images], out)
     for note in notes:
@@ -83,9 +92,30 @@ def _predict(args: argparse.Namespace) -> int:
         device=args.device if args.runtime == "torch" else "cpu",
         meaning=opened.meaning,
         options=value_options(args),
+        rules=rules,
         **opened.settings(),
     )
-    rows, volumes = [], dict[Path, tuple[Path, str, list[Any]]]()
+    _print(_save(predictions, targets, out, each_class=args.probabilities), as_json=args.json)
+    return DONE
+
+
+def _rules(args: argparse.Namespace) -> MaskRules:
+    from lmnet.training.prediction import MaskRules
+
+    kept = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
+    return MaskRules(threshold=args.threshold, classes=kept, flips=args.flips, tile=args.tile)
+
+
+def _save(
+    predictions: Iterator[Prediction], targets: Sequence[Target], out: Path, *, each_class: bool
+) -> list[dict[str, Any]]:
+    """Write each prediction as it comes, then the volumes and areas.csv; return a row for each image."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from lmnet.training.prediction_files import Area, is_volume, save_areas, save_volumes
+
+    rows, areas, volumes = [], list[Area](), dict[Path, tuple[Path, str, list[Any]]]()
     watched = track(
         zip(predictions, targets, strict=True),
         total=len(targets),
@@ -94,19 +124,21 @@ def _predict(args: argparse.Namespace) -> int:
         disable=not sys.stderr.isatty(),
     )
     for prediction, target in watched:
+        size = prediction.mask.size
+        areas += [Area(target.name, name, pixels, pixels / size) for name, pixels in prediction.areas.items()]
         if is_volume(prediction):
             name = target.name.rpartition("_")[0] if prediction.index is not None else target.name
             volumes.setdefault(prediction.path, (prediction.path, name, []))[2].append(prediction.mask)
             continue
-        mask, probability, drawn = prediction.save(out, target.name)
-        shares = prediction.shares()
+        mask, probability, drawn = prediction.save(out, target.name, each_class=each_class)[:3]
+        shares = {name: pixels / size for name, pixels in prediction.areas.items()}
         row = {"image": str(prediction.path), "mask": str(mask), "probability": str(probability), "overlay": str(drawn)}
         rows.append({**row, "lesion_share": sum(shares.values()), "class_shares": shares})
     for (source, _, masks), path in zip(volumes.values(), save_volumes(list(volumes.values()), out), strict=True):
         share = sum(float((mask > 0).mean()) for mask in masks) / len(masks)
         rows.append({"image": str(source), "mask": str(path), "lesion_share": share, "slices": len(masks)})
-    _print(rows, as_json=args.json)
-    return DONE
+    save_areas(areas, out)
+    return rows
 
 
 def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -115,7 +147,8 @@ def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     for row in rows:
         shares = row.get("class_shares", {"lesion": row["lesion_share"]})
-        print(f"{row['mask']}  {', '.join(f'{share:.1%} {name}' for name, share in shares.items())}")
+        drawn = f"  {row['overlay']}" if "overlay" in row else ""
+        print(f"{row['mask']}{drawn}  {', '.join(f'{share:.1%} {name}' for name, share in shares.items())}")
 
 
 if __name__ == "__main__":

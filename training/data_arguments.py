@@ -91,10 +91,10 @@ def check_model_exists(model: str) -> None:
     Raises:
         SpecError: there is none of these.
     """
-    from lmnet.builder.zoo import check_spec_exists
+    from lmnet.builder.zoo import check_spec_exists, split_name
 
     if not Path(model).is_dir():
-        check_spec_exists(model)
+        check_spec_exists(split_name(model)[0])
 
 
 def check_paths(data: str, *files: str | None) -> None:

@@ -54,6 +54,7 @@ def probabilities(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     device: str | torch.device = "cpu",
+    flips: bool = False,
 ) -> Tensor:
     """Return the share of each class at each pixel, on the CPU.
 
@@ -63,12 +64,18 @@ def probabilities(
         mean: of the channels.
         std: of the channels.
         device: where to compute.
+        flips: average over the image and its three mirror images.
 
     Returns:
         (N, K, S, S) float32.
     """
-    logits = class_logits(model(normalized(image.to(device), mean, std)), image.shape[-2:])
-    return logits.float().softmax(dim=1).cpu()
+    ready = normalized(image.to(device), mean, std)
+    mirrored: list[list[int]] = [[], [-1], [-2], [-2, -1]] if flips else [[]]
+    total = torch.zeros(())
+    for axes in mirrored:
+        logits = class_logits(model(ready.flip(axes)), image.shape[-2:])
+        total = total + logits.float().softmax(dim=1).flip(axes).cpu()
+    return total / len(mirrored)
 
 
 def probe_classes(model: nn.Module, *, size: int, in_channels: int = 3) -> int:

@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 from torch import nn
 
 from lmnet.builder.models import create_model, load_weights
-from lmnet.builder.zoo import zoo_folder, zoo_path
+from lmnet.builder.zoo import split_name, zoo_path, zoo_weights
+from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.inference import probe_classes
 from lmnet.training.keeper import BEST
+from lmnet.training.prediction import MaskRules, Prediction, predict, predict_set
+from lmnet.training.prediction_files import find_images
 from lmnet.training.recipe import Recipe
 from lmnet.training.run_folder import RunFolder
 
@@ -52,12 +58,50 @@ class OpenedModel:
         """Return the keyword arguments that evaluate and predict take."""
         return {"size": self.size, "in_channels": self.in_channels, "mean": self.mean, "std": self.std}
 
+    def predict(self, image: PredictInput, *, device: str = "auto", **rules: Any) -> Prediction | list[Prediction]:
+        """Return the prediction of one image, or of every image of a folder.
+
+        Args:
+            image: an (H, W) or (H, W, C) uint8 array, a PIL image, a file, or a folder.
+            device: auto, cpu, cuda or cuda:N.
+            rules: how masks are made, see ``MaskRules``: ``threshold``, ``classes``, ``flips``, ``tile``.
+
+        Raises:
+            DataError: a file cannot be read, or the folder holds no image.
+            ValueError: the array is no 8-bit image, or a rule is wrong.
+        """
+        how = MaskRules(**rules)
+        if not isinstance(image, str | Path):
+            case = LoadedCase("image", "", "", "", image=_pixels(image))
+            images = CaseSet([case], self.meaning or DataMeaning())
+            return next(predict_set(self.model, images, device=device, rules=how, **self.settings()))
+        path = Path(image)
+        files = [target.file for target in find_images([path], path / "predictions")[0]]
+        found = predict(self.model, files, device=device, meaning=self.meaning, rules=how, **self.settings())
+        return list(found) if path.is_dir() or len(files) > 1 else next(found)
+
+
+PredictInput = npt.NDArray[np.uint8] | Image.Image | str | Path
+"""What ``OpenedModel.predict`` takes."""
+
+
+def _pixels(image: npt.NDArray[np.uint8] | Image.Image) -> npt.NDArray[np.uint8]:
+    """Return an image in memory as (H, W, C) uint8."""
+    pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) and image.mode != "L" else image)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] > 32):
+        raise ValueError(
+            f"predict: an image must be (H, W) or (H, W, C) of uint8, got {pixels.dtype} {pixels.shape}. "
+            "Scale its values to 0..255 as in training, put channels last, or give the file."
+        )
+    return channels_of(pixels if pixels.ndim == 3 else pixels[..., None])
+
 
 def open_model(model: str, *, weights: str | None = None, size: int | None = None) -> OpenedModel:
-    """Open a model for scoring or prediction.
+    """Open a model for scoring or prediction: ``open_model("lmnet_xs").predict("photo.jpg")``.
 
     Args:
-        model: a run folder, a zoo name, or a spec's path.
+        model: a run folder, a zoo name (``lmnet_xs``; ``lmnet_xs@busi`` for the weights of another data set), or a
+            spec's path.
         weights: a .safetensors file; a run folder and a zoo name with shipped weights need none.
         size: side in pixels to feed it; None for the one it was trained at.
 
@@ -68,14 +112,9 @@ def open_model(model: str, *, weights: str | None = None, size: int | None = Non
     if folder.path.is_dir():
         folder.manifest()
         return _opened(str(folder.file("spec")), Path(weights) if weights else folder.path / BEST, size, folder)
-    path = Path(weights) if weights else zoo_folder() / f"{zoo_path(model).stem}.safetensors"
-    if weights is None and not path.exists():
-        have = sorted(file.stem for file in zoo_folder().glob("*.safetensors"))
-        raise ValueError(
-            f"{model}: a model must have weights, got none in the zoo for it (there are: {', '.join(have) or 'none'}). "
-            "Give --weights FILE or a run folder."
-        )
-    return _opened(model, path, size, None)
+    spec, data = split_name(model)
+    path = Path(weights) if weights else zoo_weights(zoo_path(spec).stem, data)
+    return _opened(spec, path, size, None)
 
 
 def model_facts(model: nn.Module) -> tuple[str, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmnet.builder.files import written_aside
 from lmnet.builder.image_files import ImageFile, file_stem, is_image
 from lmnet.builder.medical_files import count_images, is_medical, is_nifti, write_mask_like
 from lmnet.training.data.case_set import Pixels
@@ -16,7 +18,7 @@ from lmnet.training.data.errors import DataError
 from lmnet.training.data.walk import image_paths
 from lmnet.training.prediction import Prediction
 
-_OURS = re.compile(r"_(mask|probability|overlay)\.png$")
+_OURS = re.compile(r"_(mask|probability|probability_.+|overlay)\.png$")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,23 @@ class Target:
 
     file: ImageFile
     name: str
+
+
+@dataclass(frozen=True)
+class Area:
+    """How much of one image, or of one slice of a volume, a class covers.
+
+    Args:
+        image: its name.
+        class_name: the class.
+        pixels: of that class.
+        share: of the image's pixels.
+    """
+
+    image: str
+    class_name: str
+    pixels: int
+    share: float
 
 
 def find_images(paths: Sequence[Path], out: Path) -> tuple[list[Target], tuple[str, ...]]:
@@ -85,6 +104,17 @@ def save_volumes(predictions: Sequence[tuple[Path, str, list[Pixels]]], folder: 
         write_mask_like(path, source, np.stack(masks))
         paths.append(path)
     return paths
+
+
+def save_areas(areas: Sequence[Area], folder: Path) -> Path:
+    """Write areas.csv, one row for each image and class; return its path."""
+    path = folder / "areas.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("image", "class", "pixels", "share"))
+        table.writerows((each.image, each.class_name, each.pixels, f"{each.share:.6f}") for each in areas)
+    return path
 
 
 def is_volume(prediction: Prediction) -> bool:

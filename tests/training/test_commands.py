@@ -220,7 +220,7 @@ def test_scores_of_other_images_are_not_compared(run, folder, tmp_path, tiny_spe
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["unet"], "a model must have weights, got none in the zoo"),
+        (["unet"], "unet: the zoo has no weights of it trained on kvasir. It has weights for: "),
         (["RUN", "--weights", "/nowhere.safetensors"], "/nowhere.safetensors"),
         (["SPEC", "--weights", "WEIGHTS"], "must be told its data, got no --data"),
         (["unet", "--weights", "WEIGHTS", "--data", "synthetic"], "the weights do not fit the model"),
