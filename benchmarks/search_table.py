@@ -1,4 +1,4 @@
-"""Train every architecture of a small space under a limit on Kvasir-SEG, and write the table that search_worth.py uses.
+"""Train every architecture of a small space under a limit on Kvasir-SEG, and write the table that search_bench.py uses.
 
 Every feasible point of benchmarks/search_table.yaml (at most 0.25 G multiply-accumulates) is trained alike: 64 pixels,
 160 training images, 12 epochs, AdamW on one cycle, cross-entropy and Dice, flips; scored by the foreground Dice, mean

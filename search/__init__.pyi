@@ -2,6 +2,7 @@
 from .limits import Limits as Limits
 from .pricing import Candidate as Candidate
 from .pricing import Pricer as Pricer
+from .propose.feasible_sampler import FeasibleSampler as FeasibleSampler
 from .results.counts import Scored as Scored
 from .results.counts import Tally as Tally
 from .results.status import read_status as read_status

@@ -35,7 +35,7 @@ METAVARS = {
     "study_name": "NAME", "out": "FOLDER", "devices": "N",
 }  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
-    "sampler": {"choices": ("tpe", "gp", "nsga2", "random")},
+    "sampler": {"choices": ("model", "tpe", "gp", "nsga2", "random")},
     "batch": {"type": int, "nargs": "?", "const": 4, "metavar": "BATCH"},
 }
 
@@ -162,6 +162,8 @@ def _show(result: SearchResult, *, as_json: bool) -> int:
         if start is not None:
             print(f"start  {start['score']:.4f}  {start['gmacs']:.3f} GMACs  {start['params']:,} parameters")
         print(f"best   {best['score']:.4f}  {best['gmacs']:.3f} GMACs  {best['params']:,} parameters  {best['spec']}")
+        verdict = content["verdict"] or {"text": "Not confirmed: these are scores of the images that chose the net."}
+        print(verdict["text"])
         if content["out"]:
             print(f"report: {content['out']}/report.html")
     return DONE if best is not None else 1

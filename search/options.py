@@ -13,7 +13,7 @@ from lmnet.search.limits import LIMITS, Limits
 
 EPOCHS, SIZE = 6, 64
 TRIALS = 40
-TIMEOUT_S = 480.0
+TIMEOUT_S = 560.0
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,16 @@ class SearchOptions:
     Args:
         data: data set to train on: a folder, a list of pairs, or synthetic (default: synthetic).
         trials: total number of trained nets in the study, including earlier runs (default: 40).
-        timeout_s: seconds that this call may take (default: 480 without a number of trials, else no limit).
+        timeout_s: seconds that this call may take (default: 560 without a number of trials, else no limit).
         trial_timeout_s: seconds after which one training counts as failed.
-        epochs: epochs of a full training (default: 6); most trainings are stopped at a third or a ninth.
+        epochs: epochs of a full training (default: 6); half of the trainings are stopped after half of them.
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
+        confirm_epochs: epochs of each training that confirms the result (default: as many as epochs; 0: none).
+            After the search its best net, its start and the largest net within the limits are trained again with other
+            seeds and compared on the test images. Not with an own objective.
+        confirm_seeds: trainings of each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
-        sampler: tpe, gp, nsga2 or random (default: tpe).
+        sampler: model, tpe, gp, nsga2 or random (default: model).
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
         workers: number of trainings at the same time (default: by the machine).
             The default is 1 with an own objective or a GPU, else one for each two cores, and 2 on two cores. With 1
@@ -52,8 +56,10 @@ class SearchOptions:
     trial_timeout_s: float | None = None
     epochs: int | None = None
     size: int | None = None
+    confirm_epochs: int | None = None
+    confirm_seeds: int = 3
     recipe: str | Path = "default"
-    sampler: str = "tpe"
+    sampler: str = "model"
     seed: int = 0
     workers: int | None = None
     batch: int = 0
@@ -67,10 +73,16 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name in ("trials", "timeout_s", "epochs", "size", "workers", "trial_timeout_s"):
+        for name in ("trials", "timeout_s", "epochs", "size", "workers", "trial_timeout_s", "confirm_seeds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"search: {name} must be above 0, got {name}={value}. Leave it out for the default.")
+
+        if self.confirm_epochs is not None and self.confirm_epochs < 0:
+            raise ValueError(
+                f"search: confirm_epochs must be 0 or more, got confirm_epochs={self.confirm_epochs}. Use 0 for no "
+                "confirmation."
+            )
 
     @property
     def budget(self) -> tuple[int, float | None]:

@@ -14,8 +14,10 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
+from lmnet.builder.benchmark import describe_machine
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.spec import Spec, load_spec
+from lmnet.search.confirmation import confirm_search
 from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.options import EPOCHS, SIZE, SearchOptions, split_options
 from lmnet.search.pricing import Pricer
@@ -26,7 +28,7 @@ from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import Overview, SearchResult
 from lmnet.search.space import Space
 from lmnet.search.space_survey import Survey, survey
-from lmnet.search.study.fingerprint import SPEC, check_fingerprint, check_machine, short_hash
+from lmnet.search.study.fingerprint import ABOUT, SPEC, VERDICT, check_fingerprint, check_machine, short_hash
 from lmnet.search.study.heartbeat import Heartbeat
 from lmnet.search.study.ledger import Ledger
 from lmnet.search.study.other_studies import OtherStudies
@@ -42,8 +44,10 @@ from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.inference import resolve_device
 from lmnet.training.recipe import load_recipe
 
-SHARE_OF_EPOCHS = 0.55
-"""Share of the epochs that trainings take on average where successive halving stops some of them."""
+SHARE_OF_TIME = 0.65
+"""Share of a limited time that goes to the search; the rest is for the confirmation."""
+SHARE_OF_EPOCHS = 0.75
+"""Share of the epochs that trainings take on average where some are stopped early."""
 
 
 def run(
@@ -88,9 +92,13 @@ def run(
     with quiet_optuna(), open_storage(search.url) as storage:
         study, key = _open_study(search, storage)
         ledger = _open_ledger(search, storage, study, key)
+        end = None if search.overview.timeout_s is None else time.monotonic() + search.overview.timeout_s
         is_used_up, is_interrupted = _train(search, ledger, on_progress)
         counts = tally(ledger.refresh(), search.space)
-        result = search.result(counts, folder=search.folder, is_used_up=is_used_up, is_interrupted=is_interrupted)
+        if search.confirming and not is_interrupted:
+            is_interrupted = _confirm(search, study, counts, end)
+        ending = {"is_used_up": is_used_up, "is_interrupted": is_interrupted}
+        result = search.result(counts, search.folder, study.user_attrs.get(VERDICT), **ending)
         write_folder(result, search.pricer, study)
     return result
 
@@ -138,8 +146,16 @@ class _Search:
     def rungs(self) -> tuple[int, ...]:
         return rungs(self.options.epochs or EPOCHS)
 
-    def result(self, counts: Tally, folder: Path | None, **ending: bool) -> SearchResult:
-        return SearchResult(self.name, self.url, folder, self.space, counts, self.overview, **ending)
+    @property
+    def confirming(self) -> int:
+        """Epochs of the trainings that confirm the result; 0 for none."""
+        given = self.options.confirm_epochs
+        return 0 if self.is_own else (self.options.epochs or EPOCHS) if given is None else given
+
+    def result(
+        self, counts: Tally, folder: Path | None, verdict: dict[str, Any] | None = None, **ending: bool
+    ) -> SearchResult:
+        return SearchResult(self.name, self.url, folder, self.space, counts, self.overview, verdict, **ending)
 
 
 def _prepare(spec: Spec, own: Objective | None, limits: Limits, options: SearchOptions) -> _Search:
@@ -181,7 +197,17 @@ def _open_study(search: _Search, storage: RDBStorage) -> tuple[optuna.Study, str
     if search.pricer.limits.measured:
         check_machine(study, machine_name(search.latency.device))
     retry(lambda: study.set_user_attr(SPEC, search.spec.dump()))
+    retry(lambda: study.set_user_attr(ABOUT, _about(search)))
     return study, key
+
+
+def _about(search: _Search) -> dict[str, Any]:
+    """Return what the head of the report says of the trainings."""
+    about: dict[str, Any] = {"machine": describe_machine(), "workers": search.workers, "seed": search.options.seed}
+    if isinstance(search.objective, TrainingObjective):
+        recipe = search.objective.recipe
+        about = {"data": search.objective.data, "image size": recipe.size, "epochs": recipe.epochs, **about}
+    return about
 
 
 def _open_ledger(search: _Search, storage: RDBStorage, study: optuna.Study, key: str) -> Ledger:
@@ -193,11 +219,15 @@ def _open_ledger(search: _Search, storage: RDBStorage, study: optuna.Study, key:
 
 def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None] | None) -> tuple[bool, bool]:
     """Run the search's loop; return whether the space is used up and whether Ctrl-C ended it."""
+    if ledger.is_complete:
+        return False, False
     options, pricer = search.options, search.pricer
     known = len(ledger.trials)
     proposer = Proposer(search.space, sampler=options.sampler, seed=options.seed, session=known)
     candidates = Candidates(pricer, proposer, ledger, seed=options.seed + known)
     timeout_s = search.overview.timeout_s
+    if timeout_s is not None and search.confirming:
+        timeout_s *= SHARE_OF_TIME
     rules = TrainingRules(
         seed=options.seed,
         rungs=search.rungs,
@@ -222,6 +252,27 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
     except KeyboardInterrupt:  # an objective may raise it without a signal
         interrupt.is_set = True
     return loop.is_used_up, interrupt.is_set
+
+
+def _confirm(search: _Search, study: optuna.Study, counts: Tally, deadline: float | None) -> bool:
+    """Compare the result with its start on the test images; return whether Ctrl-C ended it."""
+    assert isinstance(search.objective, TrainingObjective)
+    interrupt = Interrupt(lambda: False)
+    with interrupt:
+        verdict = confirm_search(
+            counts,
+            search.pricer,
+            search.objective,
+            epochs=search.confirming,
+            seeds=search.options.confirm_seeds,
+            workers=search.workers,
+            imports=search.options.imports,
+            folder=search.folder,
+            deadline=deadline,
+            is_stopped=lambda: interrupt.is_set,
+        )
+    retry(lambda: study.set_user_attr(VERDICT, verdict))
+    return interrupt.is_set
 
 
 def _study_name(spec: Spec, limits: Limits) -> str:

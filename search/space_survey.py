@@ -80,6 +80,21 @@ def repaired(pricer: Pricer, point: Point, rng: random.Random, *, steps: int = 2
     return here if here.is_feasible else None
 
 
+def largest_within(pricer: Pricer, point: Point) -> Candidate:
+    """Return the feasible net of most MACs that is found from a feasible point, one knob at a time."""
+    here = pricer.price(point)
+    while True:
+        nearby = [
+            pricer.price(pricer.space.moved(here.point, position, index))
+            for position, knob in enumerate(pricer.space.knobs)
+            for index in range(len(knob.values))
+        ]
+        best = max((one for one in nearby if one.is_feasible), key=lambda one: one.gmacs, default=here)
+        if best.gmacs <= here.gmacs:
+            return here
+        here = best
+
+
 def _badness(candidate: Candidate) -> tuple[bool, float]:
     return candidate.problem is not None, candidate.excess
 

@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import Trial, TrialState, create_trial
 
-from lmnet.search.propose.samplers import STARTUP, make_sampler
+from lmnet.search.propose.samplers import make_sampler
 from lmnet.search.space import Point, Space
 from lmnet.search.study.storage import quiet_optuna
 
@@ -27,14 +27,14 @@ class Proposer:
 
     Args:
         space: the space.
-        sampler: tpe, gp, nsga2 or random.
+        sampler: model, tpe, gp, nsga2 or random.
         seed: of the study.
         session: what else the draws depend on: the number of trials at the start, so that a resumed study goes on
             with new draws instead of repeating its first ones.
 
     Attributes:
         scored: every point with a score, and the score.
-        is_cheap: whether asking the sampler several times a trial costs next to nothing.
+        is_model: whether candidates are chosen from the feasible pool, and the sampler is not asked.
     """
 
     def __init__(self, space: Space, *, sampler: str, seed: int, session: int) -> None:
@@ -47,8 +47,7 @@ class Proposer:
                 sampler=make_sampler(sampler, seed=mixed, finished=lambda: len(self.scored)),
                 storage=optuna.storages.InMemoryStorage(),
             )
-        self.is_model_based = sampler != "random"
-        self.is_cheap = sampler == "tpe"
+        self.is_model = sampler == "model"
         # Optuna's GPSampler looks at complete trials only, and would propose a pruned one again and again
         self._models_complete_only = sampler == "gp"
         self._modelled = 0
@@ -61,11 +60,6 @@ class Proposer:
                 IntDistribution(0, count - 1) if knob.is_ordered else CategoricalDistribution(list(range(count)))
             )
         self._open: dict[str, Trial] = {}
-
-    @property
-    def is_warm(self) -> bool:
-        """Whether the sampler has a model, rather than drawing evenly."""
-        return self.is_model_based and len(self.scored) >= STARTUP
 
     def propose(self) -> tuple[Trial, Point]:
         """Return a point, and the mirror's trial for ``refuse``, ``forget`` or ``start``."""

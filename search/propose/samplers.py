@@ -1,4 +1,4 @@
-"""The samplers that a search can use, all of them Optuna's."""
+"""The samplers that a search can use beside its own, all of them Optuna's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-SAMPLERS = ("tpe", "gp", "nsga2", "random")
+SAMPLERS = ("model", "tpe", "gp", "nsga2", "random")
+"""model is the search's own, see ``feasible_pool``."""
 STARTUP = 8
 """Finished trials before a model is used; the candidates until then are sampled evenly."""
 
@@ -17,7 +18,7 @@ def make_sampler(name: str, *, seed: int, finished: Callable[[], int]) -> BaseSa
     """Return a sampler.
 
     Args:
-        name: tpe, gp, nsga2 or random.
+        name: model, tpe, gp, nsga2 or random; for model, which asks none, random.
         seed: of its draws.
         finished: tells how many trials have a score. TPE's own count takes in infeasible trials, of which there may be
             many, and would call most of the scored ones good.

@@ -1,84 +1,128 @@
-"""What a score is likely to be: a Gaussian process over parameters, multiply-accumulates and knobs.
+"""What a score is likely to be: a Gaussian process over costs and knobs that expects more of larger nets.
 
-A net's cost is known before it is trained, and tells more of its score than most knobs do one by one.
+A net's cost is known before it is trained, and tells more of its score than most knobs do one by one. The prior mean
+rises with the logarithm of multiply-accumulates: before anything is trained, the largest net is expected to score best.
+The scores then decide how steep the rise is. It is never below 0; only the rest of the model can say that larger is
+worse.
 
-Source: expected improvement as in Jones, Schonlau and Welch, 1998, "Efficient Global Optimization of Expensive
-Black-Box Functions"; the process as in Rasmussen and Williams, 2006, algorithm 2.1.
+Source: the process as in Rasmussen and Williams, 2006, algorithm 2.1; Thompson's draws as in Thompson, 1933, "On the
+likelihood that one unknown probability exceeds another".
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
+from scipy.spatial.distance import cdist
 
-Array = NDArray[np.float64]
-LENGTHS = (0.5, 1.0, 2.0, 4.0)
-"""Tried: how far two costs may lie apart, in deviations of the known ones' logarithms, and still tell of each other."""
-SHARES = (0.5, 0.75, 1.0)
+Array = NDArray[np.floating[Any]]
+LENGTHS = (0.7, 2.0)
+"""Tried: how far two costs may lie apart, in deviations of the logarithms, and still tell of each other."""
+SHARES = (0.3, 0.7)
 """Tried: the part of costs in the kernel; the rest is the knobs'."""
 KNOB_LENGTH = 0.5
-"""The same for one knob, whose values lie from 0 to 1."""
-NOISES = (0.05, 0.2, 0.5, 1.0)
+"""The same for knobs, whose values lie from 0 to 1: the root of the mean square over all knobs."""
+NOISES = (0.05, 0.3, 1.0)
 """Tried: the variance of a score's noise, the scores' own being 1."""
-MOST = 200
+PRIOR_SLOPE = 1.0
+"""Prior mean of the rise with log-cost: deviations of the score for one deviation of the log-cost."""
+PRIOR_WEIGHT = 4.0
+"""The prior slope counts as much as so many observations."""
+CALM = 0.7
+"""A draw goes so much of the way from the mean."""
+JITTER = 1e-6
+"""Keeps a covariance positive definite."""
+MOST = 128
 """So many of the newest observations are looked at, to stay within milliseconds."""
 
 
 @dataclass(frozen=True)
-class _Fit:
-    likelihood: float
-    near: Array  # kernel between observations and new nets
+class Surrogate:
+    """A process that was fitted to observations.
+
+    Args:
+        middle: of the log-costs.
+        spread: of the log-costs.
+        slope: rise of the mean with the standardised log-cost.
+        length: of the costs' kernel.
+        share: of the costs' kernel.
+        costs: (N, C) standardised log-costs of the observations.
+        knobs: (N, K) of the observations.
+        lower: Cholesky factor of their covariance.
+        weights: their covariance's inverse times the scores that the mean leaves.
+    """
+
+    middle: Array
+    spread: Array
+    slope: float
+    length: float
+    share: float
+    costs: Array
+    knobs: Array
     lower: Array
     weights: Array
 
+    def draw(self, costs: Array, knobs: Array, rng: np.random.Generator) -> Array:
+        """Return one draw of the scores of new nets together, in deviations of the known scores.
 
-def expected_improvements(
-    costs: Sequence[Sequence[float]],
-    points: Sequence[Sequence[float]],
-    scores: Sequence[float],
-    new_costs: Sequence[Sequence[float]],
-    new_points: Sequence[Sequence[float]],
-) -> Array:
-    """Return by how much each new net is expected to beat the best score, in deviations of the scores.
+        Args:
+            costs: (M, C) positive numbers.
+            knobs: (M, K), each from 0 to 1.
+            rng: of the draw.
+        """
+        new = (np.log(costs) - self.middle) / self.spread
+        near = _kernel(self.length, self.share, *_distances(new, knobs, self.costs, self.knobs))
+        mean = self.slope * new[:, 0] + near @ self.weights
+        solved = linalg.solve_triangular(self.lower, near.T, lower=True)
+        own = _kernel(self.length, self.share, *_distances(new, knobs, new, knobs))
+        root = linalg.cholesky(own - solved.T @ solved + JITTER * np.eye(len(new)), lower=True)
+        drawn: Array = mean + CALM * (root @ rng.standard_normal(len(new)))
+        return drawn
+
+
+def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array) -> Surrogate:
+    """Return the process of the highest likelihood; without a score, the prior.
 
     Args:
-        costs: positive numbers for each observation.
-        points: its knobs, each from 0 to 1; knobs without an order by their place in the list of choices.
-        scores: of the observations, 2 or more.
-        new_costs: of the nets to compare.
-        new_points: their knobs.
+        costs: (N, C) positive numbers; the prior mean rises with the first.
+        knobs: (N, K) from 0 to 1; knobs without an order by their place in the list of choices.
+        scores: (N,) of the observations, the oldest first.
+        reference: (M, C) costs of nets that could be trained; they set the scale of log-costs.
     """
-    known, new = np.log(np.asarray(costs[-MOST:], float)), np.log(np.asarray(new_costs, float))
-    middle, spread = known.mean(0), known.std(0) + 1e-6
-    every = np.concatenate([(known - middle) / spread, (new - middle) / spread])
-    knobs = np.concatenate([np.asarray(points[-MOST:], float), np.asarray(new_points, float)])
-    y = np.asarray(scores[-MOST:], float)
-    y = (y - y.mean()) / (y.std() + 1e-12)
-    best = _fit(every, knobs, y)
-    mean = best.near.T @ best.weights
-    deviation = np.sqrt(np.maximum(1e-9, 1 - (np.linalg.solve(best.lower, best.near) ** 2).sum(0)))
-    t = (mean - y.max()) / deviation
-    below = np.array([0.5 * (1 + math.erf(value / math.sqrt(2))) for value in t])
-    improvement: Array = deviation * (t * below + np.exp(-t * t / 2) / math.sqrt(2 * math.pi))
-    return improvement
-
-
-def _fit(costs: Array, knobs: Array, y: Array) -> _Fit:
-    """Return the process of the highest likelihood; the first ``len(y)`` rows are the observations."""
-    count = len(y)
-    apart = ((costs[:, None] - costs[None]) ** 2).sum(-1)
-    by_knob = np.exp(-0.5 * (knobs[:, None] - knobs[None]) ** 2 / KNOB_LENGTH**2).mean(-1)
-    fits = []
+    log = np.log(reference)
+    middle, spread = log.mean(0), log.std(0) + 1e-6
+    known, at, y = (np.log(costs[-MOST:]) - middle) / spread, knobs[-MOST:], scores[-MOST:]
+    if len(y):
+        y = (y - y.mean()) / (y.std() + 1e-12)
+    x = known[:, 0]
+    slope = max(0.0, float((x @ y + PRIOR_WEIGHT * PRIOR_SLOPE) / (x @ x + PRIOR_WEIGHT)))
+    rest = y - slope * x
+    best, likelihood = None, -np.inf
+    distances = _distances(known, at, known, at)
     for length, share in itertools.product(LENGTHS, SHARES):
-        kernel = share * np.exp(-0.5 * apart / length**2) + (1 - share) * by_knob
+        kernel = _kernel(length, share, *distances)
         for noise in NOISES:
-            lower = np.linalg.cholesky(kernel[:count, :count] + noise * np.eye(count))
-            weights = np.linalg.solve(lower.T, np.linalg.solve(lower, y))
-            likelihood = float(-0.5 * y @ weights - np.log(np.diag(lower)).sum())
-            fits.append(_Fit(likelihood, kernel[:count, count:], lower, weights))
-    return max(fits, key=lambda fit: fit.likelihood)
+            lower = linalg.cholesky(kernel + noise * np.eye(len(y)), lower=True)
+            weights = linalg.cho_solve((lower, True), rest)
+            found = float(-0.5 * rest @ weights - np.log(np.diag(lower)).sum())
+            if found > likelihood:
+                likelihood = found
+                best = Surrogate(middle, spread, slope, length, share, known, at, lower, weights)
+    assert best is not None
+    return best
+
+
+def _distances(costs: Array, knobs: Array, other_costs: Array, other_knobs: Array) -> tuple[Array, Array]:
+    """Return the squared distances of costs, and the mean squared distances of knobs."""
+    by_knob = cdist(knobs, other_knobs, "sqeuclidean") / max(1, knobs.shape[1])
+    return cdist(costs, other_costs, "sqeuclidean"), by_knob
+
+
+def _kernel(length: float, share: float, by_cost: Array, by_knob: Array) -> Array:
+    kernel: Array = share * np.exp(-0.5 * by_cost / length**2) + (1 - share) * np.exp(-0.5 * by_knob / KNOB_LENGTH**2)
+    return kernel

@@ -24,7 +24,7 @@ class Scored:
         score: the objective's.
         costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size; measured ones only
             where a limit needed them.
-        is_stopped: whether successive halving ended its training early.
+        is_stopped: whether its training was ended early, as not promising.
         epochs: that it was trained for.
         seconds: that this took.
         reused_from: the study that trained it.
@@ -62,7 +62,7 @@ class Tally:
 
     Args:
         trials: with a score.
-        stopped: of these, those that successive halving ended early.
+        stopped: of these, those whose training was ended early.
         failed: trainings that gave no score, by reason.
         cut_off: trainings that were interrupted, or whose process died; they are done again.
         running: trainings under way.

@@ -15,10 +15,13 @@ from lmnet.search.results.charts import bars, history, scatter
 from lmnet.search.results.columns import table_for_people
 from lmnet.search.results.counts import Scored
 from lmnet.search.results.summary import SearchResult
+from lmnet.search.results.verdict import ROLES
+from lmnet.search.study.fingerprint import ABOUT
 from lmnet.training.page import render
 
 TEMPLATE = Path(__file__).with_name("report.html")
-ENOUGH = 8
+NOT_CONFIRMED = "Not confirmed: scores are those of the images that chose the net, one training each."
+ENOUGH = 24
 """Number of trials with a score from which importances are shown."""
 
 
@@ -38,6 +41,9 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
             ("limits", "trained nets", "stopped early", "failed", "infeasible proposals", "space"),
             (limits, counts.trials, counts.stopped, failed, counts.infeasible, f"{result.space.size:,} points"),
         ],
+        verdict=(result.verdict or {}).get("text", NOT_CONFIRMED),
+        confirmed=_confirmed(result),
+        training=_training(study, sum(one.seconds for one in counts.scored)),
         scatter=scatter(counts.scored, counts.front, start, pricer.limits.max_gflops),
         history=history(counts.scored),
         importances=bars(importances(study)),
@@ -54,6 +60,23 @@ def importances(study: optuna.Study) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+
+
+def _confirmed(result: SearchResult) -> list[tuple[object, ...]]:
+    """Return the table of the nets that were trained again; empty where none was."""
+    rows: list[tuple[object, ...]] = [("net", "hash", "GMACs", "ms", "test Dice", "by seed")]
+    for one in (result.verdict or {}).get("nets", []):
+        if one["dice"] is not None:
+            time_ms = "-" if one["ms"] is None else f"{one['ms']:.1f}"
+            seeds = " ".join(f"{dice:.3f}" for dice in one["dice_by_seed"])
+            rows.append((ROLES[one["role"]], one["hash"], f"{one['gmacs']:.3f}", time_ms, f"{one['dice']:.3f}", seeds))
+    return rows if len(rows) > 1 else []
+
+
+def _training(study: optuna.Study, seconds: float) -> list[tuple[object, ...]]:
+    """Return the table of how the nets were trained."""
+    about = study.user_attrs.get(ABOUT, {}) | {"hours of training": f"{seconds / 3600:.2f}"}
+    return [tuple(about), tuple(about.values())]
 
 
 def _headline(best: Scored | None, start: Scored | None) -> str:

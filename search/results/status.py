@@ -9,7 +9,7 @@ import optuna
 from lmnet.search.results.counts import tally
 from lmnet.search.results.summary import SearchResult
 from lmnet.search.space import Space
-from lmnet.search.study.fingerprint import FINGERPRINT, SPEC
+from lmnet.search.study.fingerprint import FINGERPRINT, SPEC, VERDICT
 from lmnet.search.study.storage import open_storage, retry, without_password
 
 
@@ -46,4 +46,5 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
     if folder is None and storage.startswith("sqlite:///"):
         folder = Path(storage.removeprefix("sqlite:///")).parent
     has_folder = folder is not None and (Path(folder) / "best.yaml").exists()
-    return SearchResult(study_name, storage, Path(folder) if has_folder and folder else None, space, counts, None)
+    place = Path(folder) if has_folder and folder else None
+    return SearchResult(study_name, storage, place, space, counts, None, attrs.get(VERDICT))

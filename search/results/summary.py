@@ -40,6 +40,7 @@ class SearchResult:
         space: the space.
         tally: counts and nets.
         overview: what was known before trial 0.
+        verdict: whether the best net is better than the start, see ``make_verdict``; None where it was not confirmed.
         is_used_up: whether the space has no feasible net left.
         is_interrupted: whether Ctrl-C ended the search.
     """
@@ -50,6 +51,7 @@ class SearchResult:
     space: Space
     tally: Tally
     overview: Overview | None
+    verdict: dict[str, Any] | None = None
     is_used_up: bool = False
     is_interrupted: bool = False
 
@@ -79,6 +81,7 @@ def as_dict(result: SearchResult) -> dict[str, Any]:
         "out": None if folder is None else str(folder),
         "space_used_up": result.is_used_up,
         "interrupted": result.is_interrupted,
+        "verdict": result.verdict,
     }
     if result.overview is not None:
         seen = result.overview.survey

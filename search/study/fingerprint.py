@@ -15,6 +15,8 @@ from lmnet.search.study.storage import retry
 FINGERPRINT = "lmnet:fingerprint"
 SPEC = "lmnet:spec"
 MACHINE = "lmnet:machine"
+VERDICT = "lmnet:verdict"
+ABOUT = "lmnet:about"
 
 
 def short_hash(content: Any) -> str:

@@ -123,16 +123,6 @@ class Ledger:
                 found.setdefault(trial.user_attrs["hash"], trial)
         return list(found.values())
 
-    def record_infeasible(self, candidate: Candidate) -> int:
-        """Write down a proposal that misses a limit: pruned, with its constraints, outside the budget.
-
-        Returns:
-            The trial's number.
-        """
-        trial = self._trial(candidate, TrialState.PRUNED, {"problem": candidate.problem} if candidate.problem else {})
-        trial_id = retry(lambda: self._storage.create_new_trial(self.study._study_id, trial))
-        return retry(lambda: self._storage.get_trial_number_from_id(trial_id))
-
     def claim(self, candidate: Candidate) -> Claim | None:
         """Return the right to train a candidate, or None where another search has it or the budget is used up."""
         token = uuid.uuid4().hex

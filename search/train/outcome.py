@@ -14,7 +14,7 @@ class Outcome:
         reason: of a failure, in a word or two: out of memory, not a number, time-out, error, worker died, interrupted.
         error: the failure's message.
         epochs: epochs done, where the objective reports them.
-        is_stopped: whether successive halving ended the training early.
+        is_stopped: whether the training was ended early, as not promising.
         seconds: that it took.
         peak_mib: most memory of the training's process, or of its GPU.
         reused_from: the study that has trained the architecture.

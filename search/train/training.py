@@ -27,7 +27,7 @@ Report = Callable[[int, float], bool]
 """Told the score after an epoch (from 1); True means that the training is to end."""
 
 Objective = Callable[..., float]
-"""``objective(model, spec)`` or ``objective(model, spec, report)``: trains a net and returns its score."""
+"""``objective(model, spec)``, with ``report`` and ``seed`` where it asks for them, returns a trained net's score."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,16 @@ class OutOfTime(Exception):  # noqa: N818
     """A training took longer than its limit."""
 
 
-def takes_report(objective: Objective) -> bool:
-    """Return whether an objective takes ``report``, and can be stopped early."""
+def asks_for(objective: Objective) -> set[str]:
+    """Return what an objective wants besides model and spec: ``report``, and ``seed`` where it has no default."""
     try:
-        return "report" in inspect.signature(objective).parameters
+        parameters = inspect.signature(objective).parameters
     except (TypeError, ValueError):
-        return False
+        return set()
+    wanted = {"report"} & parameters.keys()
+    if "seed" in parameters and parameters["seed"].default is inspect.Parameter.empty:
+        wanted.add("seed")
+    return wanted
 
 
 def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
@@ -80,7 +84,8 @@ def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
     try:
         with time_limit(job.time_limit_s):
             model = seeded_model(job.spec, job.seed)
-            extra = {"report": watched} if takes_report(objective) else {}
+            given = {"report": watched, "seed": job.seed}
+            extra = {name: given[name] for name in asks_for(objective)}
             score = float(objective(model, job.spec, **extra))
             if not math.isfinite(score):
                 raise FloatingPointError(f"the score must be a number, got {score}")

@@ -27,7 +27,7 @@ def check(model, spec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampler", ["random", "tpe", "nsga2", "gp"])
+@pytest.mark.parametrize("sampler", ["model", "random", "tpe", "nsga2", "gp"])
 def test_a_thousand_proposals_train_nothing_over_a_limit(tmp_path, monkeypatch, sampler):
     spec, proposals, seed = load_spec("lmnet_xxs"), [], 0
     propose = Proposer.propose

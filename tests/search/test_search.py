@@ -26,7 +26,7 @@ def trained(folder):
     return [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "gp"])
+@pytest.mark.parametrize("sampler", ["model", "tpe", "random", "nsga2", "gp"])
 def test_no_trained_net_exceeds_a_limit(small, tmp_path, sampler):
     seen = []
 
@@ -41,14 +41,13 @@ def test_no_trained_net_exceeds_a_limit(small, tmp_path, sampler):
     assert len({hash_ for _, hash_ in seen}) == trials
 
 
-def test_infeasible_proposals_are_pruned_with_their_constraints(small, tmp_path):
-    result = search(small, tmp_path, sampler="random", seed=1)
+@pytest.mark.parametrize("sampler", ["model", "random"])
+def test_no_infeasible_trial_is_written(small, tmp_path, sampler):
+    result = search(small, tmp_path, sampler=sampler, seed=1)
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
-    infeasible = [trial for trial in study.trials if any(value > 0 for value in trial.constraints.values())]
-    assert len(infeasible) == result.tally.infeasible > 0
-    assert {trial.state for trial in infeasible} == {optuna.trial.TrialState.PRUNED}
-    assert all(trial.user_attrs["gmacs"] > LIMIT for trial in infeasible)
-    assert study.best_trial.value == result.tally.best.score  # Optuna's own best is feasible, as ours
+    assert result.tally.infeasible == 0
+    assert all(value <= 0 for trial in study.trials for value in trial.constraints.values())
+    assert study.best_trial.value == result.tally.best.score
 
 
 def test_the_start_is_the_first_trial_where_it_is_feasible(small, tmp_path):
@@ -119,8 +118,8 @@ def test_another_study_of_the_storage_reuses_scores(small, tmp_path):
 def test_halving_stops_trainings_early_and_the_best_is_fully_trained(small, tmp_path):
     result = search(small, tmp_path, objective=epoch_score, epochs=9, trials=15)
     stopped = [one for one in result.tally.scored if one.is_stopped]
-    assert {one.epochs for one in stopped} <= {1, 3}
-    assert len(stopped) >= 5
+    assert {one.epochs for one in stopped} == {5}
+    assert len(stopped) >= 3
     assert result.tally.best.epochs == 9
     assert result.tally.best.score == max(one.score for one in result.tally.scored)
     assert trained(tmp_path)[0].intermediate_values.keys() == set(range(1, 10))
@@ -184,7 +183,7 @@ def test_a_count_that_is_not_above_0_is_refused(small, tmp_path):
 
 
 def test_an_unknown_sampler_is_refused(small, tmp_path):
-    with pytest.raises(ValueError, match="sampler must be one of tpe, gp, nsga2, random, got sampler='bogus'"):
+    with pytest.raises(ValueError, match="sampler must be one of model, tpe, gp, nsga2, random, got sampler='bogus'"):
         search(small, tmp_path, sampler="bogus")
 
 

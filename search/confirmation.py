@@ -1,0 +1,98 @@
+"""After the search: its best net, its start and the largest net within the limits are trained again and compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmnet.builder.benchmark import measure_interleaved
+from lmnet.builder.models import build_model
+from lmnet.builder.optimize import optimize_for_inference
+from lmnet.builder.spec import Spec
+from lmnet.search.pricing import Pricer
+from lmnet.search.results.counts import Tally
+from lmnet.search.results.verdict import Confirmed, make_verdict, no_verdict
+from lmnet.search.space_survey import largest_within
+from lmnet.search.train.confirm import ConfirmingObjective, confirm, read_confirmed
+from lmnet.search.train.executors import ProcessPool
+from lmnet.search.train.objective import TrainingObjective
+
+PASSES = 15
+
+
+def confirm_search(
+    tally: Tally,
+    pricer: Pricer,
+    objective: TrainingObjective,
+    *,
+    epochs: int,
+    seeds: int,
+    workers: int,
+    imports: Sequence[str],
+    folder: Path,
+    deadline: float | None,
+    is_stopped: Callable[[], bool],
+) -> dict[str, Any]:
+    """Return the verdict of a search; finished trainings are kept in its folder and used again.
+
+    Args:
+        tally: what the search found.
+        pricer: of its space.
+        objective: of its trainings.
+        epochs: of each training.
+        seeds: trainings of each net.
+        workers: trainings at the same time.
+        imports: modules that workers import first.
+        folder: of the search.
+        deadline: on ``time.monotonic``; None for no end.
+        is_stopped: asked between steps: whether somebody wants the search to end.
+    """
+    best = tally.best
+    if best is None:
+        return no_verdict("No net has a score, so nothing was compared.")
+    points = {"best": best.point, "start": pricer.space.start, "largest": largest_within(pricer, best.point).point}
+    start = points["start"]
+    nets = {role: pricer.price(point) for role, point in points.items() if point is not None}
+    if start is not None and not nets["start"].is_feasible:
+        del nets["start"]
+    kept = {role: one for role, one in nets.items() if role == "best" or one.hash != best.hash}
+    if not [role for role in kept if role != "best"]:
+        return no_verdict("The best net is the start and the largest net within the limits: nothing else to compare.")
+    specs = {one.hash: pricer.spec(one.point) for one in kept.values()}
+    place = folder / "confirm" / f"{epochs}-epochs"
+    threads = max(1, (os.cpu_count() or 1) // workers)
+
+    def make_pool() -> ProcessPool:
+        again = ConfirmingObjective(objective, epochs, place)
+        return ProcessPool(again, slots=workers, threads=threads, imports=imports)
+
+    confirm(list(specs.items()), make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped)
+    size = objective.recipe.size
+    confirmed = [
+        Confirmed(role, one.hash, one.gmacs, one.params, read_confirmed(place, one.hash, seeds))
+        for role, one in kept.items()
+    ]
+    verdict = make_verdict(confirmed, epochs=epochs, milliseconds=_milliseconds(specs, size))
+    if "start" in nets and nets["start"].hash == best.hash:
+        verdict["text"] = f"No net was found that scores better than the start. {verdict['text']}"
+    return verdict
+
+
+def _milliseconds(specs: dict[str, Spec], size: int) -> dict[str, float]:
+    """Return the median time of one image by hash, optimised for inference, measured side by side on the CPU."""
+    image = torch.zeros(1, next(iter(specs.values())).layout.input.channels, size, size)
+    nets = [optimize_for_inference(build_model(spec).eval()) for spec in specs.values()]
+
+    def one_pass(net: torch.nn.Module) -> Callable[[], object]:
+        def run() -> object:
+            with torch.inference_mode():
+                return net(image)
+
+        return run
+
+    times = measure_interleaved([one_pass(net) for net in nets], repeats=PASSES)
+    return {hash_: 1000 * sorted(each)[PASSES // 2] for hash_, each in zip(specs, times, strict=True)}

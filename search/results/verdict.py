@@ -1,0 +1,142 @@
+"""The verdict: whether the best net of a search is better than its start, by trainings that the search did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmnet.training import CaseScores
+
+DRAWINGS = 4000
+SEED = 0
+ROLES = {"best": "the best net", "start": "the start", "largest": "the largest net within the limits"}
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A net that was trained again.
+
+    Args:
+        role: best, start or largest.
+        hash: of the architecture.
+        gmacs: 10^9 multiply-accumulates, re-parameterised.
+        params: parameters.
+        scores: of the test images, by seed.
+    """
+
+    role: str
+    hash: str
+    gmacs: float
+    params: int
+    scores: Mapping[int, CaseScores]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of two nets' test scores.
+
+    Args:
+        mean: second less first, over images and seeds.
+        low: 2.5th percentile over drawings of images and seeds.
+        high: 97.5th percentile.
+        seeds: number of seeds that both were trained with.
+        images: number of test images.
+    """
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    images: int
+
+
+def difference(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]) -> Difference | None:
+    """Return the paired difference of foreground Dice, by bootstrap over images and seeds; None without a common seed.
+
+    Images are drawn once for both nets; seeds are drawn for each net by itself, as a seed means another start for
+    another net.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    one = np.stack([_in_order(first[seed]) for seed in seeds])
+    two = np.stack([_in_order(second[seed]) for seed in seeds])
+    rng, count, images = np.random.default_rng(SEED), len(seeds), one.shape[1]
+    drawn = np.empty(DRAWINGS)
+    for place in range(DRAWINGS):
+        columns = rng.integers(images, size=images)
+        means = [each[rng.integers(count, size=count)][:, columns].mean() for each in (two, one)]
+        drawn[place] = means[0] - means[1]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Difference(float(two.mean() - one.mean()), float(low), float(high), count, images)
+
+
+def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[str, float]) -> dict[str, Any]:
+    """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, and each net's score.
+
+    Args:
+        nets: best first; the start, and the largest net, where they are other nets.
+        epochs: of each training.
+        milliseconds: median time of an image by hash, measured side by side.
+    """
+    best = nets[0]
+    rows = [_row(one, milliseconds) for one in nets]
+    found = {one.role: difference(one.scores, best.scores) for one in nets[1:]}
+    content: dict[str, Any] = {"split": "test", "epochs": epochs, "nets": rows}
+    start = found.get("start")
+    content |= {
+        "best_minus_start": None if start is None else start.mean,
+        "interval": None if start is None else [start.low, start.high],
+        "seeds": len(best.scores) if start is None else start.seeds,
+        "images": 0 if start is None else start.images,
+    }
+    sentences = [_sentence(best, one, found[one.role], milliseconds) for one in nets[1:]]
+    return {"text": " ".join(sentences), **content}
+
+
+def no_verdict(reason: str) -> dict[str, Any]:
+    """Return a verdict that says why nothing was compared."""
+    return {"text": reason, "best_minus_start": None, "interval": None, "seeds": 0, "split": "test", "nets": []}
+
+
+def _sentence(best: Confirmed, other: Confirmed, found: Difference | None, milliseconds: Mapping[str, float]) -> str:
+    name = ROLES[other.role]
+    if found is None:
+        return f"The best net was not compared with {name}: the time was up."
+    if found.low > 0:
+        said = f"is better than {name}"
+    elif found.high < 0:
+        said = f"is worse than {name}"
+    else:
+        said = f"is not shown to be better than {name}"
+    runs = f"{found.seeds} training{'s' if found.seeds > 1 else ''} each"
+    text = (
+        f"The best net {said}: test Dice {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] over {found.images} "
+        f"images and {runs}, at {best.gmacs / other.gmacs:.2f} times its GMACs"
+    )
+    if best.hash in milliseconds and other.hash in milliseconds:
+        text += f" and {milliseconds[best.hash] / milliseconds[other.hash]:.2f} times its milliseconds"
+    return text + "."
+
+
+def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
+    means = [float(scores.dice.mean()) for scores in one.scores.values()]
+    return {
+        "role": one.role,
+        "hash": one.hash,
+        "gmacs": one.gmacs,
+        "params": one.params,
+        "ms": milliseconds.get(one.hash),
+        "dice_by_seed": means,
+        "dice": float(np.mean(means)) if means else None,
+    }
+
+
+def _in_order(scores: CaseScores) -> NDArray[np.floating[Any]]:
+    order = sorted(range(len(scores)), key=lambda place: scores.names[place])
+    found: NDArray[np.floating[Any]] = scores.dice[order]
+    return found

@@ -1,0 +1,174 @@
+"""The confirmation of a search: paired differences, the verdict's words, and a search that ends with one."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lmnet.search.limits import Limits
+from lmnet.search.options import SearchOptions
+from lmnet.search.pricing import Pricer
+from lmnet.search.results.verdict import Confirmed, difference, make_verdict
+from lmnet.search.run_search import run
+from lmnet.search.space import Space
+from lmnet.search.space_survey import largest_within
+from lmnet.search.train.confirm import ConfirmingObjective, confirm, read_confirmed
+from lmnet.search.train.executors import InlinePool
+from lmnet.search.train.objective import TrainingObjective
+from lmnet.search.train.training import asks_for
+from lmnet.training import CaseScores, Recipe
+
+NAMES = tuple(f"image{index:02d}" for index in range(60))
+
+
+def scores(dice, *, names=NAMES):
+    """Return scores of images with the given foreground Dice: 100 lesion pixels, as many false as missed."""
+    hits = np.round(100 * np.asarray(dice)).astype(np.int64)
+    confusion = np.stack([np.stack([900 - 100 + hits, 100 - hits], -1), np.stack([100 - hits, hits], -1)], -2)
+    return CaseScores(names, confusion)
+
+
+def by_seed(mean, *, noise=0.0, seeds=(1, 2, 3)):
+    """Return scores of three seeds; images differ much from each other, and alike for all nets."""
+    hard = np.linspace(-0.3, 0.3, 60)
+    return {seed: scores(np.clip(mean + hard + noise * np.random.default_rng(seed).normal(), 0, 1)) for seed in seeds}
+
+
+def test_a_difference_is_paired_by_images():
+    found = difference(by_seed(0.5), by_seed(0.53))
+
+    assert found.mean == pytest.approx(0.03, abs=0.002)
+    assert 0.02 < found.low < found.high < 0.04  # each net's own interval is over 0.08 wide
+    assert (found.seeds, found.images) == (3, 60)
+
+
+def test_the_noise_of_seeds_widens_the_interval():
+    found = difference(by_seed(0.5, noise=0.1), by_seed(0.53, noise=0.1, seeds=(3, 2, 1)))
+
+    assert found.low < 0 < found.high
+
+
+def test_images_in_another_order_are_paired_by_name():
+    order = np.random.default_rng(0).permutation(60)
+    dice = np.linspace(0.2, 0.8, 60)
+    shuffled = scores(dice[order], names=tuple(NAMES[place] for place in order))
+
+    found = difference({1: scores(dice)}, {1: shuffled})
+
+    assert found.low == found.high == 0
+
+
+def test_without_a_common_seed_there_is_no_difference():
+    assert difference({1: scores(np.full(60, 0.5))}, {2: scores(np.full(60, 0.5))}) is None
+
+
+@pytest.mark.parametrize(
+    ("mean", "words"),
+    [(0.6, "is better than the start"), (0.4, "is worse than the start"), (0.5, "is not shown to be better than")],
+)
+def test_the_verdict_says_what_was_shown(mean, words):
+    nets = [Confirmed("best", "b", 0.5, 10, by_seed(mean)), Confirmed("start", "s", 1.0, 20, by_seed(0.5))]
+
+    verdict = make_verdict(nets, epochs=5, milliseconds={"b": 3.0, "s": 4.0})
+
+    assert words in verdict["text"]
+    assert (
+        "over 60 images and 3 trainings each, at 0.50 times its GMACs and 0.75 times its milliseconds"
+        in verdict["text"]
+    )
+    assert verdict["best_minus_start"] == pytest.approx(mean - 0.5, abs=0.01)
+    assert (verdict["seeds"], verdict["split"], len(verdict["interval"])) == (3, "test", 2)
+
+
+def test_a_verdict_without_time_says_so():
+    nets = [Confirmed("best", "b", 0.5, 10, {}), Confirmed("start", "s", 1.0, 20, {})]
+
+    verdict = make_verdict(nets, epochs=5, milliseconds={})
+
+    assert verdict["text"] == "The best net was not compared with the start: the time was up."
+    assert verdict["best_minus_start"] is None
+
+
+def test_the_largest_net_within_the_limits_is_found(small):
+    pricer = Pricer(Space(small), Limits(max_gflops=0.004))
+    every = [one for one in map(pricer.price, pricer.space.all_points()) if one.is_feasible]
+
+    found = largest_within(pricer, min(every, key=lambda one: one.gmacs).point)
+
+    assert found.is_feasible
+    assert found.gmacs > 0.9 * max(one.gmacs for one in every)
+
+
+def test_a_seed_is_given_only_where_it_is_asked_for():
+    def asking(model, spec, report, seed): ...
+
+    def own(model, spec, seed=3): ...
+
+    assert asks_for(asking) == {"report", "seed"}
+    assert asks_for(own) == set()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for index in range(20):
+        image = np.random.default_rng(index).integers(0, 90, (32, 32, 3), dtype=np.uint8)
+        mask = np.zeros((32, 32), dtype=np.uint8)
+        mask[4 + index % 8 :, 8:24] = 255
+        image[mask > 0] += 120
+        for name, pixels in (("images", image), ("masks", mask)):
+            (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"case_{index:02d}.png")
+    return tmp_path / "data"
+
+
+def test_confirmations_are_trained_once_and_scored_on_the_test_images(small, folder, tmp_path):
+    base = TrainingObjective(str(folder), Recipe(size=32, epochs=1, batch_size=4), seed=0, device="cpu")
+    pricer, place, made = Pricer(Space(small), Limits()), tmp_path / "confirm", []
+    one = pricer.price(pricer.space.start)
+
+    def make_pool():
+        made.append(1)
+        return InlinePool(ConfirmingObjective(base, 2, place))
+
+    for _ in range(2):
+        nets = [(one.hash, pricer.spec(one.point))]
+        confirm(nets, make_pool, seeds=2, folder=place, deadline=None, is_stopped=lambda: False)
+
+    found = read_confirmed(place, one.hash, 2)
+    assert made == [1]
+    assert sorted(found) == [1000, 1001]
+    assert set(found[1000].names) == set(base.sets().test.names)
+    assert not np.array_equal(found[1000].dice, found[1001].dice)  # another seed, another net
+
+
+def test_without_time_nothing_is_trained(small, tmp_path):
+    pricer = Pricer(Space(small), Limits())
+    pool = InlinePool(lambda model, spec: 1 / 0)
+
+    nets = [("hash", pricer.spec(pricer.space.start))]
+    confirm(nets, lambda: pool, seeds=2, folder=tmp_path, deadline=0.0, is_stopped=lambda: False)
+
+    assert read_confirmed(tmp_path, "hash", 2) == {}
+
+
+@pytest.mark.slow
+def test_a_search_ends_with_a_verdict_and_the_same_call_repeats_it(small, tmp_path):
+    options = {"trials": 3, "epochs": 2, "size": 32, "max_gflops": 0.004, "workers": 1, "confirm_seeds": 2}
+
+    verdict = run(small, out=tmp_path, **options).verdict
+
+    assert verdict["seeds"] == 2
+    assert {one["role"] for one in verdict["nets"]} >= {"best", "largest"}
+    assert all(len(one["dice_by_seed"]) == 2 for one in verdict["nets"])
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "confirm" / "2-epochs").iterdir()}
+    again = run(small, out=tmp_path, **options)
+    assert again.verdict["text"].partition(" times its GMACs")[0] == verdict["text"].partition(" times its GMACs")[0]
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "confirm" / "2-epochs").iterdir()}
+    assert json.loads((tmp_path / "search.json").read_text())["verdict"]["split"] == "test"
+    assert verdict["text"].partition(":")[0] in (tmp_path / "report.html").read_text()
+
+
+def test_a_negative_number_of_epochs_is_refused():
+    with pytest.raises(ValueError, match="confirm_epochs must be 0 or more, got confirm_epochs=-1"):
+        SearchOptions(confirm_epochs=-1)
