@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from lmnet.blocks.neighborhood import opaque_attention
+from lmnet.blocks.neighborhood_attention import NeighborhoodAttentionTokens
 from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import deploy, is_deployed
@@ -46,7 +48,8 @@ def export_model(
     """Write a net to ``path`` and compare the file with the eager model.
 
     ``.onnx`` (input ``image``, output ``logits``) and ``.pt2`` hold the re-parameterised form, with free batch, height
-    and width; height and width are multiples of the net's stride, as padding stays outside. ``.safetensors`` holds the
+    and width; height and width are multiples of the net's stride, as padding stays outside. In ``.onnx``, no map may be
+    smaller than the window of its attention, unless it is so at ``size`` already. ``.safetensors`` holds the
     weights of the form that the model is in.
 
     Args:
@@ -107,11 +110,30 @@ def export_facts(model: GraphModel, weights: Weights | None) -> dict[str, str]:
     }
 
 
-def _traced(model: GraphModel, size: Sequence[int]) -> tuple[nn.Module, Tensor, dict[str, Any], list[Tensor]]:
-    """Return the net to export, an example, its free dimensions, and two inputs of other sizes to check with."""
+def _smallest_steps(model: GraphModel) -> int:
+    """Return how many strides an image needs at least so that no map is smaller than the window on it."""
+    plan, needed = model.plan, 2
+    for node in plan.nodes:
+        parts = model.get_submodule(node.name).modules()
+        windows = [part.window for part in parts if isinstance(part, NeighborhoodAttentionTokens)]
+        if windows:
+            needed = max(needed, -(-max(windows) * plan.padded_size[0] // (node.in_shapes[0][1] * plan.stride)))
+    return needed
+
+
+def _traced(
+    model: GraphModel, size: Sequence[int], *, least: int = 2
+) -> tuple[nn.Module, Tensor, dict[str, Any], list[Tensor]]:
+    """Return the net to export, an example, its free dimensions, and two inputs of other sizes to check with.
+
+    Args:
+        model: the net.
+        size: height and width to trace and check at.
+        least: strides that an image has at least on each side.
+    """
     stride, channels = model.plan.stride, model.plan.input_shape[0]
     deployed = deploy(model).requires_grad_(False)
-    steps = [max(3, -(-side // stride)) for side in size]
+    steps = [max(3, least, -(-side // stride)) for side in size]
     steps[1] += steps[0] == steps[1]  # a square example would tie height to width
     generator = torch.Generator().manual_seed(0)
 
@@ -121,11 +143,11 @@ def _traced(model: GraphModel, size: Sequence[int]) -> tuple[nn.Module, Tensor, 
     free = {
         "image": {
             0: Dim("batch", min=1, max=4096),
-            2: stride * Dim("h", min=2, max=MAX_FACTOR),
-            3: stride * Dim("w", min=2, max=MAX_FACTOR),
+            2: stride * Dim("h", min=least, max=MAX_FACTOR),
+            3: stride * Dim("w", min=least, max=MAX_FACTOR),
         }
     }
-    others = [picture(1, steps[0], steps[0]), picture(3, steps[0] + 1, max(2, steps[1] - 1))]
+    others = [picture(1, steps[0], steps[0]), picture(3, steps[0] + 1, max(least, steps[1] - 1))]
     return deployed, picture(2, *steps), free, others
 
 
@@ -158,8 +180,12 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
         import onnxscript  # noqa: F401 - torch.onnx needs it
     except ImportError as err:
         raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
-    deployed, example, free, others = _traced(model, size)
-    with _quiet():
+    from lmnet.builder.onnx_attention import attention
+
+    least = _smallest_steps(model)
+    is_fast = min(size) >= least * model.plan.stride  # else windows are cut to small maps, which gathering can do
+    deployed, example, free, others = _traced(model, size, least=least if is_fast else 2)
+    with _quiet(), opaque_attention() if is_fast else contextlib.nullcontext():
         program = torch.onnx.export(
             deployed,
             (example,),
@@ -167,6 +193,7 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
             input_names=["image"],
             output_names=list(model.plan.outputs),
             dynamic_shapes=free,
+            custom_translation_table={torch.ops.lmnet.neighborhood_attention.default: attention},
             verbose=False,
         )
         assert program is not None

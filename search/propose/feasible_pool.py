@@ -18,7 +18,7 @@ DRAWS = 8
 """So many points are drawn anew for each choice, and as many near the best nets."""
 ENUMERABLE = 20_000
 """Spaces of at most so many points are gone through where draws find nothing new."""
-FIRST, FIRST_DRAWS = 48, 256
+FIRST, FIRST_DRAWS = 48, 128
 """An empty pool is filled with so many nets, by at most so many draws; it grows later."""
 
 Observation = tuple[Candidate, float]
