@@ -16,7 +16,7 @@ IMAGE ?= examples/synthetic_lesion.png
 MODEL ?= lmnet_xxs@synthetic
 BENCH ?=
 EXTRAS ?= dev
-MARKERS ?= not slow and not gpu and not postgres and not integration
+MARKERS ?= not slow and not gpu and not postgres and not integration and not ray
 
 .PHONY: install demo test test-lowest test-slow check docs site notebook bench bench-check format clean
 

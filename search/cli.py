@@ -32,7 +32,8 @@ exit codes: 0 done, 1 nothing was found, 2 usage, a wrong spec or an unreachable
 FLAGS = {"timeout_s": "--timeout", "trial_timeout_s": "--trial-timeout", "batch": "--sync"}
 METAVARS = {
     "data": "PATH", "trials": "N", "timeout_s": "S", "trial_timeout_s": "S", "workers": "N", "storage": "URL",
-    "study_name": "NAME", "out": "FOLDER", "devices": "N",
+    "study_name": "NAME", "out": "FOLDER", "devices": "N", "cluster": "ray|ADDRESS", "cpus_per_trial": "N",
+    "gpus_per_trial": "N",
 }  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "sampler": {"choices": ("model", "tpe", "gp", "nsga2", "random")},

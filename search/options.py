@@ -37,6 +37,10 @@ class SearchOptions:
         workers: number of trainings at the same time (default: by the machine).
             The default is 1 with an own objective or a GPU, else one for each two cores, and 2 on two cores. With 1
             worker an own objective runs in the calling process.
+        cluster: train on a Ray cluster: ray, or its address (default: on this machine, without Ray).
+            ray is the cluster at RAY_ADDRESS, else a local one; an address is ray://HOST:10001 or HOST:6379.
+        cpus_per_trial: CPUs of each training on the cluster (default: 1).
+        gpus_per_trial: GPUs of each training on the cluster, may be a fraction (default: 0).
         batch: train in batches of this many; the study is then the same with any number of workers (default: 0, off).
         storage: sqlite:///FILE or postgresql://USER@HOST/NAME (default: study.db in the folder of results).
         study_name: name of the study (default: made of spec and limits).
@@ -62,6 +66,9 @@ class SearchOptions:
     sampler: str = "model"
     seed: int = 0
     workers: int | None = None
+    cluster: str | None = None
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float = 0.0
     batch: int = 0
     storage: str | None = None
     study_name: str | None = None
@@ -73,7 +80,16 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name in ("trials", "timeout_s", "epochs", "size", "workers", "trial_timeout_s", "confirm_seeds"):
+        for name in (
+            "trials",
+            "timeout_s",
+            "epochs",
+            "size",
+            "workers",
+            "trial_timeout_s",
+            "confirm_seeds",
+            "cpus_per_trial",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"search: {name} must be above 0, got {name}={value}. Leave it out for the default.")

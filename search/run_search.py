@@ -56,6 +56,7 @@ def run(
     objective: Objective | None = None,
     on_overview: Callable[[Overview], None] = lambda overview: None,
     on_progress: Callable[[Tally], None] | None = None,
+    executor: Callable[[Objective], Pool] | None = None,
     **options: Any,
 ) -> SearchResult:
     """Search the space of a spec for the net of the highest score within the limits.
@@ -74,6 +75,7 @@ def run(
             ``report(epoch, score)`` returns True when the training is to end early. None trains on ``data``.
         on_overview: called with what is known before trial 0.
         on_progress: called with the study's counts now and then.
+        executor: makes of the objective what trains, see ``lmnet.search.train.executors.Pool``; None for the options'.
         options: limits by the names of ``LIMITS`` (``max_gflops=5``) and the fields of ``SearchOptions``
             (``trials=30``).
 
@@ -85,7 +87,7 @@ def run(
     """
     limits, chosen = split_options(options)
     import_modules(chosen.imports)
-    search = _prepare(spec if isinstance(spec, Spec) else load_spec(spec), objective, limits, chosen)
+    search = _prepare(spec if isinstance(spec, Spec) else load_spec(spec), objective, limits, chosen, executor)
     on_overview(search.overview)
     if chosen.dry_run:
         return search.result(tally([], search.space), folder=None)
@@ -133,6 +135,7 @@ class _Search:
     workers: int
     overview: Overview
     name: str
+    executor: Callable[[Objective], Pool] | None = None
 
     @property
     def folder(self) -> Path:
@@ -158,7 +161,13 @@ class _Search:
         return SearchResult(self.name, self.url, folder, self.space, counts, self.overview, verdict, **ending)
 
 
-def _prepare(spec: Spec, own: Objective | None, limits: Limits, options: SearchOptions) -> _Search:
+def _prepare(
+    spec: Spec,
+    own: Objective | None,
+    limits: Limits,
+    options: SearchOptions,
+    executor: Callable[[Objective], Pool] | None,
+) -> _Search:
     """Survey the space and choose the objective, before anything is written."""
     space = Space(spec)
     device = str(resolve_device(options.device))
@@ -175,7 +184,7 @@ def _prepare(spec: Spec, own: Objective | None, limits: Limits, options: SearchO
         seconds *= total * (SHARE_OF_EPOCHS if is_halved else 1.0) / workers
     overview = Overview(found, total, seconds, timeout_s)
     name = options.study_name or _study_name(spec, limits)
-    return _Search(spec, space, options, objective, is_own, pricer, latency, workers, overview, name)
+    return _Search(spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
 
 
 def _open_study(search: _Search, storage: RDBStorage) -> tuple[optuna.Study, str]:
@@ -336,7 +345,28 @@ def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> floa
 
 
 def _pool(search: _Search) -> Pool:
+    if search.executor is not None:
+        return search.executor(search.objective)
+    if search.options.cluster is not None:
+        return _ray_pool(search)
     if search.is_own and search.workers == 1:
         return InlinePool(search.objective)
     threads = 1 if search.options.batch else max(1, (os.cpu_count() or 1) // search.workers)
     return ProcessPool(search.objective, slots=search.workers, threads=threads, imports=search.options.imports)
+
+
+def _ray_pool(search: _Search) -> Pool:
+    options = search.options
+    try:
+        from lmnet.search.train.ray_pool import RayPool
+    except ImportError as err:
+        raise ImportError(f"--cluster needs {err.name}, and it is not installed. pip install 'lmnet[ray]'.") from err
+    return RayPool(
+        search.objective,
+        address=None if options.cluster == "ray" else options.cluster,
+        cpus=options.cpus_per_trial,
+        gpus=options.gpus_per_trial,
+        most=options.workers,
+        imports=options.imports,
+        paths=() if search.is_own or str(options.data) == SYNTHETIC else [str(Path(options.data).resolve())],
+    )

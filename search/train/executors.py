@@ -33,12 +33,14 @@ class Pool(Protocol):
     """Slots that train one job each.
 
     Attributes:
-        slots: how many.
         is_training_here: whether a training runs in this process and thread right now.
     """
 
-    slots: int
     is_training_here: bool
+
+    @property
+    def slots(self) -> int:
+        """How many jobs may be trained at a time; it may change from call to call."""
 
     def submit(self, slot: int, job: Job) -> None:
         """Begin a job in a free slot."""

@@ -240,5 +240,5 @@ def test_create_model_takes_channels_classes_and_variables():
         assert model(torch.zeros(1, 1, 32, 32)).shape == (1, 4, 32, 32)
     with pytest.raises(lmnet.SpecError, match="Did you mean width?"):
         lmnet.create_model("lmnet_paper", widht=3)
-    with pytest.raises(ValueError, match="unet: there are no pretrained weights for kvasir"):
+    with pytest.raises(ValueError, match="unet: the zoo has no weights of it trained on kvasir"):
         lmnet.create_model("unet", pretrained=True)

@@ -146,7 +146,7 @@ def test_predicting_into_the_folder_of_images_twice_predicts_the_images_only(fou
         capsys.readouterr()
         assert predict_main([str(run), str(photos), "--out", str(photos), "--json"]) == 0
         assert len(json.loads(capsys.readouterr().out)) == 1
-    assert len(list(photos.iterdir())) == 4
+    assert len(list(photos.iterdir())) == 5  # the image, its three results and areas.csv
     assert predict_main([str(run), str(photos), "--out", str(photos / "sub"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 1
 

@@ -1,0 +1,258 @@
+"""Where trainings run: on a Ray cluster, one actor a slot. Needs the extra ``ray``.
+
+Ray places the actors, by the CPUs and GPUs that each asks for, and tells when one or its node has died. The driver
+alone talks to the study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pickle
+import queue
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayActorError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lmnet.builder.command_line import import_modules
+from lmnet.builder.files import write_durably
+from lmnet.search.train.executors import GRACE_S, OnReport
+from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.training import Job, Objective, run_training
+
+BEGUN = (0, 0.0)
+"""Told before the first epoch: the actor has found a place."""
+LOST = ("worker died", "time-out", "cluster")
+"""Reasons of failures after which an actor is not used again."""
+LOOK_EVERY_S = 5.0
+"""How often the cluster is asked for its size."""
+
+
+class Trainer:
+    """Trains one net after the other, in a process of its own somewhere in the cluster.
+
+    Its methods run in threads beside each other.
+
+    Args:
+        pickled: the objective.
+        imports: modules of the user.
+        threads: torch's threads.
+    """
+
+    def __init__(self, pickled: bytes, imports: Sequence[str], threads: int) -> None:
+        torch.set_num_threads(threads)
+        import_modules(imports)
+        self._objective: Objective = pickle.loads(pickled)
+        self._told: queue.Queue[tuple[int, float] | tuple[Outcome, bytes | None]] = queue.Queue()
+        self._answers: queue.Queue[bool] = queue.Queue()
+
+    def train(self, job: Job) -> None:
+        """Train a net; what happens is told by ``next``."""
+
+        def report(epoch: int, score: float) -> bool:
+            self._told.put((epoch, score))
+            return self._answers.get()
+
+        self._told.put(BEGUN)
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "weights.safetensors" if job.weights is not None else None
+            outcome = run_training(replace(job, weights=place), self._objective, report)
+            weights = place.read_bytes() if place is not None and place.exists() else None
+        self._told.put((outcome, weights))
+
+    def next(self) -> tuple[int, float] | tuple[Outcome, bytes | None]:
+        """Wait for the next report, an epoch and its score, or for the outcome and the weights."""
+        return self._told.get()
+
+    def answer(self, is_stopped: bool) -> None:
+        """Answer a report."""
+        self._answers.put(is_stopped)
+
+
+class _Slot:
+    def __init__(self, actor: Any, job: Job) -> None:
+        self.actor, self.job = actor, job
+        self.training = actor.train.remote(job)
+        self.waiting = actor.next.remote()
+        self.began: float | None = None
+
+
+class RayPool:
+    """Slots on a Ray cluster, as many as it has room for; they follow the cluster as it grows and shrinks.
+
+    Args:
+        objective: what the trainings run; it must be picklable.
+        address: of the cluster, as ``ray.init`` takes it; None for the one at RAY_ADDRESS, else a local one.
+        cpus: of each training.
+        gpus: of each training, may be a fraction.
+        most: most trainings at the same time; None for no limit.
+        imports: modules that each training imports first.
+        paths: files and folders that every node must have.
+
+    Raises:
+        ValueError: the objective is not picklable, the cluster cannot be reached, or a node lacks a path.
+    """
+
+    is_training_here = False
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        address: str | None = None,
+        cpus: float = 1,
+        gpus: float = 0,
+        most: int | None = None,
+        imports: Sequence[str] = (),
+        paths: Sequence[str] = (),
+    ) -> None:
+        try:
+            self._pickled = pickle.dumps(objective)
+        except Exception as err:
+            raise ValueError(
+                f"search: on a cluster an objective must be picklable, got {objective!r} ({err}). Define it at the top "
+                "of a module that every node has."
+            ) from err
+        self._started = not ray.is_initialized()
+        if self._started:
+            try:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+            except (ConnectionError, RuntimeError, ValueError) as err:
+                raise ValueError(
+                    f"search: the Ray cluster at {address or os.environ.get('RAY_ADDRESS', 'this machine')} cannot be "
+                    f"reached ({err}). Check the address, or leave it out for a local one."
+                ) from err
+        self._cpus, self._gpus, self._most, self._imports = cpus, gpus, most, tuple(imports)
+        self._make = ray.remote(Trainer).options(
+            num_cpus=cpus, num_gpus=gpus, max_concurrency=4, max_restarts=0, max_task_retries=0
+        )
+        self._busy: dict[int, _Slot] = {}
+        self._free: list[Any] = []
+        self._room, self._looked = 0, float("-inf")
+        _check_paths(paths)
+
+    @property
+    def slots(self) -> int:
+        """How many trainings the cluster has room for; at least 1, which then waits for room."""
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
+            self._looked = time.monotonic()
+            has = ray.cluster_resources()
+            room = int(has.get("CPU", 0) // self._cpus) if self._cpus else 2**31
+            if self._gpus:
+                room = min(room, int(has.get("GPU", 0) // self._gpus))
+            self._room = max(1, min(room, self._most or room))
+        return max(self._room, 1 + max(self._busy, default=0))
+
+    def submit(self, slot: int, job: Job) -> None:
+        """Begin a job, on an actor that is free or a new one."""
+        actor = self._free.pop() if self._free else None
+        actor = actor or self._make.remote(self._pickled, self._imports, max(1, round(self._cpus)))
+        self._busy[slot] = _Slot(actor, job)
+
+    def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
+        """Take what the trainings tell."""
+        if not self._busy:
+            time.sleep(timeout_s)
+            return []
+        waiting = {each.waiting: slot for slot, each in self._busy.items()}
+        ready, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
+        more, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
+        ended = []
+        for reference in {*ready, *more}:
+            slot = waiting[reference]
+            outcome = self._take(slot, on_report)
+            if outcome is not None:
+                ended.append((slot, outcome))
+        done = {slot for slot, _ in ended}
+        ended += [
+            (slot, Outcome(None, "time-out", f"a training must end within {each.job.time_limit_s:g} s"))
+            for slot, each in self._busy.items()
+            if slot not in done and self._is_hung(each)
+        ]
+        for slot, outcome in ended:
+            actor = self._busy.pop(slot).actor
+            if outcome.reason in LOST:
+                _kill(actor)
+            else:
+                self._free.append(actor)
+        return ended
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Do nothing: trainings of other machines do not disturb what is measured here."""
+        return contextlib.nullcontext()
+
+    def close(self) -> None:
+        """Kill the actors; leave the cluster as it was found."""
+        for actor in [*self._free, *(each.actor for each in self._busy.values())]:
+            _kill(actor)
+        self._busy, self._free = {}, []
+        if self._started:
+            ray.shutdown()
+
+    def _take(self, slot: int, on_report: OnReport) -> Outcome | None:
+        each = self._busy[slot]
+        try:
+            first, second = ray.get(each.waiting)
+            if isinstance(first, Outcome):
+                if second is not None and each.job.weights is not None:
+                    each.job.weights.parent.mkdir(parents=True, exist_ok=True)
+                    write_durably(each.job.weights, second)
+                return first
+            if (first, second) == BEGUN:
+                each.began = time.monotonic()
+            else:
+                each.actor.answer.remote(on_report(slot, first, second))
+            each.waiting = each.actor.next.remote()
+        except RayActorError as err:
+            return Outcome(None, "worker died", str(err).splitlines()[0][:300])
+        except RayError as err:
+            return Outcome(None, "cluster", str(err).splitlines()[0][:300])
+        return None
+
+    @staticmethod
+    def _is_hung(each: _Slot) -> bool:
+        limit = each.job.time_limit_s
+        return limit is not None and each.began is not None and time.monotonic() - each.began > limit + GRACE_S
+
+
+def _kill(actor: Any) -> None:
+    with contextlib.suppress(RayError):
+        ray.kill(actor)
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    """Check that every node has the paths.
+
+    Raises:
+        ValueError: nodes lack one; they are named.
+    """
+    if not paths:
+        return
+    look = ray.remote(_absent)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    asked = [
+        look.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+            list(paths)
+        )
+        for node in nodes
+    ]
+    for node, absent in zip(nodes, ray.get(asked), strict=True):
+        if absent:
+            raise ValueError(
+                f"search: every node must have the data, and {node['NodeManagerHostname']} lacks {', '.join(absent)}. "
+                "Copy it there, or mount it at the same path."
+            )
+
+
+def _absent(paths: list[str]) -> list[str]:
+    return [path for path in paths if not Path(path).exists()]
