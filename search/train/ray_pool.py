@@ -144,6 +144,10 @@ class RayPool:
     @property
     def slots(self) -> int:
         """How many trainings the cluster has room for; at least 1, which then waits for room."""
+        return max(self._look(), 1 + max(self._busy, default=0))
+
+    def _look(self) -> int:
+        """Return how many trainings the cluster has room for, as it was some seconds ago."""
         if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looked = time.monotonic()
             has = ray.cluster_resources()
@@ -151,7 +155,7 @@ class RayPool:
             if self._gpus:
                 room = min(room, int(has.get("GPU", 0) // self._gpus))
             self._room = max(1, min(room, self._most or room))
-        return max(self._room, 1 + max(self._busy, default=0))
+        return self._room
 
     def submit(self, slot: int, job: Job) -> None:
         """Begin a job, on an actor that is free or a new one."""
@@ -164,6 +168,7 @@ class RayPool:
         if not self._busy:
             time.sleep(timeout_s)
             return []
+        self._move_waiting_jobs()
         waiting = {each.waiting: slot for slot, each in self._busy.items()}
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
         more, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
@@ -218,6 +223,15 @@ class RayPool:
         except RayError as err:
             return Outcome(None, "cluster", str(err).splitlines()[0][:300])
         return None
+
+    def _move_waiting_jobs(self) -> None:
+        """Give jobs whose actors wait for a place to free actors, where the cluster has shrunk below our actors."""
+        surplus = len(self._free) + len(self._busy) - self._look()
+        for slot, each in list(self._busy.items()):
+            if surplus > 0 and self._free and each.began is None:
+                _kill(each.actor)
+                self._busy[slot] = _Slot(self._free.pop(), each.job)
+                surplus -= 1
 
     @staticmethod
     def _is_hung(each: _Slot) -> bool:
