@@ -21,7 +21,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmnet.builder.command_line import import_modules
@@ -34,6 +34,8 @@ BEGUN = (0, 0.0)
 """Told before the first epoch: the actor has found a place."""
 LOST = ("worker died", "time-out", "cluster")
 """Reasons of failures after which an actor is not used again."""
+ANSWER_S = 120.0
+"""So long a node may take to say whether it has the data."""
 LOOK_EVERY_S = 5.0
 """How often the cluster is asked for its size."""
 
@@ -260,7 +262,14 @@ def _check_paths(paths: Sequence[str]) -> None:
         )
         for node in nodes
     ]
-    for node, absent in zip(nodes, ray.get(asked), strict=True):
+    try:
+        answers = ray.get(asked, timeout=ANSWER_S)
+    except GetTimeoutError:
+        raise ValueError(
+            f"search: every node must answer within {ANSWER_S:g} s whether it has the data, and one did not. Look at "
+            "`ray status`."
+        ) from None
+    for node, absent in zip(nodes, answers, strict=True):
         if absent:
             raise ValueError(
                 f"search: every node must have the data, and {node['NodeManagerHostname']} lacks {', '.join(absent)}. "

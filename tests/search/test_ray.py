@@ -69,6 +69,16 @@ def test_failures_are_named(cluster, small, tmp_path):
     assert set(result.tally.failed) <= {"error", "not a number", "out of memory"}
 
 
+def test_a_node_without_the_data_is_named_before_anything_is_trained(cluster):
+    with pytest.raises(ValueError, match=r"every node must have the data, and .* lacks /no/such/folder"):
+        RayPool(width_score, paths=["/no/such/folder"])
+
+
+def test_an_objective_that_cannot_be_pickled_is_refused(cluster):
+    with pytest.raises(ValueError, match="on a cluster an objective must be picklable"):
+        RayPool(lambda model, spec: 0.0)
+
+
 def test_a_node_that_dies_costs_its_trainings_only(cluster, small, tmp_path):
     node = cluster.add_node(num_cpus=2)
 
@@ -84,13 +94,3 @@ def test_a_node_that_dies_costs_its_trainings_only(cluster, small, tmp_path):
     done, every = trials_of(tmp_path)
     assert result.tally.trials == len({trial.user_attrs["hash"] for trial in done}) == 16
     assert not [trial for trial in every if trial.state == optuna.trial.TrialState.RUNNING]
-
-
-def test_a_node_without_the_data_is_named_before_anything_is_trained(cluster):
-    with pytest.raises(ValueError, match=r"every node must have the data, and .* lacks /no/such/folder"):
-        RayPool(width_score, paths=["/no/such/folder"])
-
-
-def test_an_objective_that_cannot_be_pickled_is_refused(cluster):
-    with pytest.raises(ValueError, match="on a cluster an objective must be picklable"):
-        RayPool(lambda model, spec: 0.0)
