@@ -16,6 +16,7 @@ from lmnet.builder.files import SaveError
 from lmnet.search.cli import main
 from lmnet.search.results.counts import used_up_text
 from lmnet.search.study.storage import open_storage, quiet_optuna, retry, without_password
+from lmnet.search.train.training import OutOfTime, time_limit
 
 SPACE = """\
 schema: lmnet/1
@@ -261,3 +262,15 @@ def test_the_end_names_why_trainings_failed(space, tmp_path):
         "Stopped: every feasible net is trained or has failed (6 failed; the last: ValueError: block 'blur' is not "
         "registered)."
     )
+
+
+def test_a_time_limit_is_not_lost_in_a_finalizer():
+    class Slow:
+        def __del__(self):
+            end = time.monotonic() + 0.2
+            while time.monotonic() < end:
+                pass
+
+    with pytest.raises(OutOfTime), time_limit(0.05):
+        Slow()  # the alarm rings in its finalizer, whose exceptions the interpreter forgets
+        time.sleep(2)
