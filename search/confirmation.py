@@ -53,7 +53,7 @@ def confirm_search(
     """
     best = tally.best
     if best is None:
-        return no_verdict("No net has a score, so nothing was compared.")
+        return no_verdict("No net has a score, so nothing was compared.", best=None)
     points = {"best": best.point, "start": pricer.space.start, "largest": largest_within(pricer, best.point).point}
     start = points["start"]
     nets = {role: pricer.price(point) for role, point in points.items() if point is not None}
@@ -61,7 +61,8 @@ def confirm_search(
         del nets["start"]
     kept = {role: one for role, one in nets.items() if role == "best" or one.hash != best.hash}
     if not [role for role in kept if role != "best"]:
-        return no_verdict("The best net is the start and the largest net within the limits: nothing else to compare.")
+        text = "The best net is the start and the largest net within the limits: nothing else to compare."
+        return no_verdict(text, best=best.hash)
     specs = {one.hash: pricer.spec(one.point) for one in kept.values()}
     place = folder / "confirm" / f"{epochs}-epochs"
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -70,7 +71,9 @@ def confirm_search(
         again = ConfirmingObjective(objective, epochs, place)
         return ProcessPool(again, slots=workers, threads=threads, imports=imports)
 
-    confirm(list(specs.items()), make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped)
+    failures = confirm(
+        list(specs.items()), make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped
+    )
     size = objective.recipe.size
     confirmed = [
         Confirmed(role, one.hash, one.gmacs, one.params, read_confirmed(place, one.hash, seeds))
@@ -79,6 +82,8 @@ def confirm_search(
     verdict = make_verdict(confirmed, epochs=epochs, milliseconds=_milliseconds(specs, size))
     if "start" in nets and nets["start"].hash == best.hash:
         verdict["text"] = f"No net was found that scores better than the start. {verdict['text']}"
+    if failures:
+        verdict["text"] += f" {len(failures)} of its trainings failed, the last with {failures[-1]}."
     return verdict
 
 

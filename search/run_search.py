@@ -26,6 +26,7 @@ from lmnet.search.propose.proposer import Proposer
 from lmnet.search.results.counts import Tally, tally
 from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import Overview, SearchResult
+from lmnet.search.results.verdict import current
 from lmnet.search.space import Space
 from lmnet.search.space_survey import Survey, survey
 from lmnet.search.study.fingerprint import ABOUT, SPEC, VERDICT, check_fingerprint, check_machine, short_hash
@@ -100,7 +101,7 @@ def run(
         if search.confirming and not is_interrupted:
             is_interrupted = _confirm(search, study, counts, end)
         ending = {"is_used_up": is_used_up, "is_interrupted": is_interrupted}
-        result = search.result(counts, search.folder, study.user_attrs.get(VERDICT), **ending)
+        result = search.result(counts, search.folder, current(study.user_attrs.get(VERDICT), counts), **ending)
         write_folder(result, search.pricer, study)
     return result
 
@@ -302,9 +303,10 @@ def _default_objective(spec: Spec, options: SearchOptions) -> TrainingObjective:
     classes = spec.layout.vars.get("num_classes", 2)
     recipe = load_recipe(options.recipe).override(values)
     channels = spec.layout.input.channels
-    return TrainingObjective(
-        str(options.data), recipe, options.seed, classes, channels, options.device, options.devices
-    )
+    data = str(options.data)
+    if data != SYNTHETIC:
+        data = str(Path(data).resolve())  # workers elsewhere may stand in another folder
+    return TrainingObjective(data, recipe, options.seed, classes, channels, options.device, options.devices)
 
 
 def _described(objective: Objective) -> dict[str, Any]:
@@ -361,6 +363,7 @@ def _ray_pool(search: _Search) -> Pool:
         from lmnet.search.train.ray_pool import RayPool
     except ImportError as err:
         raise ImportError(f"--cluster needs {err.name}, and it is not installed. pip install 'lmnet[ray]'.") from err
+    data = () if search.is_own or str(options.data) == SYNTHETIC else (str(Path(options.data).resolve()),)
     return RayPool(
         search.objective,
         address=None if options.cluster == "ray" else options.cluster,
@@ -368,5 +371,5 @@ def _ray_pool(search: _Search) -> Pool:
         gpus=options.gpus_per_trial,
         most=options.workers,
         imports=options.imports,
-        paths=() if search.is_own or str(options.data) == SYNTHETIC else [str(Path(options.data).resolve())],
+        paths=data,
     )

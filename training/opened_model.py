@@ -87,7 +87,9 @@ PredictInput = npt.NDArray[np.uint8] | Image.Image | str | Path
 
 def _pixels(image: npt.NDArray[np.uint8] | Image.Image) -> npt.NDArray[np.uint8]:
     """Return an image in memory as (H, W, C) uint8."""
-    pixels = np.asarray(image.convert("RGB") if isinstance(image, Image.Image) and image.mode != "L" else image)
+    if isinstance(image, Image.Image) and image.mode not in ("L", "I", "F") and ";" not in image.mode:
+        image = image.convert("RGB")  # of more than 8 bits, Pillow would clip
+    pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] > 32):
         raise ValueError(
             f"predict: an image must be (H, W) or (H, W, C) of uint8, got {pixels.dtype} {pixels.shape}. "

@@ -8,6 +8,7 @@ import optuna
 
 from lmnet.search.results.counts import tally
 from lmnet.search.results.summary import SearchResult
+from lmnet.search.results.verdict import current
 from lmnet.search.space import Space
 from lmnet.search.study.fingerprint import FINGERPRINT, SPEC, VERDICT
 from lmnet.search.study.storage import open_storage, retry, without_password
@@ -47,4 +48,4 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
         folder = Path(storage.removeprefix("sqlite:///")).parent
     has_folder = folder is not None and (Path(folder) / "best.yaml").exists()
     place = Path(folder) if has_folder and folder else None
-    return SearchResult(study_name, storage, place, space, counts, None, attrs.get(VERDICT))
+    return SearchResult(study_name, storage, place, space, counts, None, current(attrs.get(VERDICT), counts))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmnet.search.results.counts import Tally
 from lmnet.training import CaseScores
 
 DRAWINGS = 4000
@@ -86,7 +87,7 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
     best = nets[0]
     rows = [_row(one, milliseconds) for one in nets]
     found = {one.role: difference(one.scores, best.scores) for one in nets[1:]}
-    content: dict[str, Any] = {"split": "test", "epochs": epochs, "nets": rows}
+    content: dict[str, Any] = {"best": best.hash, "split": "test", "epochs": epochs, "nets": rows}
     start = found.get("start")
     content |= {
         "best_minus_start": None if start is None else start.mean,
@@ -98,15 +99,22 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
     return {"text": " ".join(sentences), **content}
 
 
-def no_verdict(reason: str) -> dict[str, Any]:
-    """Return a verdict that says why nothing was compared."""
-    return {"text": reason, "best_minus_start": None, "interval": None, "seeds": 0, "split": "test", "nets": []}
+def no_verdict(reason: str, *, best: str | None) -> dict[str, Any]:
+    """Return a verdict on a net that says why nothing was compared."""
+    empty: dict[str, Any] = {"best_minus_start": None, "interval": None, "seeds": 0, "split": "test", "nets": []}
+    return {"text": reason, "best": best, **empty}
+
+
+def current(verdict: dict[str, Any] | None, counts: Tally) -> dict[str, Any] | None:
+    """Return a kept verdict where it is on the net that is the best now, else None."""
+    best = None if counts.best is None else counts.best.hash
+    return verdict if verdict is not None and verdict.get("best") == best else None
 
 
 def _sentence(best: Confirmed, other: Confirmed, found: Difference | None, milliseconds: Mapping[str, float]) -> str:
     name = ROLES[other.role]
     if found is None:
-        return f"The best net was not compared with {name}: the time was up."
+        return f"The best net was not compared with {name}: no training of both with one seed was finished in time."
     if found.low > 0:
         said = f"is better than {name}"
     elif found.high < 0:

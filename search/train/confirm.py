@@ -11,7 +11,6 @@ from pathlib import Path
 from torch import nn
 
 from lmnet.builder.files import write_durably
-from lmnet.builder.models import write_state
 from lmnet.builder.spec import Spec
 from lmnet.search.train.executors import Pool
 from lmnet.search.train.objective import TrainingObjective
@@ -31,7 +30,7 @@ class ConfirmingObjective:
     Args:
         base: the search's objective.
         epochs: of each training.
-        folder: for HASH-sSEED.json and the weights.
+        folder: for HASH-sSEED.json.
     """
 
     base: TrainingObjective
@@ -68,7 +67,6 @@ class ConfirmingObjective:
         )
         path = self.folder / f"{model.hash}-s{seed}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_state(model, path.with_suffix(".safetensors"))
         write_durably(path, json.dumps(replace(scores, hd95=None, boundary_iou=None, diagonal=None).dump()).encode())
         return float(scores.dice.mean())
 
@@ -85,8 +83,8 @@ def confirm(
     folder: Path,
     deadline: float | None,
     is_stopped: Callable[[], bool],
-) -> None:
-    """Train what has no scores yet, one seed after the other, until the time is up.
+) -> list[str]:
+    """Train what has no scores yet, one seed after the other, until the time is up; return why trainings failed.
 
     Args:
         nets: hash and spec.
@@ -103,21 +101,25 @@ def confirm(
         for hash_, spec in nets
         if not (folder / f"{hash_}-s{FIRST_SEED + seed}.json").exists()
     ]
+    failures: list[str] = []
     if not waiting:
-        return
+        return failures
     busy: set[int] = set()
     pool = make_pool()
     try:
         while waiting or busy:
             left = None if deadline is None else deadline - time.monotonic()
             if is_stopped() or (left is not None and left <= 0):
-                return
+                return failures
             for slot in sorted(set(range(pool.slots)) - busy)[: len(waiting)]:
                 pool.submit(slot, replace(waiting.pop(0), time_limit_s=left))
                 busy.add(slot)
-            busy -= {slot for slot, _ in pool.poll(POLL_S, lambda slot, epoch, score: is_stopped())}
+            ended = pool.poll(POLL_S, lambda slot, epoch, score: is_stopped())
+            busy -= {slot for slot, _ in ended}
+            failures += [f"{one.reason}: {one.error}" for _, one in ended if one.score is None]
     finally:
         pool.close()
+    return failures
 
 
 def read_confirmed(folder: Path, hash_: str, seeds: int) -> dict[int, CaseScores]:

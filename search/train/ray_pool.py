@@ -21,7 +21,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmnet.builder.command_line import import_modules
@@ -32,7 +32,7 @@ from lmnet.search.train.training import Job, Objective, run_training
 
 BEGUN = (0, 0.0)
 """Told before the first epoch: the actor has found a place."""
-LOST = ("worker died", "time-out", "cluster")
+LOST = ("worker died", "time-out")
 """Reasons of failures after which an actor is not used again."""
 ANSWER_S = 120.0
 """So long a node may take to say whether it has the data."""
@@ -220,10 +220,8 @@ class RayPool:
             else:
                 each.actor.answer.remote(on_report(slot, first, second))
             each.waiting = each.actor.next.remote()
-        except RayActorError as err:
-            return Outcome(None, "worker died", str(err).splitlines()[0][:300])
         except RayError as err:
-            return Outcome(None, "cluster", str(err).splitlines()[0][:300])
+            return Outcome(None, "worker died", str(err).splitlines()[0][:300])
         return None
 
     def _move_waiting_jobs(self) -> None:

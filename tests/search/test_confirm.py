@@ -1,6 +1,7 @@
 """The confirmation of a search: paired differences, the verdict's words, and a search that ends with one."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from PIL import Image
 from lmnet.search.limits import Limits
 from lmnet.search.options import SearchOptions
 from lmnet.search.pricing import Pricer
-from lmnet.search.results.verdict import Confirmed, difference, make_verdict
+from lmnet.search.results.counts import Scored, Tally
+from lmnet.search.results.verdict import Confirmed, current, difference, make_verdict, no_verdict
 from lmnet.search.run_search import run
 from lmnet.search.space import Space
 from lmnet.search.space_survey import largest_within
@@ -86,7 +88,7 @@ def test_a_verdict_without_time_says_so():
 
     verdict = make_verdict(nets, epochs=5, milliseconds={})
 
-    assert verdict["text"] == "The best net was not compared with the start: the time was up."
+    assert verdict["text"].startswith("The best net was not compared with the start: no training of both with one seed")
     assert verdict["best_minus_start"] is None
 
 
@@ -144,12 +146,44 @@ def test_confirmations_are_trained_once_and_scored_on_the_test_images(small, fol
 
 def test_without_time_nothing_is_trained(small, tmp_path):
     pricer = Pricer(Space(small), Limits())
-    pool = InlinePool(lambda model, spec: 1 / 0)
+
+    class Refusing(InlinePool):
+        def submit(self, slot, job):
+            raise AssertionError("there is no time")
+
+    pool = Refusing(None)
 
     nets = [("hash", pricer.spec(pricer.space.start))]
     confirm(nets, lambda: pool, seeds=2, folder=tmp_path, deadline=0.0, is_stopped=lambda: False)
 
     assert read_confirmed(tmp_path, "hash", 2) == {}
+
+
+def test_failures_of_trainings_are_told(small, tmp_path):
+    def broken(model, spec):
+        raise ValueError("no such file")
+
+    nets = [("hash", Pricer(Space(small), Limits()).spec(Space(small).start))]
+    told = confirm(nets, lambda: InlinePool(broken), seeds=2, folder=tmp_path, deadline=None, is_stopped=lambda: False)
+
+    assert told == ["error: ValueError: no such file"] * 2
+
+
+def test_a_kept_verdict_is_shown_for_its_own_best_net_only():
+    verdict = no_verdict("nothing else to compare", best="a")
+
+    def counts(hash_):
+        return Tally(1, 0, {}, 0, 0, 0, (Scored(0, (0,), hash_, 0.5, {"gmacs": 1.0, "params": 10}),))
+
+    assert current(verdict, counts("a")) == verdict
+    assert current(verdict, counts("b")) is current(None, counts("a")) is None
+
+
+def test_a_cluster_without_ray_is_refused_in_one_line(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    with pytest.raises(ImportError, match="--cluster needs ray, and it is not installed. pip install 'lmnet.ray.'"):
+        run(small, objective=len, max_gflops=0.004, trials=1, cluster="ray", out=tmp_path)
 
 
 @pytest.mark.slow

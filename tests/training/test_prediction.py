@@ -131,6 +131,12 @@ def test_array_pil_image_file_and_folder_give_one_mask(opened, tmp_path):
     assert opened.predict(image.convert("L")).mask.shape == expected.mask.shape
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_pil_image_of_more_than_eight_bits_is_refused_not_clipped(opened, dtype):
+    with pytest.raises(ValueError, match="of uint8, got "):
+        opened.predict(Image.fromarray(np.full((8, 8), 900, dtype)))
+
+
 @pytest.mark.parametrize(
     "pixels", [np.zeros((8, 8), np.float32), np.zeros((3, 40, 40), np.uint8), np.zeros(9, np.uint8)]
 )
