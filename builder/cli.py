@@ -59,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a variable: width=16, depth[0]=3")
     add("--deploy", action="store_true", help="show (and save) the re-parameterised form")
-    add("--weights", metavar="FILE", help="load .safetensors or .pth weights, the authors' too")
+    add("--weights", help="a .safetensors or .pth file (the authors' too), a run folder or a zoo name")
     add("--random-weights", action="store_true", help="with --export and --forward: no shipped weights")
     add("--json", action="store_true", help="print one JSON object instead of tables")
     add("--validate", action="store_true", help="check only: exit 0, or 2 with all problems on stderr")
@@ -118,7 +118,7 @@ def _import_torch(args: argparse.Namespace) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from lmnet.builder.zoo import check_spec_exists
+    from lmnet.builder.zoo import check_spec_exists, weights_file
 
     if args.list_models:
         return _list_models()
@@ -129,9 +129,10 @@ def _build(args: argparse.Namespace) -> int:
     for spec_name in (args.spec, args.diff, args.against):
         if spec_name is not None:
             check_spec_exists(spec_name)
-    for path in (args.weights, args.forward):
-        if path and not Path(path).exists():
-            raise ValueError(f"{path}: there is no such file. Check the path.")
+    if args.weights:
+        weights_file(args.weights)
+    if args.forward and not Path(args.forward).exists():
+        raise ValueError(f"{args.forward}: there is no such file. Check the path.")
     _import_torch(args)
     from lmnet.builder.planner import Planner
     from lmnet.builder.search_space import read_knobs
@@ -226,7 +227,7 @@ def _forward(model: GraphModel, args: argparse.Namespace, weights: Weights | Non
     import torch
 
     from lmnet.builder.files import written_aside
-    from lmnet.builder.picture import draw_picture, fit_channels, read_picture, to_mask, to_tensor
+    from lmnet.builder.picture import draw_picture, fit_channels, normalized, read_picture, to_mask, to_tensor
 
     channels, height, width = model.plan.input_shape
     if args.forward:
@@ -234,7 +235,7 @@ def _forward(model: GraphModel, args: argparse.Namespace, weights: Weights | Non
     else:
         picture = fit_channels(np.asarray(draw_picture(height, width)), channels, where="the synthetic image")
     with torch.no_grad():
-        logits = model(to_tensor(picture, weights.facts if weights is not None else None))
+        logits = model(normalized(to_tensor(picture), *(model.normalization or ())))
     mask = to_mask(logits if isinstance(logits, torch.Tensor) else logits["logits"])
     with written_aside(Path(args.out), suffix=Path(args.out).suffix) as temporary:
         mask.save(temporary)

@@ -20,7 +20,7 @@ from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
-from lmnet.builder.zoo import DEFAULT_DATA, list_models, split_name, zoo_folder, zoo_path, zoo_weights
+from lmnet.builder.zoo import DEFAULT_DATA, list_models, split_name, weights_file, zoo_folder, zoo_path, zoo_weights
 
 SPEC_FILE = "spec.yaml"
 WEIGHTS_FILE = "model.safetensors"
@@ -113,8 +113,8 @@ def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) 
     ``lmnet.builder.authors``. Half-precision weights are converted to the model's.
 
     Args:
-        model: changed in place.
-        weights: the file.
+        model: changed in place; ``model.normalization`` then is what stands beside the weights.
+        weights: the file; a run folder (its best epoch) or a zoo name (``lmnet_xs``, ``lmnet_xs@busi``).
         adapt: leave out a head of another number of classes, and sum or repeat a stem's channels.
 
     Returns:
@@ -123,9 +123,12 @@ def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) 
     Raises:
         ValueError: the file is missing, unreadable, holds more than tensors, or does not fit the model.
     """
-    read = _translated(read_weights(weights))
+    read = _translated(read_weights(weights_file(weights)))
+    normalization = read.normalization
     fitted = fit_weights(read, model.state_dict(), head=_heads(model), adapt=adapt)
     load_state(model, fitted.state)
+    if isinstance(model, GraphModel):
+        model.normalization = normalization
     return fitted
 
 

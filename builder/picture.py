@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 from lmnet.builder import intensities
 from lmnet.builder.image_files import ImageFile, read_image
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB
 
 
 def draw_picture(height: int, width: int) -> Image.Image:
@@ -55,20 +54,22 @@ def fit_channels(pixels: intensities.Pixels, channels: int, *, where: str) -> in
     raise ValueError(f"{where}: the image has {pixels.shape[2]} channels and the net takes {channels}.")
 
 
-def to_tensor(pixels: intensities.Pixels, facts: Mapping[str, str] | None = None) -> Tensor:
-    """Return an image (H, W, C) as (1, C, H, W) float32, with the mean and deviation taken out of RGB.
+def to_tensor(pixels: intensities.Pixels) -> Tensor:
+    """Return an image (H, W, C) as (1, C, H, W) uint8."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
-    Args:
-        pixels: the image.
-        facts: what stands beside the weights: ``mean`` and ``std`` as JSON; ImageNet's where they do not.
+
+def normalized(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
+    """Return (N, C, H, W) uint8 images as float32: divided by 255, less the mean, by the deviation.
+
+    Images of another number of channels than there are values (grey, four stains) take the values' averages.
     """
-    given = facts or {}
-    image = torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    if image.shape[1] == 3:
-        mean = torch.tensor(json.loads(given["mean"]) if "mean" in given else MEAN).view(1, 3, 1, 1)
-        std = torch.tensor(json.loads(given["std"]) if "std" in given else STD).view(1, 3, 1, 1)
-        image = (image - mean) / std
-    return image.contiguous()
+    if image.shape[1] != len(mean):
+        mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
+    shift = torch.tensor(mean, device=image.device).view(1, -1, 1, 1)
+    scale = torch.tensor(std, device=image.device).view(1, -1, 1, 1)
+    scaled: Tensor = (image.float() / 255 - shift) / scale
+    return scaled
 
 
 def to_mask(logits: Tensor) -> Image.Image:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +37,33 @@ class Weights:
     facts: dict[str, str]
     path: Path
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Mean and deviation of the channels that the net was trained with; None where nothing says so.
+
+        Raises:
+            ValueError: they are no lists of finite numbers with deviations above 0.
+        """
+        if "mean" not in self.facts and "std" not in self.facts:
+            return None
+        mean, std = self._channel_values("mean"), self._channel_values("std")
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(
+                f"{self.path}: its mean is {self.facts['mean']} and its std {self.facts['std']}; as many of both are "
+                "needed, and std above 0. Get the file again."
+            )
+        return mean, std
+
+    def _channel_values(self, key: str) -> tuple[float, ...]:
+        text = self.facts.get(key, "absent")
+        try:
+            values = tuple(float(value) for value in json.loads(text))
+            if values and all(map(math.isfinite, values)):
+                return values
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            pass
+        raise ValueError(f"{self.path}: its {key} is {text[:80]}, no list of finite numbers. Get the file again.")
 
 
 def weights_bytes(state: Mapping[str, Tensor], facts: Mapping[str, str] | None = None, *, half: bool = False) -> bytes:

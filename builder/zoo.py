@@ -9,6 +9,8 @@ from lmnet.builder.problems import Problem, SpecError, did_you_mean
 
 DEFAULT_DATA = "kvasir"
 """Data set of the weights that a name stands for."""
+BEST = "best.safetensors"
+"""A run folder's weights of its best epoch."""
 
 
 def zoo_folder() -> Path:
@@ -56,6 +58,29 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
     raise ValueError(
         f"{name}: the zoo has no weights of it trained on {data}. It has weights for: {have}. Use one of these, a run "
         "folder, or --weights FILE."
+    )
+
+
+def weights_file(weights: str | Path) -> Path:
+    """Return the file that ``--weights`` names: the file itself, a run folder's best, or what a zoo name ships.
+
+    Args:
+        weights: ``net.safetensors``, ``runs/polyps``, ``lmnet_xs`` or ``lmnet_xs@busi``.
+
+    Raises:
+        ValueError: there is no such file, or the zoo ships no such weights.
+    """
+    path = Path(weights)
+    if path.is_dir():
+        path /= BEST
+    if path.exists():
+        return path
+    net, data = split_name(str(weights))
+    if net in list_models():
+        return zoo_weights(net, data)
+    raise ValueError(
+        f"{path}: there is no such file, and the zoo has no net of this name. Check the path, or name one of "
+        f"{', '.join(list_models(pretrained=True))}."
     )
 
 

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="run folder, zoo name or spec")
-    parser.add_argument("--weights", metavar="FILE", help="weights (.safetensors) for a spec")
+    parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="compare two models image by image")
     add_data_options(parser)
     parser.set_defaults(data="")
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     for model in args.compare or [args.model]:
         check_model_exists(model)
-    check_paths(args.data, args.weights, args.split_file)
+    check_paths(args.data, args.split_file, weights=args.weights)
     import_modules(args.imports)
     return _compare(args) if args.compare else _score(args)
 

@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", help="run folder, zoo name or spec")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image or folder of images")
     parser.add_argument("--out", metavar="FOLDER", default="predictions", help="(default: %(default)s)")
-    parser.add_argument("--weights", metavar="FILE", help="weights (.safetensors) for a spec")
+    parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
     parser.add_argument("--size", type=int, help="side in pixels to feed the model (default: as it was trained)")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes that resize images (default: %(default)s)")
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     check_model_exists(args.model)
-    check_paths("", args.weights, *args.images)
+    check_paths("", *args.images, weights=args.weights)
     import_modules(args.imports)
     from lmnet.builder.graph import GraphModel
     from lmnet.builder.runtimes import runtime_net

@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--var", action="append", default=[], metavar="KEY=VALUE",
         help="change a variable of the spec whose name a recipe has too",
     )  # fmt: skip
-    parser.add_argument("--weights", metavar="FILE", help="start from these weights instead of random ones")
+    parser.add_argument("--weights", help="start from these instead of random ones: a file, a run folder or a zoo name")
     parser.add_argument(
         "--pretrained-encoder",
         nargs="?",
@@ -81,7 +81,7 @@ def _train(args: argparse.Namespace) -> int:
     from lmnet.training.assignments import route_assignments
 
     check_spec_exists(args.spec)
-    check_paths(args.data, args.weights, args.split_file)
+    check_paths(args.data, args.split_file, weights=args.weights)
     import_modules(args.imports)
     changes, variables = route_assignments(args.spec, read_assignments(args.set), read_assignments(args.var))
     for key in ("size", "epochs", "batch_size"):

@@ -97,12 +97,16 @@ def check_model_exists(model: str) -> None:
         check_spec_exists(split_name(model)[0])
 
 
-def check_paths(data: str, *files: str | None) -> None:
+def check_paths(data: str, *files: str | None, weights: str | None = None) -> None:
     """Check quickly, before torch is imported, that what is named is there.
 
     Raises:
         ValueError: a path leads nowhere.
     """
+    from lmnet.builder.zoo import weights_file
+
+    if weights is not None:
+        weights_file(weights)
     for path in (data if data != "synthetic" else None, *files):
         if path and not Path(path).exists():
             raise ValueError(f"{path}: there is no such file or folder. Check the path.")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmnet.training.inference import class_logits, normalized
+from lmnet.builder.picture import normalized
+from lmnet.training.inference import class_logits
 
 
 @dataclass(frozen=True)

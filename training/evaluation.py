@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.classes import IGNORED
-from lmnet.training.inference import IMAGENET_MEAN, IMAGENET_STD, at_own_size, probabilities, resolve_device
+from lmnet.training.inference import at_own_size, probabilities, resolve_device
 from lmnet.training.loaders import scoring_loader
 from lmnet.training.metrics.boundary import boundary_iou, hd95
 from lmnet.training.metrics.confusion import confusion

@@ -9,21 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def normalized(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
-    """Return (N, C, H, W) uint8 images as float32: divided by 255, less the mean, by the deviation.
-
-    A grey image (C = 1) takes the averages of the three values.
-    """
-    if image.shape[1] == 1:
-        mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
-    shift = torch.tensor(mean, device=image.device).view(1, -1, 1, 1)
-    scale = torch.tensor(std, device=image.device).view(1, -1, 1, 1)
-    scaled: Tensor = (image.float() / 255 - shift) / scale
-    return scaled
+from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD, normalized
 
 
 def class_logits(output: Any, size: Sequence[int]) -> Tensor:

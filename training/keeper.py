@@ -16,11 +16,11 @@ import torch
 
 from lmnet.builder.files import write_durably
 from lmnet.builder.weights import save_weights
+from lmnet.builder.zoo import BEST
 from lmnet.training.segmentation_module import SegmentationModule, learning_rate
 from lmnet.training.state import TrainState, copy_weights
 
 CHECKPOINT = "last.ckpt"
-BEST = "best.safetensors"
 LOG = "log.csv"
 
 _LOGGED = ("dice_foreground_mean", "dice_foreground_pooled", "dice_macro_pooled", "iou_foreground_pooled")

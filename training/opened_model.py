@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,11 @@ from PIL import Image
 from torch import nn
 
 from lmnet.builder.models import create_model, load_weights
-from lmnet.builder.zoo import split_name, zoo_path, zoo_weights
+from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
+from lmnet.builder.zoo import split_name, weights_file, zoo_path, zoo_weights
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.inference import probe_classes
-from lmnet.training.keeper import BEST
 from lmnet.training.prediction import MaskRules, Prediction, predict, predict_set
 from lmnet.training.prediction_files import find_images
 from lmnet.training.recipe import Recipe
@@ -104,7 +102,8 @@ def open_model(model: str, *, weights: str | None = None, size: int | None = Non
     Args:
         model: a run folder, a zoo name (``lmnet_xs``; ``lmnet_xs@busi`` for the weights of another data set), or a
             spec's path.
-        weights: a .safetensors file; a run folder and a zoo name with shipped weights need none.
+        weights: a .safetensors file, a run folder or a zoo name; a run folder and a zoo name with shipped weights need
+            none.
         size: side in pixels to feed it; None for the one it was trained at.
 
     Raises:
@@ -113,9 +112,9 @@ def open_model(model: str, *, weights: str | None = None, size: int | None = Non
     folder = RunFolder(model)
     if folder.path.is_dir():
         folder.manifest()
-        return _opened(str(folder.file("spec")), Path(weights) if weights else folder.path / BEST, size, folder)
+        return _opened(str(folder.file("spec")), weights_file(weights or model), size, folder)
     spec, data = split_name(model)
-    path = Path(weights) if weights else zoo_weights(zoo_path(spec).stem, data)
+    path = weights_file(weights) if weights else zoo_weights(zoo_path(spec).stem, data)
     return _opened(spec, path, size, None)
 
 
@@ -129,6 +128,7 @@ def model_facts(model: nn.Module) -> tuple[str, int, int]:
 def _opened(spec: str, weights: Path, size: int | None, run: RunFolder | None) -> OpenedModel:
     net = create_model(spec)
     facts = load_weights(net, weights).facts
+    mean, std = net.normalization or (IMAGENET_MEAN, IMAGENET_STD)
     net.eval()
     name, in_channels, num_classes = model_facts(net)
     return OpenedModel(
@@ -137,8 +137,8 @@ def _opened(spec: str, weights: Path, size: int | None, run: RunFolder | None) -
         size=size or _size(facts, weights),
         in_channels=in_channels,
         num_classes=num_classes,
-        mean=_channel_values(facts, "mean", weights),
-        std=_channel_values(facts, "std", weights),
+        mean=mean,
+        std=std,
         meaning=DataMeaning.load(facts["data"], where=str(weights)) if "data" in facts else None,
         run=run,
     )
@@ -149,18 +149,3 @@ def _size(facts: Mapping[str, str], weights: Path) -> int:
     if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_SIZE):
         raise ValueError(f"{weights}: its size is {text!r}, no number from 1 to {MAX_SIZE}. Give --size.")
     return int(text)
-
-
-def _channel_values(facts: Mapping[str, str], key: str, weights: Path) -> tuple[float, ...]:
-    """Return the mean or deviation that stands beside the weights, or ImageNet's where none does."""
-    if key not in facts:
-        usual: tuple[float, ...] = getattr(Recipe(), key)
-        return usual
-    try:
-        values = tuple(float(value) for value in json.loads(facts[key]))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{weights}: its {key} is {facts[key]!r}, no list of numbers. Get the file again.") from error
-    is_good = len(values) >= 1 and all(math.isfinite(value) for value in values)
-    if not is_good or (key == "std" and min(values) <= 0):
-        raise ValueError(f"{weights}: its {key} is {facts[key]}, and finite numbers (std above 0) are needed.")
-    return values

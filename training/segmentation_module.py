@@ -13,9 +13,10 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from lmnet.builder.picture import normalized
 from lmnet.training.data.case_set import ResizedSet
 from lmnet.training.distillation import Teacher, distillation_loss
-from lmnet.training.inference import class_logits, normalized
+from lmnet.training.inference import class_logits
 from lmnet.training.loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
 from lmnet.training.metrics.confusion import ConfusionByCase
 from lmnet.training.metrics.store import CaseScores

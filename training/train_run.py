@@ -114,7 +114,8 @@ def train_run(
         recipe: name, file or recipe.
         changes: values of the recipe to change.
         variables: values of the spec's variables to change.
-        weights: file to start from, instead of random weights.
+        weights: file, run folder or zoo name to start from, instead of random weights; the recipe's mean and std become
+            those of the weights unless ``changes`` names them.
         pretrained_encoder: load ImageNet weights into the timm encoder: auto, package, hub or a file; the recipe's mean
             and std become the encoder's unless ``changes`` names them.
         teacher: run folder or zoo name of a net to learn from besides the masks.
@@ -209,10 +210,10 @@ def _start(
             for key in module.state_dict()
         }
     if weights is not None:
-        for note in load_weights(model, weights, adapt=True).notes:
+        loaded = load_weights(model, weights, adapt=True)
+        for note in loaded.notes:
             say(f"note: {note}.")
-        path = Path(weights)
-        start.append(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}")
+        start.append(f"{loaded.path.name} {hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:16]}")
         given |= model.state_dict().keys()
     heads = tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
     return ", ".join(start) or "random", frozenset(key for key in given if not key.startswith(heads))

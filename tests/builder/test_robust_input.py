@@ -194,11 +194,13 @@ def test_every_entry_of_the_zoo_has_figures_for_the_listing():
 def test_an_image_is_normalised_as_the_weights_say():
     import numpy as np
 
-    from lmnet.builder.picture import to_tensor
+    from lmnet.builder.picture import normalized, to_tensor
 
-    pixels = np.full((2, 2, 3), 51, np.uint8)
+    image, grey, stains = (to_tensor(np.full((2, 2, count), 51, np.uint8)) for count in (3, 1, 5))
 
-    assert to_tensor(pixels, {"mean": "[0.1, 0.2, 0.3]", "std": "[0.1, 0.1, 0.1]"})[
-        0, :, 0, 0
-    ].tolist() == pytest.approx([1, 0, -1], abs=1e-5)
-    assert to_tensor(pixels)[0, 0, 0, 0] == pytest.approx((0.2 - 0.485) / 0.229)
+    assert normalized(image, (0.1, 0.2, 0.3), (0.1, 0.1, 0.1))[0, :, 0, 0].tolist() == pytest.approx(
+        [1, 0, -1], abs=1e-5
+    )
+    assert normalized(image)[0, 0, 0, 0] == pytest.approx((0.2 - 0.485) / 0.229)
+    for other in (grey, stains):
+        assert normalized(other, (0.1, 0.2, 0.3), (0.1, 0.1, 0.1)).unique().tolist() == pytest.approx([0], abs=1e-6)

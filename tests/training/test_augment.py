@@ -27,6 +27,19 @@ def test_augmentation_keeps_shape_and_type_and_mask_values(pair, name):
         assert set(mask.unique().tolist()) <= {0, 1}
 
 
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
+def test_images_of_any_number_of_channels_are_augmented(pair, name, channels):
+    image, mask = pair
+    many = image[:1].repeat(channels, 1, 1) // torch.arange(1, channels + 1, dtype=torch.uint8)[:, None, None]
+    for seed in range(40):
+        drawn, _ = augmented(AUGMENTATIONS.get(name)(64), many, mask, seed=seed)
+
+        assert drawn.shape == (channels, 64, 64)
+        means = drawn.float().mean(dim=(1, 2))
+        assert channels == 1 or means[0] > means[-1]  # channels keep their places
+
+
 @pytest.mark.parametrize("name", ["light", "paper"])
 def test_the_seed_decides_and_torchs_own_state_stays(pair, name):
     transform = AUGMENTATIONS.get(name)(64)

@@ -111,12 +111,25 @@ def test_a_folder_of_a_run_from_other_weights_is_refused(run, folder, tiny_spec,
     assert "start random → best.safetensors " in capsys.readouterr().err
 
 
+def test_a_training_starts_from_the_weights_of_a_run_folder_or_a_zoo_name(run, tmp_path, folder, tiny_spec, capsys):
+    for spec, weights, name in (
+        (tiny_spec, str(run), "best.safetensors"),
+        ("lmnet_xxs", "lmnet_xxs@synthetic", "lmnet_xxs@synthetic.safetensors"),
+    ):
+        out = ["--out", str(tmp_path / name), *QUICK, "--epochs", "1"]
+        assert train_main([spec, "--data", str(folder), "--weights", weights, *out]) == 0
+
+        assert f", weights: {name} " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (["--weights", "lmnet_xsx"], "no net of this name. Check the path, or name one of"),
+        (["--weights", "unet"], "unet: the zoo has no weights of it trained on kvasir"),
         (["--set", "epoch=3"], "--set epoch: neither the recipe nor the spec has 'epoch'. Did you mean epochs?"),
         (["--set", "lr"], "must look like key=value"),
-        (["--recipe", "papr"], "must be one of default, paper"),
+        (["--recipe", "papr"], "must be one of default, fine_tune, paper"),
         (["--var", "wdth=3"], "wdth"),
         (["--data", "/nowhere"], "/nowhere: there is no such file or folder"),
         (["--split-file", "/nowhere.json"], "/nowhere.json: there is no such file"),

@@ -60,7 +60,7 @@ def test_a_bad_recipe_is_refused_with_its_reason(tmp_path, text, message):
 
 def test_an_unknown_recipe_name_is_refused():
     with pytest.raises(
-        ValueError, match="must be one of default, paper, small_machine or a .yaml file, got recipe='papr'"
+        ValueError, match="must be one of default, fine_tune, paper, small_machine or a .yaml file, got recipe='papr'"
     ):
         load_recipe("papr")
 

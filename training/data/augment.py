@@ -8,7 +8,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import InterpolationMode
 
-from lmnet.training.data.distort import CLAHE, GridDistortion, GridDropout, RGBShift
+from lmnet.training.data.distort import CLAHE, EachChannel, GridDistortion, GridDropout, RGBShift
 
 
 def light(size: int) -> v2.Transform:
@@ -21,7 +21,7 @@ def light(size: int) -> v2.Transform:
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
             v2.RandomApply([affine], p=0.75),
-            v2.RandomApply([v2.ColorJitter(brightness=0.25, contrast=0.25, saturation=0.25)], p=0.5),
+            v2.RandomApply([EachChannel(v2.ColorJitter(brightness=0.25, contrast=0.25, saturation=0.25))], p=0.5),
         ]
     )
 
@@ -36,9 +36,11 @@ def heavy(size: int) -> v2.Transform:
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
             v2.RandomApply([affine], p=0.85),
-            v2.RandomApply([v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.04)], p=0.7),
+            v2.RandomApply(
+                [EachChannel(v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.04))], p=0.7
+            ),
             v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.3, 1.5))], p=0.15),
-            v2.RandomGrayscale(p=0.05),
+            EachChannel(v2.RandomGrayscale(p=0.05)),
         ]
     )
 
@@ -50,14 +52,14 @@ def paper(size: int) -> v2.Transform:
     )
     one_of = v2.RandomChoice(
         [
-            v2.RandomGrayscale(p=1.0),
+            EachChannel(v2.RandomGrayscale(p=1.0)),
             GridDistortion(),
             v2.ElasticTransform(alpha=size / 8, sigma=4.0),
-            CLAHE(),
-            v2.ColorJitter(saturation=0.3, hue=0.1),
-            v2.RandomChannelPermutation(),
+            EachChannel(CLAHE()),
+            EachChannel(v2.ColorJitter(saturation=0.3, hue=0.1)),
+            EachChannel(v2.RandomChannelPermutation()),
             GridDropout(),
-            RGBShift(),
+            EachChannel(RGBShift()),
             v2.GaussianBlur(kernel_size=5, sigma=(0.3, 1.5)),
         ]
     )
@@ -67,7 +69,7 @@ def paper(size: int) -> v2.Transform:
             v2.RandomApply([affine], p=0.5),
             v2.RandomHorizontalFlip(),
             v2.RandomVerticalFlip(),
-            v2.RandomApply([v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2)], p=0.4),
+            v2.RandomApply([EachChannel(v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.2))], p=0.4),
             v2.RandomApply([one_of], p=0.4),
         ]
     )

@@ -13,6 +13,27 @@ from torchvision.transforms.v2 import functional as F
 from lmnet.training.data.clahe import clahe
 
 
+class EachChannel(v2.Transform):
+    """Changes colours by another transform, also where an image has other than 1 or 3 channels.
+
+    Such an image is changed channel by channel, each as a grey image of its own.
+
+    Args:
+        transform: of the colours; it leaves masks alone.
+    """
+
+    def __init__(self, transform: v2.Transform) -> None:
+        super().__init__()
+        self.inner = transform
+
+    def forward(self, image: tv_tensors.Image, mask: tv_tensors.Mask) -> Any:
+        """Return the image, changed, and the mask."""
+        if image.shape[-3] in (1, 3):
+            return self.inner(image, mask)
+        channels = [self.inner(tv_tensors.wrap(each, like=image), mask)[0] for each in image.split(1)]
+        return tv_tensors.wrap(torch.cat(channels), like=image), mask
+
+
 class GridDistortion(v2.Transform):
     """Stretches and squeezes the cells of a grid, image and mask alike.
 
