@@ -171,10 +171,8 @@ def test_a_decathlon_task_of_two_channels_is_read_and_trained(tmp_path, tiny_spe
     assert scanned.cases.image(0).shape == (40, 48, 2)
     assert len(scanned.cases.meaning.intensities.ranges) == 2
     assert scanned.cases.meaning.classes[1].name == "left atrium"
-    command = [tiny_spec, "--data", str(tmp_path), "--set", "input.channels=2", "--set", "augment=heavy"]
-    assert (
-        train_main([*command, "--size", "32", "--epochs", "1", "--out", str(tmp_path / "run"), "--workers", "0"]) == 0
-    )
+    changes = ["--set", "input.channels=2", "--set", "augment=heavy", "--size", "32", "--epochs", "1", "--workers", "0"]
+    assert train_main([tiny_spec, "--data", str(tmp_path), *changes, "--out", str(tmp_path / "run")]) == 0
 
 
 def test_dicom_images_with_png_masks_are_read_and_rescaled(tmp_path):
