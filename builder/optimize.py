@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 from lmnet.builder.graph import GraphModel
@@ -43,6 +42,8 @@ def optimize_for_inference(
         ValueError: the module has no shape of its own, and neither example nor input_shape is given.
         RuntimeError: the copy's output differs from the original's by more than 1e-4 of its largest value.
     """
+    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
+
     if example is None:
         example = _example(model, input_shape)
     was_training = model.training
