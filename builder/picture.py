@@ -56,7 +56,7 @@ def fit_channels(pixels: intensities.Pixels, channels: int, *, where: str) -> in
 
 def to_tensor(pixels: intensities.Pixels) -> Tensor:
     """Return an image (H, W, C) as (1, C, H, W) uint8."""
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+    return torch.tensor(pixels).permute(2, 0, 1)[None].contiguous()
 
 
 def normalized(image: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> Tensor:
