@@ -14,7 +14,9 @@ Pixels = npt.NDArray[np.uint8]
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 SAMPLES = 4096
-"""Pixels of each image and channel that the range is taken from."""
+"""Pixels of each image and channel that are looked at."""
+POOLED = 2**18
+"""Pixels of a whole set, each channel, that the range is taken from: its memory does not grow with the set."""
 
 OPTION = "--intensity-range LOW,HIGH"
 
@@ -95,13 +97,13 @@ def kind(values: Values) -> str:
 
 
 def sample(values: Values) -> IntensitySample:
-    """Take the sample of an image (H, W, C)."""
+    """Take the sample of an image (H, W, C); it is a copy, so that the image's memory can be freed."""
     if values.dtype == np.uint8:
-        return IntensitySample("8-bit", values[:0, 0])
+        return IntensitySample("8-bit", values[:0, 0].copy())
     flat = values.reshape(-1, values.shape[2])
     is_finite = np.isfinite(flat).all(axis=1) if values.dtype.kind == "f" else np.ones(len(flat), dtype=bool)
     finite = flat[is_finite]
-    return IntensitySample(kind(values), finite[:: max(1, len(finite) // SAMPLES)], int((~is_finite).sum()))
+    return IntensitySample(kind(values), finite[:: max(1, len(finite) // SAMPLES)].copy(), int((~is_finite).sum()))
 
 
 def decide(samples: Sequence[IntensitySample], given: tuple[float, float] | None = None) -> Intensities:
@@ -127,7 +129,8 @@ def decide(samples: Sequence[IntensitySample], given: tuple[float, float] | None
     widths = {each.samples.shape[1] for each in samples}
     if len(widths) > 1:
         raise ValueError(f"images of {', '.join(map(str, sorted(widths)))} channels. Convert them to one kind.")
-    pooled = np.concatenate([each.samples for each in samples])
+    step = max(1, sum(len(each.samples) for each in samples) // POOLED)
+    pooled = np.concatenate([each.samples[::step] for each in samples])
     if not len(pooled):
         raise ValueError("no image has a finite value.")
     low, high = np.percentile(pooled.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT], axis=0)

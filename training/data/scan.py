@@ -138,11 +138,12 @@ def _intensities(reads: Sequence[_Read], options: DataOptions, known: DataMeanin
 
 
 def _read_all(cases: Sequence[Case], root: Path) -> list[_Read]:
-    """Read the files by threads, a bounded number at a time; pixels beyond the room for them are dropped at once."""
-    left = case_set.MEMORY_MIB * 2**20
+    """Read the files by threads, one each at a time; pixels beyond the room for them are dropped at once."""
+    left = case_set.MEMORY_MIB * 2**20 * 3 // 4  # decoding leaves holes in the memory between the kept pixels
     reads = []
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for chunk in _chunks(cases, 32):
+    threads = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        for chunk in _chunks(cases, 2 * threads):
             for read in pool.map(lambda case: _read(case, root), chunk):
                 left -= read.nbytes
                 if left < 0:
