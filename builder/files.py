@@ -10,6 +10,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+BEST = "best.safetensors"
+"""A run folder's weights of its best epoch."""
+
 _OWNER = re.sub(r"\W", "", platform.node())[:24] or "host"
 
 

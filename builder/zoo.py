@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
+from lmnet.builder.files import BEST
 from lmnet.builder.problems import Problem, SpecError, did_you_mean
 
 DEFAULT_DATA = "kvasir"
 """Data set of the weights that a name stands for."""
-BEST = "best.safetensors"
-"""A run folder's weights of its best epoch."""
 
 
 def zoo_folder() -> Path:

@@ -29,6 +29,7 @@ KNOWS_THE_BUILDER = {
 }
 # The reader of image files knows no spec; it is in the builder's room because `lmnet-build --forward` needs it too.
 FILE_READERS = ("lmnet.builder.image_files", "lmnet.builder.intensities", "lmnet.builder.medical_files")
+FILE_READERS += ("lmnet.builder.picture",)
 # So do the one writer of files and the one reader of weights.
 FILE_READERS += ("lmnet.builder.files", "lmnet.builder.weights")
 # What blocks may use besides torch and timm, and where.

@@ -14,9 +14,8 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from lmnet.builder.files import write_durably
+from lmnet.builder.files import BEST, write_durably
 from lmnet.builder.weights import save_weights
-from lmnet.builder.zoo import BEST
 from lmnet.training.segmentation_module import SegmentationModule, learning_rate
 from lmnet.training.state import TrainState, copy_weights
 

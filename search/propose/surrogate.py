@@ -78,7 +78,7 @@ class Surrogate:
         new = (np.log(costs) - self.middle) / self.spread
         near = _kernel(self.length, self.share, *_distances(new, knobs, self.costs, self.knobs))
         mean = self.slope * new[:, 0] + near @ self.weights
-        solved = linalg.solve_triangular(self.lower, near.T, lower=True)
+        solved = _solve_lower(self.lower, near.T)
         own = _kernel(self.length, self.share, *_distances(new, knobs, new, knobs))
         root = linalg.cholesky(own - solved.T @ solved + JITTER * np.eye(len(new)), lower=True)
         drawn: Array = mean + CALM * (root @ rng.standard_normal(len(new)))
@@ -108,13 +108,22 @@ def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array
         kernel = _kernel(length, share, *distances)
         for noise in NOISES:
             lower = linalg.cholesky(kernel + noise * np.eye(len(y)), lower=True)
-            weights = linalg.cho_solve((lower, True), rest)
-            found = float(-0.5 * rest @ weights - np.log(np.diag(lower)).sum())
+            half = _solve_lower(lower, rest)
+            found = float(-0.5 * half @ half - np.log(np.diag(lower)).sum())
             if found > likelihood:
                 likelihood = found
+                weights = _solve_lower(lower, half, transposed=True)
                 best = Surrogate(middle, spread, slope, length, share, known, at, lower, weights)
     assert best is not None
     return best
+
+
+def _solve_lower(lower: Array, right: Array, *, transposed: bool = False) -> Array:
+    """Return the solution of a lower triangular system; SciPy before 1.14 refuses one without rows."""
+    if not len(lower):
+        return right
+    solved: Array = linalg.solve_triangular(lower, right, lower=True, trans=int(transposed))
+    return solved
 
 
 def _distances(costs: Array, knobs: Array, other_costs: Array, other_knobs: Array) -> tuple[Array, Array]:

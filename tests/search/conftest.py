@@ -28,3 +28,17 @@ search:
 @pytest.fixture(scope="session")
 def small():
     return parse_spec(SMALL)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray cluster of two nodes of one core each, on this machine."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.add_node(num_cpus=1)
+    ray.init(address=made.address, log_to_driver=False, logging_level=40)
+    yield made
+    ray.shutdown()
+    made.shutdown()

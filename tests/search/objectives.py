@@ -69,3 +69,19 @@ def failing_score(model, spec):
     if width <= 10:
         raise KeyError("lost")
     return knob_score(spec)
+
+
+def crashing_score(model, spec):
+    """Kill the worker itself unless the net is wide."""
+    if spec.layout.vars["width"] < 12:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return knob_score(spec)
+
+
+def pid_score(model, spec, *, place):
+    """Write this process's number down and stay busy."""
+    with open(place + ".part", "w") as file:
+        file.write(str(os.getpid()))
+    os.replace(place + ".part", place)
+    time.sleep(60)
+    return 0.0

@@ -6,24 +6,12 @@ import time
 import optuna
 import pytest
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
-
-from ray.cluster_utils import Cluster  # noqa: E402
 
 from lmnet.search.run_search import run  # noqa: E402
 from lmnet.search.train.ray_pool import RayPool  # noqa: E402
 from tests.search.objectives import epoch_score, failing_score, killing_score, slow_score, width_score  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.add_node(num_cpus=2)
-    ray.init(address=made.address, log_to_driver=False, logging_level=40)
-    yield made
-    ray.shutdown()
-    made.shutdown()
 
 
 def trials_of(folder):

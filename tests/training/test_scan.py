@@ -138,7 +138,7 @@ def test_the_memory_of_a_scan_does_not_grow_with_the_set(tmp_path, write_folder,
         assert 0 < len(kept) < 30
         assert data.cases.mask(39).shape == (200, 200)
 
-    assert peaks[1] - peaks[0] < 3, peaks  # 80 more images are 12 MiB decoded
+    assert peaks[1] - peaks[0] < 5, peaks  # 80 more images are 12 MiB decoded
 
 
 def test_all_problems_of_files_values_and_classes_come_in_one_pass(tmp_path, write_folder):
