@@ -16,9 +16,10 @@ SCRIPT = Path(__file__).with_name("run_search.py")
 TRIALS = 24
 
 
-def start(storage, folder, workers=1):
-    environment = os.environ | {"TRAINED": str(folder / "trained.log"), "OMP_NUM_THREADS": "1"}
+def start(storage, folder, workers=1, cluster=None):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPT), storage, str(folder / "out"), str(TRIALS), str(workers)]
+    command += [cluster] if cluster else []
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -34,9 +35,9 @@ def scored(storage):
     return {trial.number: (trial.user_attrs["hash"], trial.value) for trial in done}
 
 
-def kill_once(storage, folder, delay_s, workers=1):
+def kill_once(storage, folder, delay_s, workers=1, cluster=None):
     """Start the search, kill it (and its workers) some time after its first training began; return what it had."""
-    process = start(storage, folder, workers)
+    process = start(storage, folder, workers, cluster)
     log = folder / "trained.log"
     size = log.stat().st_size if log.exists() else 0
     while process.poll() is None and (log.stat().st_size if log.exists() else 0) <= size:
@@ -49,22 +50,27 @@ def kill_once(storage, folder, delay_s, workers=1):
     return scored(storage)
 
 
-def crash(storage, folder, times, rng, workers=1):
+def crash(storage, folder, times, rng, workers=1, cluster=None):
     before = {}
     for _ in range(times):
-        after = kill_once(storage, folder, rng.uniform(0, 1.5), workers)
+        after = kill_once(storage, folder, rng.uniform(0, 1.5), workers, cluster)
         assert before.items() <= after.items()  # nothing finished is lost
         before = after
         if len(before) == TRIALS:
             break
-    process = start(storage, folder, workers)
+    process = start(storage, folder, workers, cluster)
     output = process.communicate(timeout=300)[0].decode()
     assert process.returncode == 0, output
-    after = scored(storage)
-    assert before.items() <= after.items()
-    hashes = [hash_ for hash_, _ in after.values()]
-    assert len(hashes) == len(set(hashes)) == TRIALS  # complete, and nothing twice
-    trials = trials_of(storage)
+    assert before.items() <= scored(storage).items()
+    check_complete(storage, folder)
+
+
+def check_complete(storage, folder, name="crash"):
+    """Check that a search is complete, that no net is in it twice, and that nothing finished was trained again."""
+    with open_storage(storage) as opened:
+        trials = optuna.load_study(study_name=name, storage=opened).trials
+    hashes = [trial.user_attrs["hash"] for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    assert len(hashes) == len(set(hashes)) == TRIALS
     assert not [trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING]
     # each finished net was begun once more than it was cut off, never after it had finished
     begun = (folder / "trained.log").read_text().splitlines()

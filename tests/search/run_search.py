@@ -1,5 +1,9 @@
-"""The command that the crash tests start, kill and start again: python run_search.py STORAGE OUT TRIALS WORKERS."""
+"""The command that the crash tests start, kill and start again.
 
+python run_search.py STORAGE OUT TRIALS WORKERS [RAY_ADDRESS]
+"""
+
+import functools
 import sys
 from pathlib import Path
 
@@ -11,13 +15,14 @@ from tests.search.conftest import SMALL
 from tests.search.objectives import logged_score
 
 if __name__ == "__main__":
-    storage, out, trials, workers = sys.argv[1:]
+    storage, out, trials, workers, *address = sys.argv[1:]
     result = run(
         parse_spec(SMALL),
-        objective=logged_score,
+        objective=functools.partial(logged_score, place=str(Path(out).parent / "trained.log")),
         max_gflops=0.01,
         trials=int(trials),
         workers=int(workers),
+        cluster=address[0] if address else None,
         sampler="random",
         storage=storage,
         study_name="crash",

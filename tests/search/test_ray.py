@@ -1,5 +1,8 @@
 """A search on a Ray cluster of two nodes on this machine."""
 
+import functools
+import os
+import random
 import threading
 import time
 
@@ -11,7 +14,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 from lmnet.search.run_search import run  # noqa: E402
 from lmnet.search.train.ray_pool import RayPool  # noqa: E402
-from tests.search.objectives import epoch_score, failing_score, killing_score, slow_score, width_score  # noqa: E402
+from tests.search.killing import TRIALS, check_complete, crash  # noqa: E402
+from tests.search.objectives import epoch_score, logged_score, width_score  # noqa: E402
+
+NODE_KILLS = DRIVER_KILLS = int(os.environ.get("LMNET_KILLS", "2"))
 
 
 def trials_of(folder):
@@ -41,22 +47,6 @@ def test_batches_give_what_processes_give(cluster, small, tmp_path):
     assert any(one.is_stopped for one in on_ray.tally.scored)  # "stop early" goes to the actor and back
 
 
-def test_a_training_that_kills_its_process_costs_itself_only(cluster, small, tmp_path):
-    result = run(small, objective=killing_score, max_gflops=0.004, trials=5, cluster="ray", out=tmp_path)
-
-    assert result.tally.trials == 5
-    assert result.tally.cut_off == 3  # the start, which is given up after three lives
-
-
-def test_failures_are_named(cluster, small, tmp_path):
-    result = run(
-        small, objective=failing_score, max_gflops=0.01, trials=6, sampler="random", seed=2, cluster="ray", out=tmp_path
-    )
-
-    assert result.tally.trials == 6
-    assert set(result.tally.failed) <= {"error", "not a number", "out of memory"}
-
-
 def test_a_node_without_the_data_is_named_before_anything_is_trained(cluster):
     with pytest.raises(ValueError, match=r"every node must have the data, and .* lacks /no/such/folder"):
         RayPool(width_score, paths=["/no/such/folder"])
@@ -67,18 +57,37 @@ def test_an_objective_that_cannot_be_pickled_is_refused(cluster):
         RayPool(lambda model, spec: 0.0)
 
 
-def test_a_node_that_dies_costs_its_trainings_only(cluster, small, tmp_path):
-    node = cluster.add_node(num_cpus=2)
+def test_nodes_that_die_cost_their_trainings_only(cluster, small, tmp_path):
+    rng, place = random.Random(0), tmp_path / "trained.log"
+    over = threading.Event()
 
     def kill():
-        time.sleep(3)
-        cluster.remove_node(node, allow_graceful=False)
+        for _ in range(NODE_KILLS):
+            node = cluster.add_node(num_cpus=1)
+            size = place.stat().st_size if place.exists() else 0
+            while not over.is_set() and (place.stat().st_size if place.exists() else 0) <= size + 200:
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 1.5))
+            cluster.remove_node(node, allow_graceful=False)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    result = run(small, objective=slow_score, max_gflops=0.004, trials=16, cluster="ray", out=tmp_path)
-    killer.join()
+    try:
+        run(
+            small,
+            objective=functools.partial(logged_score, place=str(place), seconds=0.5),
+            max_gflops=0.004,
+            trials=TRIALS,
+            cluster="ray",
+            study_name="crash",
+            out=tmp_path,
+        )
+    finally:
+        over.set()
+        killer.join()
 
-    done, every = trials_of(tmp_path)
-    assert result.tally.trials == len({trial.user_attrs["hash"] for trial in done}) == 16
-    assert not [trial for trial in every if trial.state == optuna.trial.TrialState.RUNNING]
+    check_complete(f"sqlite:///{tmp_path}/study.db", tmp_path)
+
+
+def test_a_driver_that_is_killed_is_continued_by_the_same_command(cluster, tmp_path):
+    crash(f"sqlite:///{tmp_path}/study.db", tmp_path, DRIVER_KILLS, random.Random(0), cluster=cluster.address)
