@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from lmnet.search.results.counts import Tally
 from lmnet.search.results.verdict import Confirmed, make_verdict, no_verdict
 from lmnet.search.space_survey import largest_within
 from lmnet.search.train.confirm import ConfirmingObjective, confirm, read_confirmed
-from lmnet.search.train.executors import ProcessPool
+from lmnet.search.train.executors import Pool
 from lmnet.search.train.objective import TrainingObjective
+from lmnet.search.train.training import Objective
 
 PASSES = 15
 
@@ -31,8 +31,7 @@ def confirm_search(
     *,
     epochs: int,
     seeds: int,
-    workers: int,
-    imports: Sequence[str],
+    make_pool: Callable[[Objective], Pool],
     folder: Path,
     deadline: float | None,
     is_stopped: Callable[[], bool],
@@ -45,8 +44,7 @@ def confirm_search(
         objective: of its trainings.
         epochs: of each training.
         seeds: trainings of each net.
-        workers: trainings at the same time.
-        imports: modules that workers import first.
+        make_pool: makes of an objective the place where it is trained.
         folder: of the search.
         deadline: on ``time.monotonic``; None for no end.
         is_stopped: asked between steps: whether somebody wants the search to end.
@@ -65,14 +63,9 @@ def confirm_search(
         return no_verdict(text, best=best.hash)
     specs = {one.hash: pricer.spec(one.point) for one in kept.values()}
     place = folder / "confirm" / f"{epochs}-epochs"
-    threads = max(1, (os.cpu_count() or 1) // workers)
-
-    def make_pool() -> ProcessPool:
-        again = ConfirmingObjective(objective, epochs, place)
-        return ProcessPool(again, slots=workers, threads=threads, imports=imports)
-
+    again = ConfirmingObjective(objective, epochs)
     failures = confirm(
-        list(specs.items()), make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped
+        list(specs.items()), again, make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped
     )
     size = objective.recipe.size
     confirmed = [

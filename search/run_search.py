@@ -7,7 +7,7 @@ import inspect
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,14 @@ from lmnet.search.study.heartbeat import Heartbeat
 from lmnet.search.study.ledger import Ledger
 from lmnet.search.study.other_studies import OtherStudies
 from lmnet.search.study.storage import HEARTBEAT_S, open_storage, quiet_optuna, retry
-from lmnet.search.train.executors import InlinePool, Pool, ProcessPool
+from lmnet.search.train.executors import Pool
 from lmnet.search.train.halving import rungs
 from lmnet.search.train.interrupt import Interrupt
 from lmnet.search.train.latency import LatencyMeter, machine_name
 from lmnet.search.train.loop import Loop, TrainingRules
 from lmnet.search.train.objective import SMALL_BATCH, TrainingObjective
+from lmnet.search.train.outcome import UnderWay
+from lmnet.search.train.pools import make_pool
 from lmnet.search.train.training import Objective, seeded_model
 from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.inference import resolve_device
@@ -156,6 +158,9 @@ class _Search:
         given = self.options.confirm_epochs
         return 0 if self.is_own else (self.options.epochs or EPOCHS) if given is None else given
 
+    def pool(self, objective: Objective) -> Pool:
+        return make_pool(objective, self.options, workers=self.workers, is_own=self.is_own, executor=self.executor)
+
     def result(
         self, counts: Tally, folder: Path | None, verdict: dict[str, Any] | None = None, **ending: bool
     ) -> SearchResult:
@@ -246,13 +251,13 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
         sync_batch=options.batch,
         weights=None if search.is_own else search.folder / "weights",
     )
-    pool = _pool(search)
+    pool = search.pool(search.objective)
     search.latency.paused = pool.paused
     interrupt = Interrupt(lambda: pool.is_training_here)
 
-    def watch() -> None:
+    def watch(under_way: tuple[UnderWay, ...]) -> None:
         if on_progress is not None:
-            on_progress(tally(ledger.trials, search.space))
+            on_progress(replace(tally(ledger.trials, search.space), under_way=under_way))
 
     loop = Loop(ledger, candidates, proposer, pricer, pool, rules, watch, lambda: interrupt.is_set)
     heartbeat = Heartbeat(lambda: ledger.open.keys(), ledger.record_heartbeat, HEARTBEAT_S)
@@ -275,8 +280,7 @@ def _confirm(search: _Search, study: optuna.Study, counts: Tally, deadline: floa
             search.objective,
             epochs=search.confirming,
             seeds=search.options.confirm_seeds,
-            workers=search.workers,
-            imports=search.options.imports,
+            make_pool=search.pool,
             folder=search.folder,
             deadline=deadline,
             is_stopped=lambda: interrupt.is_set,
@@ -344,32 +348,3 @@ def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> floa
     point = (found.start or found.cheapest).point
     seconds: float = objective.estimate_s(seeded_model(pricer.spec(point), 0))
     return seconds
-
-
-def _pool(search: _Search) -> Pool:
-    if search.executor is not None:
-        return search.executor(search.objective)
-    if search.options.cluster is not None:
-        return _ray_pool(search)
-    if search.is_own and search.workers == 1:
-        return InlinePool(search.objective)
-    threads = 1 if search.options.batch else max(1, (os.cpu_count() or 1) // search.workers)
-    return ProcessPool(search.objective, slots=search.workers, threads=threads, imports=search.options.imports)
-
-
-def _ray_pool(search: _Search) -> Pool:
-    options = search.options
-    try:
-        from lmnet.search.train.ray_pool import RayPool
-    except ImportError as err:
-        raise ImportError(f"--cluster needs {err.name}, and it is not installed. pip install 'lmnet[ray]'.") from err
-    data = () if search.is_own or str(options.data) == SYNTHETIC else (str(Path(options.data).resolve()),)
-    return RayPool(
-        search.objective,
-        address=None if options.cluster == "ray" else options.cluster,
-        cpus=options.cpus_per_trial,
-        gpus=options.gpus_per_trial,
-        most=options.workers,
-        imports=options.imports,
-        paths=data,
-    )

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lmnet.search.limits import COSTS
 from lmnet.search.space import Point, Space
 from lmnet.search.study.trials import is_cut_off, is_infeasible
+from lmnet.search.train.outcome import UnderWay
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Tally:
         infeasible: proposals that missed a limit; none was trained.
         scored: nets with a score, in the order of their trials.
         last_error: what the last failed training said.
+        under_way: this process's trainings, while it searches.
     """
 
     trials: int
@@ -79,6 +81,7 @@ class Tally:
     infeasible: int
     scored: tuple[Scored, ...]
     last_error: str = ""
+    under_way: tuple[UnderWay, ...] = ()
 
     @property
     def best(self) -> Scored | None:

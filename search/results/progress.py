@@ -14,6 +14,9 @@ from rich.text import Text
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview
 
+MOST_ROWS = 8
+"""Trainings that are shown one by one."""
+
 
 class LiveProgress:
     """A display that is redrawn in place, as a context manager; nothing where stderr is no terminal.
@@ -61,10 +64,15 @@ class LiveProgress:
             lines.append(
                 Text(f"best  {best.score:.4f}  {best.gmacs:.3f} GMACs  {best.params / 1e6:.2f} M  {best.hash}")
             )
+        trainings = Table("training", "where", "epoch", "time", box=None)
+        for each in counts.under_way[:MOST_ROWS]:
+            trainings.add_row(f"{each.trial} {each.hash[:8]}", each.place, str(each.epoch or ""), clock(each.seconds))
+        if len(counts.under_way) > MOST_ROWS:
+            trainings.add_row(f"and {len(counts.under_way) - MOST_ROWS} more", "", "", "")
         front = Table("front: score", "GMACs", "parameters", box=None)
         for one in counts.front[-6:]:
             front.add_row(f"{one.score:.4f}", f"{one.gmacs:.3f}", f"{one.params:,}")
-        self._live.update(Group(*lines, front))
+        self._live.update(Group(*lines, trainings, front))
 
     def _left(self, counts: Tally) -> str:
         assert self._overview is not None

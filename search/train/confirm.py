@@ -11,11 +11,12 @@ from pathlib import Path
 from torch import nn
 
 from lmnet.builder.files import write_durably
+from lmnet.builder.models import build_model, load_weights
 from lmnet.builder.spec import Spec
 from lmnet.search.train.executors import Pool
 from lmnet.search.train.objective import TrainingObjective
-from lmnet.search.train.training import Job, Report
-from lmnet.training import CaseScores, DataSets, EpochReport, evaluate, fit, load_data
+from lmnet.search.train.training import Job, Objective, Report
+from lmnet.training import CaseScores, EpochReport, evaluate, fit, load_data
 from lmnet.training.data.load import SYNTHETIC
 
 FIRST_SEED = 1000
@@ -25,27 +26,25 @@ POLL_S = 0.5
 
 @dataclass
 class ConfirmingObjective:
-    """Trains a net as the search does, with a seed of its own, and keeps the scores of the test images.
+    """Trains a net as the search does, with a seed of its own.
 
     Args:
         base: the search's objective.
         epochs: of each training.
-        folder: for HASH-sSEED.json.
     """
 
     base: TrainingObjective
     epochs: int
-    folder: Path
 
     def __call__(self, model: nn.Module, spec: Spec, report: Report, seed: int) -> float:
-        """Return the foreground Dice, mean over the test images."""
+        """Return the highest foreground Dice of any epoch, mean over val; the net is left as it was then."""
 
         def tell(done: EpochReport) -> bool:
             return report(done.epoch, done.best_score)
 
         base = self.base
         recipe = replace(base.recipe, epochs=self.epochs)
-        fit(
+        return fit(
             model,
             base.sets(),
             recipe,
@@ -55,29 +54,29 @@ class ConfirmingObjective:
             devices=base.devices,
             workers=0,
             in_channels=base.in_channels,
-        )
+        ).score
+
+    def test_scores(self, spec: Spec, weights: Path) -> CaseScores:
+        """Return the scores of the test images; of synthetic data, more than the search's few."""
+        base, model = self.base, build_model(spec)
+        load_weights(model, weights)
+        data = load_data(SYNTHETIC, seed=base.seed) if base.data == SYNTHETIC else base.sets()
         scores = evaluate(
             model,
-            self._sets().test,
-            size=recipe.size,
+            data.test,
+            size=base.recipe.size,
             device=base.device,
             in_channels=base.in_channels,
-            mean=recipe.mean,
-            std=recipe.std,
+            mean=base.recipe.mean,
+            std=base.recipe.std,
         )
-        path = self.folder / f"{model.hash}-s{seed}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, json.dumps(replace(scores, hd95=None, boundary_iou=None, diagonal=None).dump()).encode())
-        return float(scores.dice.mean())
-
-    def _sets(self) -> DataSets:
-        """Return the data whose test images are scored; of synthetic data, more than the search's few."""
-        return load_data(SYNTHETIC, seed=self.base.seed) if self.base.data == SYNTHETIC else self.base.sets()
+        return replace(scores, hd95=None, boundary_iou=None, diagonal=None)
 
 
 def confirm(
     nets: Sequence[tuple[str, Spec]],
-    make_pool: Callable[[], Pool],
+    objective: ConfirmingObjective,
+    make_pool: Callable[[Objective], Pool],
     *,
     seeds: int,
     folder: Path,
@@ -86,40 +85,57 @@ def confirm(
 ) -> list[str]:
     """Train what has no scores yet, one seed after the other, until the time is up; return why trainings failed.
 
+    The weights come back from wherever they were trained, are scored here on the test images, and deleted.
+
     Args:
         nets: hash and spec.
-        make_pool: makes a pool of a ``ConfirmingObjective``, which is closed at the end; called where something is to
-            be trained.
+        objective: of the trainings.
+        make_pool: makes a pool of it, which is closed at the end; called where something is to be trained.
         seeds: number of trainings of each net.
-        folder: of the scores.
+        folder: for HASH-sSEED.json.
         deadline: on ``time.monotonic``; None for no end.
         is_stopped: asked between steps.
     """
-    waiting = [
-        Job(spec, FIRST_SEED + seed)
+    jobs = [
+        Job(spec, FIRST_SEED + seed, weights=folder / f"{hash_}-s{FIRST_SEED + seed}.safetensors")
         for seed in range(seeds)
         for hash_, spec in nets
-        if not (folder / f"{hash_}-s{FIRST_SEED + seed}.json").exists()
     ]
+    waiting = [job for job in jobs if not _scores_file(job).exists()]
     failures: list[str] = []
     if not waiting:
         return failures
-    busy: set[int] = set()
-    pool = make_pool()
+    busy: dict[int, Job] = {}
+    pool = make_pool(objective)
     try:
         while waiting or busy:
             left = None if deadline is None else deadline - time.monotonic()
             if is_stopped() or (left is not None and left <= 0):
                 return failures
-            for slot in sorted(set(range(pool.slots)) - busy)[: len(waiting)]:
-                pool.submit(slot, replace(waiting.pop(0), time_limit_s=left))
-                busy.add(slot)
-            ended = pool.poll(POLL_S, lambda slot, epoch, score: is_stopped())
-            busy -= {slot for slot, _ in ended}
-            failures += [f"{one.reason}: {one.error}" for _, one in ended if one.score is None]
+            for slot in sorted(set(range(pool.slots)) - busy.keys())[: len(waiting)]:
+                busy[slot] = replace(waiting.pop(0), time_limit_s=left)
+                pool.submit(slot, busy[slot])
+            for slot, outcome in pool.poll(POLL_S, lambda slot, epoch, score: is_stopped()):
+                job = busy.pop(slot)
+                if outcome.score is None:
+                    failures.append(f"{outcome.reason}: {outcome.error}")
+                elif not outcome.is_stopped:
+                    _write_scores(job, objective)
     finally:
         pool.close()
     return failures
+
+
+def _scores_file(job: Job) -> Path:
+    assert job.weights is not None
+    return job.weights.with_suffix(".json")
+
+
+def _write_scores(job: Job, objective: ConfirmingObjective) -> None:
+    assert job.weights is not None
+    scores = objective.test_scores(job.spec, job.weights)
+    write_durably(_scores_file(job), json.dumps(scores.dump()).encode())
+    job.weights.unlink()
 
 
 def read_confirmed(folder: Path, hash_: str, seeds: int) -> dict[int, CaseScores]:

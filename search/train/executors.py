@@ -48,6 +48,9 @@ class Pool(Protocol):
     def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
         """Wait a while, hand reports on, and return what has ended: slots and outcomes."""
 
+    def place(self, slot: int) -> str:
+        """Return where a slot's job is trained, in a word or two for people."""
+
     def paused(self) -> AbstractContextManager[None]:
         """Hold all trainings still."""
 
@@ -80,6 +83,10 @@ class InlinePool:
             return [(0, run_training(job, self._objective, lambda epoch, score: on_report(0, epoch, score)))]
         finally:
             self.is_training_here = False
+
+    def place(self, slot: int) -> str:
+        """Return that it is this process."""
+        return "here"
 
     def paused(self) -> AbstractContextManager[None]:
         """Do nothing: nothing runs outside ``poll``."""
@@ -160,6 +167,10 @@ class ProcessPool:
         finally:
             for pid in processes:
                 _signal(pid, "SIGCONT")
+
+    def place(self, slot: int) -> str:
+        """Return the worker's number, from 1."""
+        return f"worker {slot + 1}"
 
     def submit(self, slot: int, job: Job) -> None:
         """Send a job to a free worker."""

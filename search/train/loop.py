@@ -14,7 +14,7 @@ from lmnet.search.propose.proposer import Proposer
 from lmnet.search.study.ledger import Claim, Ledger
 from lmnet.search.train.executors import Pool
 from lmnet.search.train.halving import is_promising
-from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.outcome import Outcome, UnderWay
 from lmnet.search.train.training import Job
 
 FAILURES_TO_GIVE_UP = 12
@@ -66,9 +66,10 @@ class Loop:
     pricer: Pricer
     pool: Pool
     rules: TrainingRules
-    watch: Callable[[], None] = lambda: None
+    watch: Callable[[tuple[UnderWay, ...]], None] = lambda under_way: None
     is_stopped: Callable[[], bool] = lambda: False
     busy: dict[int, Claim] = field(default_factory=dict)
+    _begun: dict[int, tuple[float, int]] = field(default_factory=dict)
     is_used_up: bool = False
     _batch: list[Claim] = field(default_factory=list)
     _waiting: list[Claim] = field(default_factory=list)
@@ -91,7 +92,7 @@ class Loop:
                 wait = POLL_S if self.busy or not self._waiting else 0.0
                 for slot, outcome in self.pool.poll(wait, self._on_report):
                     self._end(slot, outcome)
-                self.watch()
+                self.watch(self._under_way())
         finally:
             self.pricer.must_stop = lambda: False
             self.pool.close()
@@ -167,6 +168,7 @@ class Loop:
 
     def _submit(self, slot: int, claim: Claim) -> None:
         self.busy[slot] = claim
+        self._begun[slot] = time.monotonic(), 0
         limits = [self.rules.trial_timeout_s]
         if self.rules.deadline is not None:
             limits.append(max(0.1, self.rules.deadline - time.monotonic()))
@@ -178,13 +180,21 @@ class Loop:
     def _on_report(self, slot: int, epoch: int, score: float) -> bool:
         claim = self.busy[slot]
         self.ledger.report(claim, epoch, score)
-        self.watch()
+        self._begun[slot] = self._begun[slot][0], epoch
+        self.watch(self._under_way())
         if epoch not in self.rules.rungs or claim.candidate.point == self.ledger.space.start:
             return False
         self.ledger.refresh()
         upto = self._batch[0].number if self._batch else None
         mine = max(self._own_scores(claim, epoch, score))
         return not is_promising(mine, self.ledger.scores_at(epoch, but=claim, upto=upto))
+
+    def _under_way(self) -> tuple[UnderWay, ...]:
+        now, rows = time.monotonic(), []
+        for slot, claim in sorted(self.busy.items()):
+            begun, epoch = self._begun[slot]
+            rows.append(UnderWay(claim.number, claim.candidate.hash, self.pool.place(slot), epoch, now - begun))
+        return tuple(rows)
 
     def _own_scores(self, claim: Claim, epoch: int, score: float) -> list[float]:
         own = next(trial for trial in self.ledger.trials if trial.number == claim.number)

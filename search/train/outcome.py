@@ -6,6 +6,25 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class UnderWay:
+    """A sign of life of a training.
+
+    Args:
+        trial: its number in the study.
+        hash: of the net.
+        place: where it is trained: this process, a worker, or a node.
+        epoch: epochs done, where the objective reports them.
+        seconds: since it was begun.
+    """
+
+    trial: int
+    hash: str
+    place: str
+    epoch: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A training's score, or why it has none.
 

@@ -10,12 +10,13 @@ import contextlib
 import logging
 import os
 import pickle
+import platform
 import queue
 import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,23 @@ from lmnet.search.train.executors import GRACE_S, OnReport
 from lmnet.search.train.outcome import Outcome
 from lmnet.search.train.training import Job, Objective, run_training
 
-BEGUN = (0, 0.0)
-"""Told before the first epoch: the actor has found a place."""
 LOST = ("worker died", "time-out")
 """Reasons of failures after which an actor is not used again."""
 ANSWER_S = 120.0
 """So long a node may take to say whether it has the data."""
 LOOK_EVERY_S = 5.0
 """How often the cluster is asked for its size."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Told before the first epoch: the actor has found a place."""
+
+    node: str
+
+
+Told = Begun | tuple[int, float] | tuple[Outcome, bytes | None]
+"""What a training tells: that it has begun; an epoch and its score; the outcome and the weights."""
 
 
 class Trainer:
@@ -55,7 +65,7 @@ class Trainer:
         torch.set_num_threads(threads)
         import_modules(imports)
         self._objective: Objective = pickle.loads(pickled)
-        self._told: queue.Queue[tuple[int, float] | tuple[Outcome, bytes | None]] = queue.Queue()
+        self._told: queue.Queue[Told] = queue.Queue()
         self._answers: queue.Queue[bool] = queue.Queue()
 
     def train(self, job: Job) -> None:
@@ -65,15 +75,15 @@ class Trainer:
             self._told.put((epoch, score))
             return self._answers.get()
 
-        self._told.put(BEGUN)
+        self._told.put(Begun(f"{platform.node()} {ray.get_runtime_context().get_node_id()[:6]}"))
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "weights.safetensors" if job.weights is not None else None
             outcome = run_training(replace(job, weights=place), self._objective, report)
             weights = place.read_bytes() if place is not None and place.exists() else None
         self._told.put((outcome, weights))
 
-    def next(self) -> tuple[int, float] | tuple[Outcome, bytes | None]:
-        """Wait for the next report, an epoch and its score, or for the outcome and the weights."""
+    def next(self) -> Told:
+        """Wait for what is told next."""
         return self._told.get()
 
     def answer(self, is_stopped: bool) -> None:
@@ -87,6 +97,7 @@ class _Slot:
         self.training = actor.train.remote(job)
         self.waiting = actor.next.remote()
         self.began: float | None = None
+        self.node = "waits for a node"
 
 
 class RayPool:
@@ -194,6 +205,10 @@ class RayPool:
                 self._free.append(actor)
         return ended
 
+    def place(self, slot: int) -> str:
+        """Return the name of a slot's node."""
+        return self._busy[slot].node if slot in self._busy else "no node"
+
     def paused(self) -> AbstractContextManager[None]:
         """Do nothing: trainings of other machines do not disturb what is measured here."""
         return contextlib.nullcontext()
@@ -209,16 +224,18 @@ class RayPool:
     def _take(self, slot: int, on_report: OnReport) -> Outcome | None:
         each = self._busy[slot]
         try:
-            first, second = ray.get(each.waiting)
+            told = ray.get(each.waiting)
+            if isinstance(told, Begun):
+                each.began, each.node = time.monotonic(), told.node
+                each.waiting = each.actor.next.remote()
+                return None
+            first, second = told
             if isinstance(first, Outcome):
                 if second is not None and each.job.weights is not None:
                     each.job.weights.parent.mkdir(parents=True, exist_ok=True)
                     write_durably(each.job.weights, second)
                 return first
-            if (first, second) == BEGUN:
-                each.began = time.monotonic()
-            else:
-                each.actor.answer.remote(on_report(slot, first, second))
+            each.actor.answer.remote(on_report(slot, first, second))
             each.waiting = each.actor.next.remote()
         except RayError as err:
             return Outcome(None, "worker died", str(err).splitlines()[0][:300])

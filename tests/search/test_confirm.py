@@ -129,16 +129,18 @@ def test_confirmations_are_trained_once_and_scored_on_the_test_images(small, fol
     pricer, place, made = Pricer(Space(small), Limits()), tmp_path / "confirm", []
     one = pricer.price(pricer.space.start)
 
-    def make_pool():
-        made.append(1)
-        return InlinePool(ConfirmingObjective(base, 2, place))
+    def make_pool(objective):
+        made.append(objective)
+        return InlinePool(objective)
 
+    again = ConfirmingObjective(base, 2)
     for _ in range(2):
         nets = [(one.hash, pricer.spec(one.point))]
-        confirm(nets, make_pool, seeds=2, folder=place, deadline=None, is_stopped=lambda: False)
+        confirm(nets, again, make_pool, seeds=2, folder=place, deadline=None, is_stopped=lambda: False)
 
     found = read_confirmed(place, one.hash, 2)
-    assert made == [1]
+    assert made == [again]
+    assert sorted(path.suffix for path in place.iterdir()) == [".json", ".json"]
     assert sorted(found) == [1000, 1001]
     assert set(found[1000].names) == set(base.sets().test.names)
     assert not np.array_equal(found[1000].dice, found[1001].dice)  # another seed, another net
@@ -154,7 +156,7 @@ def test_without_time_nothing_is_trained(small, tmp_path):
     pool = Refusing(None)
 
     nets = [("hash", pricer.spec(pricer.space.start))]
-    confirm(nets, lambda: pool, seeds=2, folder=tmp_path, deadline=0.0, is_stopped=lambda: False)
+    confirm(nets, None, lambda objective: pool, seeds=2, folder=tmp_path, deadline=0.0, is_stopped=lambda: False)
 
     assert read_confirmed(tmp_path, "hash", 2) == {}
 
@@ -164,7 +166,7 @@ def test_failures_of_trainings_are_told(small, tmp_path):
         raise ValueError("no such file")
 
     nets = [("hash", Pricer(Space(small), Limits()).spec(Space(small).start))]
-    told = confirm(nets, lambda: InlinePool(broken), seeds=2, folder=tmp_path, deadline=None, is_stopped=lambda: False)
+    told = confirm(nets, broken, InlinePool, seeds=2, folder=tmp_path, deadline=None, is_stopped=lambda: False)
 
     assert told == ["error: ValueError: no such file"] * 2
 

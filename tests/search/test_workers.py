@@ -1,9 +1,13 @@
 """Several workers: exact totals, the same study in batches, and workers that die or hang."""
 
+import io
+
 import optuna
 import pytest
+from rich.console import Console
 
 import lmnet.search.train.executors
+from lmnet.search.results.progress import LiveProgress
 from lmnet.search.run_search import run
 from tests.search.objectives import epoch_score, hanging_score, killing_score, width_score
 
@@ -48,3 +52,20 @@ def test_a_worker_that_hangs_in_one_call_is_killed(small, tmp_path, monkeypatch)
     result = run(small, trial_timeout_s=1.0, out=tmp_path, **options)
     assert result.tally.trials == 3
     assert result.tally.failed["time-out"] >= 1
+
+
+def test_the_progress_names_each_training_its_place_and_its_epoch(small, tmp_path):
+    seen, screen = [], io.StringIO()
+    options = {"objective": epoch_score, "max_gflops": 0.004, "trials": 6, "workers": 2, "out": tmp_path}
+    with LiveProgress(Console(force_terminal=True, file=screen, width=120)) as progress:
+
+        def note(counts):
+            seen.extend(counts.under_way)
+            progress.update(counts)
+
+        run(small, on_overview=progress.overview, on_progress=note, **options)
+
+    assert {one.place for one in seen} == {"worker 1", "worker 2"}
+    assert {one.epoch for one in seen} >= {0, 1}
+    assert all(one.seconds >= 0 and len(one.hash) == 16 for one in seen)
+    assert "worker 1" in screen.getvalue()

@@ -1,0 +1,60 @@
+"""Where the trainings of a search run, by its options: here, in processes, on Ray, or where the caller says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from lmnet.search.options import SearchOptions
+from lmnet.search.train.executors import InlinePool, Pool, ProcessPool
+from lmnet.search.train.training import Objective
+from lmnet.training.data.load import SYNTHETIC
+
+
+def make_pool(
+    objective: Objective,
+    options: SearchOptions,
+    *,
+    workers: int,
+    is_own: bool,
+    executor: Callable[[Objective], Pool] | None = None,
+) -> Pool:
+    """Return a place for trainings.
+
+    Args:
+        objective: what the trainings run.
+        options: of the search.
+        workers: trainings at the same time, on this machine.
+        is_own: whether the objective is the user's, and may be any function.
+        executor: makes the place instead.
+
+    Raises:
+        ImportError: a cluster is asked for and ray is not installed.
+        ValueError: the objective is not picklable, or the cluster is not there or lacks the data.
+    """
+    if executor is not None:
+        return executor(objective)
+    if options.cluster is not None:
+        return _ray_pool(objective, options, is_own=is_own)
+    if is_own and workers == 1:
+        return InlinePool(objective)
+    threads = 1 if options.batch else max(1, (os.cpu_count() or 1) // workers)
+    return ProcessPool(objective, slots=workers, threads=threads, imports=options.imports)
+
+
+def _ray_pool(objective: Objective, options: SearchOptions, *, is_own: bool) -> Pool:
+    try:
+        from lmnet.search.train.ray_pool import RayPool
+    except ImportError as err:
+        raise ImportError(f"--cluster needs {err.name}, and it is not installed. pip install 'lmnet[ray]'.") from err
+    data = () if is_own or str(options.data) == SYNTHETIC else (str(Path(options.data).resolve()),)
+    return RayPool(
+        objective,
+        address=None if options.cluster == "ray" else options.cluster,
+        cpus=options.cpus_per_trial,
+        gpus=options.gpus_per_trial,
+        most=options.workers,
+        imports=options.imports,
+        paths=data,
+    )
