@@ -59,6 +59,7 @@ class LiveProgress:
         lines: list[Text | ProgressBar] = [
             Text(head),
             ProgressBar(total=max(1, total), completed=counts.trials, width=60),
+            Text(),  # a bar does not end its line
         ]
         if best is not None:
             lines.append(
