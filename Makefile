@@ -1,6 +1,7 @@
 # make demo   install, price the paper's net, segment a sample image (IMAGE=photo.jpg MODEL=lmnet_xs for your own)
 # make test   install, run the default tests
 # make test-lowest  the default tests with the lowest versions that pyproject.toml allows (.venv-lowest)
+# make test-ray  install with Ray, search on a cluster of two nodes on this machine
 # make check  install, format, lint, types
 # make docs   install, write docs/blocks.md and docs/zoo.md, build the site into site/ (strict: a broken link fails)
 # make site   install, build the site alone
@@ -18,7 +19,7 @@ BENCH ?=
 EXTRAS ?= dev
 MARKERS ?= not slow and not gpu and not postgres and not integration and not ray
 
-.PHONY: install demo test test-lowest test-slow check docs site notebook bench bench-check format clean
+.PHONY: install demo test test-lowest test-ray test-slow check docs site notebook bench bench-check format clean
 
 install: $(INSTALLED)
 
@@ -39,6 +40,10 @@ test-lowest:
 	$(PYTHON) .ci/lowest.py dev > .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-lowest/lowest.txt --editable '.[dev]'
 	.venv-lowest/bin/python -m pytest -n 2 -W default -m '$(MARKERS)'
+
+test-ray:
+	$(MAKE) install EXTRAS=dev,ray
+	$(BIN)/python -m pytest -m ray tests/search
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m slow

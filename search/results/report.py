@@ -55,7 +55,8 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
 
 def importances(study: optuna.Study) -> dict[str, float]:
     """Return the share of each knob in what makes a net one of the best (PED-ANOVA), the largest first."""
-    if sum(trial.value is not None for trial in study.get_trials(deepcopy=False)) < ENOUGH:
+    scores = [trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None]
+    if len(scores) < ENOUGH or len(set(scores)) == 1:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

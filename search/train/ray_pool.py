@@ -22,6 +22,7 @@ from typing import Any
 
 import ray
 import torch
+from ray import cloudpickle
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -130,11 +131,11 @@ class RayPool:
         paths: Sequence[str] = (),
     ) -> None:
         try:
-            self._pickled = pickle.dumps(objective)
+            self._pickled = cloudpickle.dumps(objective)  # by value where it stands in a script
         except Exception as err:
             raise ValueError(
-                f"search: on a cluster an objective must be picklable, got {objective!r} ({err}). Define it at the top "
-                "of a module that every node has."
+                f"search: on a cluster an objective must be picklable, got {objective!r} ({err}). Leave out of it what "
+                "belongs to this process, such as locks and open files."
             ) from err
         self._started = not ray.is_initialized()
         if self._started:
@@ -238,7 +239,8 @@ class RayPool:
             each.actor.answer.remote(on_report(slot, first, second))
             each.waiting = each.actor.next.remote()
         except RayError as err:
-            return Outcome(None, "worker died", str(err).splitlines()[0][:300])
+            lines = str(err).strip().splitlines()  # of an error while an actor begins, the last one says what it was
+            return Outcome(None, "worker died", lines[-1 if "creation task" in lines[0] else 0][:300])
         return None
 
     def _move_waiting_jobs(self) -> None:

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 from lmnet.search.run_search import run  # noqa: E402
 from lmnet.search.train.ray_pool import RayPool  # noqa: E402
+from lmnet.search.train.training import Job  # noqa: E402
 from tests.search.killing import TRIALS, check_complete, crash  # noqa: E402
 from tests.search.objectives import epoch_score, logged_score, width_score  # noqa: E402
 
@@ -54,7 +55,19 @@ def test_a_node_without_the_data_is_named_before_anything_is_trained(cluster):
 
 def test_an_objective_that_cannot_be_pickled_is_refused(cluster):
     with pytest.raises(ValueError, match="on a cluster an objective must be picklable"):
-        RayPool(lambda model, spec: 0.0)
+        RayPool(functools.partial(width_score, lock=threading.Lock()))
+
+
+def test_an_error_while_a_worker_begins_is_named(cluster, small):
+    pool = RayPool(width_score, imports=["no_such_module"])
+    pool.submit(0, Job(small, 0))
+    ended = []
+    while not ended:
+        ended = pool.poll(1.0, lambda slot, epoch, score: False)
+    pool.close()
+
+    assert ended[0][1].reason == "worker died"
+    assert "no_such_module" in ended[0][1].error
 
 
 def test_nodes_that_die_cost_their_trainings_only(cluster, small, tmp_path):
