@@ -94,7 +94,7 @@ def main() -> None:
         (name, slots): timed_search(make(slots), args.trials)[0] for slots in SLOTS for name, make in places.items()
     }
     _, memory = timed_search(on_ray(4), args.long)
-    ideal = driver_rate(NODES * GPUS, NODES * GPUS + 200)
+    ideal = driver_rate(NODES * GPUS, NODES * GPUS + 128)
     write(args, rates, memory, ideal)
 
 

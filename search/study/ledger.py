@@ -7,6 +7,7 @@ whose the claim is: the lower number's.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -63,11 +64,20 @@ class Ledger:
         self._me = this_process()
         self.trials: list[FrozenTrial] = []
         self.open: dict[int, Claim] = {}
+        self._read_at = float("-inf")
         self.refresh()
 
-    def refresh(self) -> list[FrozenTrial]:
-        """Read the study again and return its trials."""
-        self.trials = retry(lambda: self.study.get_trials(deepcopy=False))
+    def refresh(self, *, older_than_s: float = 0.0) -> list[FrozenTrial]:
+        """Read the study again and return its trials.
+
+        Every running trial is read anew with its reports, so with hundreds of them this takes long.
+
+        Args:
+            older_than_s: do nothing where the last reading is younger. What this process wrote since is known anyway.
+        """
+        if time.monotonic() - self._read_at >= older_than_s:
+            self._read_at = time.monotonic()
+            self.trials = retry(lambda: self.study.get_trials(deepcopy=False))
         return self.trials
 
     def fail_dead_trials(self) -> int:
@@ -158,6 +168,9 @@ class Ledger:
     def report(self, claim: Claim, epoch: int, score: float) -> None:
         """Write down the score after an epoch."""
         retry(lambda: self._report(claim.trial_id, epoch, score))
+        mine = next((trial for trial in self.trials if trial._trial_id == claim.trial_id), None)
+        if mine is not None:
+            mine.intermediate_values[epoch] = score
 
     def scores_at(self, epoch: int, *, but: Claim, upto: int | None = None) -> list[float]:
         """Return the highest scores that other trainings had reached after so many epochs.
@@ -185,9 +198,11 @@ class Ledger:
             retry(lambda: self._set_attr(claim.trial_id, "result", result))
         except UpdateFinishedTrialError:
             return False
-        if outcome.score is None:
-            return self._close(claim.trial_id, TrialState.FAIL)
-        return self._close(claim.trial_id, TrialState.COMPLETE, outcome.score)
+        state = TrialState.FAIL if outcome.score is None else TrialState.COMPLETE
+        is_closed = self._close(claim.trial_id, state, outcome.score)
+        closed = retry(lambda: self._storage.get_trial(claim.trial_id))
+        self.trials = [closed if trial._trial_id == claim.trial_id else trial for trial in self.trials]
+        return is_closed
 
     def record_heartbeat(self, trial_id: int) -> None:
         """Say that a trial's process is alive."""

@@ -21,6 +21,10 @@ FAILURES_TO_GIVE_UP = 12
 """So many failures in a row, and the fault is the objective's or the machine's."""
 POLL_S = 0.5
 DEAD_CHECK_S = 5.0
+LOOK_S = 1.0
+"""How old what is known of other searches may be where a training is stopped early or has ended."""
+WATCH_S = 0.25
+"""Progress is told no more often than this between the ends of trainings."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Loop:
     _waiting: list[Claim] = field(default_factory=list)
     _held: dict[int, Outcome] = field(default_factory=dict)
     _checked: float = float("-inf")
+    _told: float = float("-inf")
     _failures: int = 0
 
     def run(self) -> None:
@@ -90,9 +95,10 @@ class Loop:
                 if not self.busy and self.is_used_up and not self._others_run():
                     return
                 wait = POLL_S if self.busy or not self._waiting else 0.0
-                for slot, outcome in self.pool.poll(wait, self._on_report):
+                ended = self.pool.poll(wait, self._on_report)
+                for slot, outcome in ended:
                     self._end(slot, outcome)
-                self.watch(self._under_way())
+                self._tell(at_once=bool(ended))
         finally:
             self.pricer.must_stop = lambda: False
             self.pool.close()
@@ -181,13 +187,18 @@ class Loop:
         claim = self.busy[slot]
         self.ledger.report(claim, epoch, score)
         self._begun[slot] = self._begun[slot][0], epoch
-        self.watch(self._under_way())
+        self._tell()
         if epoch not in self.rules.rungs or claim.candidate.point == self.ledger.space.start:
             return False
-        self.ledger.refresh()
+        self.ledger.refresh(older_than_s=LOOK_S)
         upto = self._batch[0].number if self._batch else None
         mine = max(self._own_scores(claim, epoch, score))
         return not is_promising(mine, self.ledger.scores_at(epoch, but=claim, upto=upto))
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        if at_once or time.monotonic() - self._told >= WATCH_S:
+            self._told = time.monotonic()
+            self.watch(self._under_way())
 
     def _under_way(self) -> tuple[UnderWay, ...]:
         now, rows = time.monotonic(), []
@@ -207,7 +218,7 @@ class Loop:
             outcome = replace(outcome, reason="interrupted")
         if not self.ledger.close(claim, outcome):
             outcome = Outcome(reason="worker died")
-        self.ledger.refresh()
+        self.ledger.refresh(older_than_s=LOOK_S)
         self._failures = 0 if outcome.score is not None else self._failures + 1
         if self._failures >= FAILURES_TO_GIVE_UP:
             raise RuntimeError(
