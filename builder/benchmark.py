@@ -141,9 +141,14 @@ def _peak_of_one_pass(text: str, size: tuple[int, int], batch: int, optimised: b
     image = torch.randn(batch, spec.layout.input.channels, *size)
     with torch.inference_mode():
         net(image[:1, :, :64, :64])  # libraries and threads are loaded by the first pass
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held now
-        before = _kib("VmHWM")
-        net(image)
+        return peak_of(lambda: net(image))
+
+
+def peak_of(run: Callable[[], object]) -> int:
+    """Return the bytes that a call adds to this process at its peak (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is held now
+    before = _kib("VmHWM")
+    run()
     return 1024 * (_kib("VmHWM") - before)
 
 
@@ -152,14 +157,14 @@ def _kib(key: str) -> int:
     return int(line.split()[1])
 
 
-def describe_machine() -> str:
-    """Return processor, threads and versions in one line."""
+def describe_machine(threads: int | None = None) -> str:
+    """Return processor, threads (None: torch's now) and versions in one line."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0] if names else cpu
-    return f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{cpu}, {threads or torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def plan_pair(plan: Plan, other: str | None) -> list[Plan]:

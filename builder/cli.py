@@ -74,7 +74,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--cross-check", action="store_true", help="print our count of MACs beside torch's and ptflops'")
     add("--benchmark", action="store_true", help="time the net on this machine, training form and optimised")
     add("--against", metavar="OTHER", help="with --benchmark: another spec, interleaved, as a ratio")
-    add("--threads", type=int, help="with --benchmark: torch's threads")
+    add("--runtimes", action="store_true", help="with --benchmark: in PyTorch, onnxruntime and OpenVINO side by side")
+    add("--threads", type=int, help="with --benchmark: threads (default: torch's)")
     add("--batch", type=int, default=1, help="with --benchmark: images a pass (default: 1)")
     add_common(parser)
     return parser
@@ -269,28 +270,19 @@ def _cross_check(plan: Plan) -> int:
 
 
 def _benchmark(plan: Plan, args: argparse.Namespace) -> int:
-    from lmnet.builder import benchmark
-    from lmnet.builder.table import make_table
+    from lmnet.builder import benchmark_tables
 
     for name, value in (("--batch", args.batch), ("--threads", args.threads)):
         if value is not None and value < 1:
             raise ValueError(f"{name}: a benchmark needs 1 or more, got {value}. Use {name} 1.")
-    plans = benchmark.plan_pair(plan, args.against)
-    timings, peak = benchmark.benchmark(plans, batch=args.batch, threads=args.threads)
-    reference = timings[0].quartiles[1]
-    rows = []
-    for timing in timings:
-        low, middle, high = timing.quartiles
-        spread = f"{middle:,.1f} ({low:,.1f} to {high:,.1f})"
-        memory = f"{timing.peak_bytes / 2**20:.0f}"
-        share = f"{timing.gflops:.1f} ({timing.gflops / peak:.0%})"
-        rows.append(
-            (timing.name, spread, f"{reference / middle:.2f}x", f"{timing.images_per_second:.1f}", memory, share)
-        )
-    title = f"batch {args.batch}, {'x'.join(map(str, plan.padded_size))}"
-    columns = ("net", "ms, median (quartiles)", "speed", "images/s", "peak MiB", "GFLOP/s (of peak)")
-    _print(make_table(title, columns, rows))
-    print(f"{benchmark.describe_machine()}; peak measured by a matrix product: {peak:.0f} GFLOP/s")
+    if args.runtimes and args.against is not None:
+        raise ValueError("--runtimes: it compares one net with itself, got --against too. Leave one of them out.")
+    if args.runtimes:
+        table, notes = benchmark_tables.runtimes(plan, batch=args.batch, threads=args.threads)
+    else:
+        table, notes = benchmark_tables.nets(plan, args.against, batch=args.batch, threads=args.threads)
+    _print(table)
+    print("\n".join(notes))
     return DONE
 
 

@@ -89,5 +89,7 @@ def test_a_benchmark_against_another_spec_prints_ratios(capsys):
     printed = capsys.readouterr().out
     assert "lmnet_xs, optimised" in printed
     assert "1.00x" in printed
+    assert main(["lmnet_xxs", "--benchmark", "--runtimes", "--against", "lmnet_xs"]) == 2
+    assert "--runtimes: it compares one net with itself, got --against too" in capsys.readouterr().err
     assert main(["lmnet_xxs", "--benchmark", "--batch", "0"]) == 2
     assert "--batch: a benchmark needs 1 or more, got 0" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lmnet
+from lmnet.builder.cli import main
 from lmnet.builder.runtimes import runtime_net
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
@@ -36,3 +37,15 @@ def test_a_missing_package_is_said_with_the_extra_that_has_it(runtime, extra, mo
 def test_an_unknown_runtime_is_refused():
     with pytest.raises(ValueError, match=r"runtime: runtime must be one of torch, onnxruntime, openvino, got"):
         runtime_net(lmnet.create_model("lmnet_xxs").eval(), "tflite")
+
+
+def test_the_runtimes_are_measured_side_by_side(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+    assert main([str(TINY), "--benchmark", "--runtimes", "--input-size", "64", "--threads", "1"]) == 0
+
+    shown = capsys.readouterr().out
+    rows = {line.split("│")[1].strip(): line for line in shown.splitlines() if line.startswith("│")}
+    assert list(rows) == ["PyTorch, training form", "PyTorch, optimised", "onnxruntime"]
+    assert all(float(line.split("│")[-2]) < 1e-5 for line in rows.values())
+    assert "OpenVINO, float32: not measured (runtime: openvino must be installed" in shown

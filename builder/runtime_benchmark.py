@@ -1,0 +1,119 @@
+"""One net in several runtimes on this machine's CPU, interleaved in one process: time, memory and error."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lmnet.builder.benchmark import STATUS, Timing, measure_interleaved, peak_memory, peak_of
+from lmnet.builder.export import export_model
+from lmnet.builder.models import build_model
+from lmnet.builder.optimize import optimize_for_inference
+from lmnet.builder.plan import Plan
+from lmnet.builder.runtimes import check_installed, onnxruntime_net, openvino_net
+
+Run = Callable[[Tensor], Tensor]
+
+TRAINING, OPTIMISED = "PyTorch, training form", "PyTorch, optimised"
+EXPORTED: dict[str, tuple[str, Callable[[Path], Run]]] = {
+    "onnxruntime": ("onnxruntime", onnxruntime_net),
+    "OpenVINO, float32": ("openvino", openvino_net),
+    "OpenVINO, bfloat16": ("openvino", lambda path: openvino_net(path, precision="bf16")),
+}
+"""Name → the package, and what opens an ONNX file."""
+
+
+@dataclass(frozen=True)
+class RuntimeTiming:
+    """A net in one runtime.
+
+    Args:
+        timing: of its passes.
+        error: largest difference from the training form, relative to its largest output.
+    """
+
+    timing: Timing
+    error: float
+
+
+def benchmark_runtimes(
+    plan: Plan, *, batch: int, threads: int | None = None, repeats: int = 15
+) -> tuple[list[RuntimeTiming], list[str]]:
+    """Measure a net in PyTorch and in each runtime that is installed.
+
+    Args:
+        plan: of the net, at its padded size.
+        batch: images a pass.
+        threads: of each runtime; None for torch's present number.
+        repeats: measured passes of each.
+
+    Returns:
+        the timings, the training form first, and a line for each runtime that is not installed.
+    """
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return _measured(plan, Path(folder) / "net.onnx", batch, repeats)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measured(plan: Plan, path: Path, batch: int, repeats: int) -> tuple[list[RuntimeTiming], list[str]]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(plan.spec, input_size=plan.input_shape[1:]).eval()
+        image = torch.randn(batch, plan.input_shape[0], *plan.padded_size)
+    nets: dict[str, Run] = {TRAINING: model, OPTIMISED: optimize_for_inference(model)}
+    peaks = {name: peak_memory(plan, batch=batch, optimised=name == OPTIMISED) for name in nets}
+    missing = []
+    for name, (package, opened) in EXPORTED.items():
+        try:
+            check_installed(package)
+        except ImportError as err:
+            missing.append(f"{name}: not measured ({err})")
+            continue
+        if not path.exists():
+            export_model(model, path, plan.padded_size)
+        nets[name] = opened(path)
+        peaks[name] = _peak_memory(name, path, image)
+    with torch.inference_mode():
+        outputs = {name: net(image) for name, net in nets.items()}
+        seconds = measure_interleaved([_pass(net, image) for net in nets.values()], repeats=repeats)
+    largest = float(outputs[TRAINING].abs().max())
+    rows = []
+    for (name, output), times in zip(outputs.items(), seconds, strict=True):
+        macs = plan.macs if name == TRAINING else plan.deploy_macs
+        error = float((output - outputs[TRAINING]).abs().max()) / max(largest, 1e-12)
+        rows.append(RuntimeTiming(Timing(name, batch, macs, times, peaks[name]), error))
+    return rows, missing
+
+
+def _pass(net: Run, image: Tensor) -> Callable[[], object]:
+    def run() -> object:
+        with torch.inference_mode():
+            return net(image)
+
+    return run
+
+
+def _peak_memory(name: str, path: Path, image: Tensor) -> int:
+    """Return the bytes that one pass adds at its peak, in a fresh process (Linux; else 0)."""
+    if not STATUS.exists():
+        return 0
+    with multiprocessing.get_context("forkserver").Pool(1) as pool:
+        return pool.apply(_peak_of_exported, (name, path, tuple(image.shape), torch.get_num_threads()))
+
+
+def _peak_of_exported(name: str, path: Path, shape: tuple[int, ...], threads: int) -> int:
+    torch.set_num_threads(threads)
+    net = EXPORTED[name][1](path)
+    image = torch.randn(shape)
+    return peak_of(lambda: net(image))
