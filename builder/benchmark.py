@@ -164,7 +164,8 @@ def describe_machine(threads: int | None = None) -> str:
     if info.exists():
         names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0] if names else cpu
-    return f"{cpu}, {threads or torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    count = threads or torch.get_num_threads()
+    return f"{cpu}, {count} thread{'s' * (count != 1)}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def plan_pair(plan: Plan, other: str | None) -> list[Plan]:
