@@ -11,7 +11,7 @@ from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, add_import_option, import_modules, paused_collector, run_command
-from lmnet.search.limits import LIMITS
+from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.options import SearchOptions, help_lines
 from lmnet.training.data_arguments import check_paths
 
@@ -59,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
             keywords: dict[str, Any] = {"dest": field.name, "default": field.default, "help": texts[field.name]}
             keywords |= _kind(field)
             parser.add_argument(FLAGS.get(field.name, _flag(field.name)), **keywords)
+    parser.add_argument("--explain", action="store_true", help="print what each knob does to the cost; train nothing")
     _add_common(parser)
     return parser
 
@@ -113,6 +114,8 @@ def _search(args: argparse.Namespace) -> int:
 
     check_spec_exists(args.spec)
     check_paths(args.data)
+    if args.explain:
+        return _explain(args)
     with paused_collector():
         import lmnet.search.run_search  # noqa: F401
         from lmnet.search.results.counts import used_up_text
@@ -129,6 +132,20 @@ def _search(args: argparse.Namespace) -> int:
         print(f"{PROGRAM}: stopped by Ctrl-C; the same command continues.", file=sys.stderr)
         return 130
     return DONE if args.dry_run else code
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from lmnet.builder.spec import load_spec
+    from lmnet.search.pricing import Pricer
+    from lmnet.search.results.explain import explain, explain_table
+    from lmnet.search.space import Space
+
+    import_modules(args.imports)
+    table = explain_table(*explain(Pricer(Space(load_spec(args.spec)), Limits())))
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    return DONE
 
 
 def _run(args: argparse.Namespace) -> SearchResult:
