@@ -89,12 +89,12 @@ def render(found: dict[str, list[CaseScores]], args: argparse.Namespace) -> str:
     lines = [
         "# What each part of the recipe is worth",
         "",
-        f"Written by `python benchmarks/ablation.py`: {NET}, recipe `small_machine` with a teacher (the shipped weights of "
-        f"{TEACHER}), {args.images} training images of Kvasir-SEG at {args.size} px (growing from {args.start_size}), "
-        f"{args.epochs} epochs, {args.seeds} seeds; lesion Dice, mean over {len(first[0])} test images. "
+        f"Written by `python benchmarks/ablation.py`: {NET}, recipe `small_machine` with a teacher (the shipped "
+        f"weights of {TEACHER}), {args.images} training images of Kvasir-SEG at {args.size} px (growing from "
+        f"{args.start_size}), {args.epochs} epochs, {args.seeds} seeds; lesion Dice, mean over {len(first[0])} test images. "
         f"{describe_machine()}.",
         "",
-        "The teacher has seen all training images of the split: its row says what a good teacher is worth to few images.",
+        "The teacher has seen all training images of the split: its row says what a good one is worth to few images.",
         "",
         "| recipe | test Dice (by seed) | minus all parts, by seed with 95 % interval over images |",
         "|---|---|---|",
