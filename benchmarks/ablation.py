@@ -91,8 +91,8 @@ def render(found: dict[str, list[CaseScores]], args: argparse.Namespace) -> str:
         "",
         f"Written by `python benchmarks/ablation.py`: {NET}, recipe `small_machine` with a teacher (the shipped "
         f"weights of {TEACHER}), {args.images} training images of Kvasir-SEG at {args.size} px (growing from "
-        f"{args.start_size}), {args.epochs} epochs, {args.seeds} seeds; lesion Dice, mean over {len(first[0])} test images. "
-        f"{describe_machine()}.",
+        f"{args.start_size}), {args.epochs} epochs, {args.seeds} seeds; lesion Dice, mean over {len(first[0])} test "
+        f"images. {describe_machine()}.",
         "",
         "The teacher has seen all training images of the split: its row says what a good one is worth to few images.",
         "",
