@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -116,6 +117,8 @@ def _search(args: argparse.Namespace) -> int:
     check_paths(args.data)
     if args.explain:
         return _explain(args)
+    if args.cluster == "ray" and not os.environ.get("RAY_ADDRESS"):
+        print(f"{PROGRAM}: RAY_ADDRESS is not set, so Ray runs on this machine alone.", file=sys.stderr)
     with paused_collector():
         import lmnet.search.run_search  # noqa: F401
         from lmnet.search.results.counts import used_up_text

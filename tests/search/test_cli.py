@@ -1,6 +1,7 @@
 """The command: help in a moment, a dry run, status, exit codes."""
 
 import json
+import sys
 
 import pytest
 
@@ -47,3 +48,15 @@ def test_status_of_nothing_is_a_usage_error(small, tmp_path, capsys, storage, na
     run(small, objective=width_score, max_gflops=0.004, trials=1, out=tmp_path)
     assert main(["status", "--storage", storage.format(tmp_path), "--study-name", name]) == 2
     assert __import__("re").search(message, capsys.readouterr().err)
+
+
+def test_a_cluster_of_this_machine_alone_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+
+    code = main(["--spec", "lmnet_xxs", "--max-gflops", "0.1", "--cluster", "ray", "--out", str(tmp_path / "out")])
+
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "RAY_ADDRESS is not set, so Ray runs on this machine alone." in said
+    assert "--cluster needs ray, and it is not installed. pip install 'lmnet[ray]'." in said
