@@ -134,7 +134,7 @@ def timed_search(executor: Callable[[Objective], Pool], trials: int) -> tuple[fl
 
 
 def driver_rate(slots: int, trials: int) -> tuple[float, float]:
-    """Feed an ideal cluster; return trials and reports a second once all its slots are busy."""
+    """Feed an ideal cluster; return trials and reports a second while all its slots are busy."""
     marks: list[tuple[int, float]] = []
 
     def note(counts: Tally) -> None:
@@ -155,7 +155,7 @@ def driver_rate(slots: int, trials: int) -> tuple[float, float]:
             out=folder,
             **LIMITS,
         )
-    steady = marks[len(marks) // 4 :]
+    steady = [mark for mark in marks if mark[0] <= trials - slots]  # all slots are busy until then
     rate = (steady[-1][0] - steady[0][0]) / (steady[-1][1] - steady[0][1])
     return rate, rate * EPOCHS
 

@@ -34,6 +34,12 @@ bootstrap over images; one training each. A dash: no trained weights. Latency de
 """
 
 
+OTHERS = """\
+More weights of the same nets, for `lmnet-predict NAME@DATA`, `lmnet-eval` and `--weights`. Each is scored on the test
+images of its own data set.
+"""
+
+
 def score_of(name: str) -> tuple[str, str, str]:
     """Return the test score in a net's card, its image size and its GMACs there; dashes where it has no card."""
     card = zoo_folder() / f"{name}.md"
@@ -44,8 +50,23 @@ def score_of(name: str) -> tuple[str, str, str]:
     size = re.search(r"stretched to (\d+) x (\d+)", text)
     if score is None or size is None:
         raise ValueError(f"{card}: it has no score or no image size.")
-    gmacs = plan_spec(load_spec(name), input_size=(int(size[1]), int(size[2]))).deploy_macs / 1e9
+    net = name.partition("@")[0]
+    gmacs = plan_spec(load_spec(net), input_size=(int(size[1]), int(size[2]))).deploy_macs / 1e9
     return score[1].strip(), f"{size[1]}x{size[2]}", f"{gmacs:.3f}"
+
+
+def other_weights() -> list[str]:
+    """Return the table of weights that stand beside a net's usual ones: ``NAME@DATA``."""
+    lines = ["| weights | trained on | image | GMACs | test Dice | test images |", "|---|---|---|---|---|---|"]
+    for card in sorted(zoo_folder().glob("*@*.md")):
+        text = card.read_text(encoding="utf-8")
+        data, images = re.search(r"\*\*Data\*\*: ([^,(.]+)", text), re.search(r"test (\d+)\.", text)
+        if data is None or images is None:
+            raise ValueError(f"{card}: it has no data or no number of test images.")
+        score, size, gmacs = score_of(card.stem)
+        row = (f"[{card.stem}](../zoo/{card.name})", data[1].strip(), size, gmacs, score, images[1])
+        lines.append(f"| {' | '.join(row)} |")
+    return lines
 
 
 def describe(name: str) -> str:
@@ -68,7 +89,8 @@ def render() -> str:
         entries.append(f"## {name}\n\n{describe(name)}{card}\n\n![The graph of {name}](zoo/{name}.svg)\n")
     names = ("net", "parameters", "image", "GMACs", "test Dice", "scored at", "GMACs there")
     head = f"| {' | '.join(names)} |\n{'|---' * len(names)}|\n"
-    return HEADER + head + "\n".join(rows) + "\n\n" + "\n".join(entries)
+    others = "\n".join([OTHERS, *other_weights()])
+    return HEADER + head + "\n".join(rows) + "\n\n" + others + "\n\n" + "\n".join(entries)
 
 
 def with_weights() -> list[tuple[str, float, float, str, str, float]]:
