@@ -37,6 +37,7 @@ def write_report(
     in_channels: int,
     mean: Sequence[float],
     std: Sequence[float],
+    cost: str = "",
 ) -> None:
     """Write report.html: scores with intervals, curves, and the best, median and worst test cases as overlays.
 
@@ -50,6 +51,7 @@ def write_report(
         in_channels: of the model.
         mean: of the channels.
         std: of the channels.
+        cost: what one image costs, for people; empty where it is not known.
     """
     manifest = folder.manifest()
     groups = {}
@@ -67,7 +69,7 @@ def write_report(
         scores=_score_rows(metrics),
         curves=_embedded(folder.file("curves").read_bytes()),
         cases=groups,
-        facts=_facts(manifest),
+        facts=({"cost of an image": cost} if cost else {}) | _facts(manifest),
         notes=manifest["notes"],
     )
     write_durably(folder.file("report"), page.encode())

@@ -13,9 +13,12 @@ from typing import Any
 import torch
 
 from lmnet.blocks import TimmEncoder
+from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.files import write_durably
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import build_model, load_encoder, load_weights
+from lmnet.builder.optimize import optimize_for_inference
+from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.training.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
@@ -32,6 +35,9 @@ from lmnet.training.recipe import Recipe, load_recipe
 from lmnet.training.report import write_report
 from lmnet.training.run_folder import Request, RunFolder
 from lmnet.training.state import TrainState
+
+PASSES = 9
+"""Forward passes that the report's time of an image is the median of."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,8 @@ def train_run(
         **{side: summarize(each) for side, each in scores.items()},
     }
     _write_results(folder, data, metrics, scores, result.state)
-    write_report(folder, model, data, scores["test"], metrics, **settings)
+    cost = _cost(model, chosen.size)
+    write_report(folder, model, data, scores["test"], metrics, cost=cost, **settings)
     write_durably(folder.file("metrics"), (json.dumps(metrics, indent=1) + "\n").encode())  # last: it marks the end
     return TrainedRun(folder, metrics)
 
@@ -217,6 +224,20 @@ def _start(
         given |= model.state_dict().keys()
     heads = tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
     return ", ".join(start) or "random", frozenset(key for key in given if not key.startswith(heads))
+
+
+def _cost(model: GraphModel, size: int) -> str:
+    """Return parameters, multiply-accumulates and time of one image, in the form that computes masks."""
+    plan = plan_spec(model.spec, input_size=(size, size))
+    known = f"{plan.deploy_params:,} parameters, {plan.deploy_macs / 1e9:.3f} GMACs at {size}x{size}, re-parameterised"
+    try:
+        fast = optimize_for_inference(model, input_shape=plan.input_shape)
+    except (RuntimeError, ValueError):  # a net that cannot be optimised has its cost all the same
+        return known
+    image = torch.zeros(1, *plan.input_shape)
+    with torch.inference_mode():
+        (seconds,) = measure_interleaved([lambda: fast(image)], repeats=PASSES)
+    return f"{known}; {1000 * sorted(seconds)[PASSES // 2]:.1f} ms, median of {PASSES} passes ({describe_machine()})"
 
 
 def open_teacher(model: str) -> Teacher:

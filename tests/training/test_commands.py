@@ -67,6 +67,7 @@ def test_the_report_opens_by_itself(run):
     assert len(sources) >= 3
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     assert "dice_foreground_mean" in page
+    assert re.search(r"cost of an image.*[\d,]+ parameters, [\d.]+ GMACs at 32x32, re-parameterised; [\d.]+ ms", page)
     assert "$" not in re.sub(r"base64,[^\"]*", "", page)
 
 
