@@ -197,8 +197,7 @@ def train_run(
         **{side: summarize(each) for side, each in scores.items()},
     }
     _write_results(folder, data, metrics, scores, result.state)
-    cost = _cost(model, chosen.size)
-    write_report(folder, model, data, scores["test"], metrics, cost=cost, **settings)
+    write_report(folder, model, data, scores["test"], metrics, cost=_cost(model, chosen.size), **settings)
     write_durably(folder.file("metrics"), (json.dumps(metrics, indent=1) + "\n").encode())  # last: it marks the end
     return TrainedRun(folder, metrics)
 
