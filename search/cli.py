@@ -38,6 +38,7 @@ METAVARS = {
 }  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "sampler": {"choices": ("model", "tpe", "gp", "nsga2", "random")},
+    "runtime": {"choices": ("torch", "onnxruntime", "openvino")},
     "batch": {"type": int, "nargs": "?", "const": 4, "metavar": "BATCH"},
 }
 

@@ -47,6 +47,8 @@ class SearchOptions:
         out: folder for the results (default: runs/STUDY).
         device: auto, cpu, cuda or cuda:N (default: auto).
         devices: number of GPUs for each training (default: 1).
+        runtime: what --max-latency-ms is measured in: torch, onnxruntime or openvino (default: torch).
+            The last two measure the exported net, on the CPU; each measurement then takes some seconds.
         dry_run: only survey the space; train nothing.
         imports: modules of yours that register blocks; every worker imports them first.
 
@@ -75,6 +77,7 @@ class SearchOptions:
     out: str | Path | None = None
     device: str = "auto"
     devices: int = 1
+    runtime: str = "torch"
     dry_run: bool = False
     imports: Sequence[str] = ()
 

@@ -177,7 +177,7 @@ def _prepare(
     """Survey the space and choose the objective, before anything is written."""
     space = Space(spec)
     device = str(resolve_device(options.device))
-    latency = LatencyMeter(device)
+    latency = LatencyMeter(device, options.runtime)
     pricer = Pricer(space, limits, latency)
     found = survey(pricer, seed=options.seed)
     is_own = own is not None
@@ -210,7 +210,7 @@ def _open_study(search: _Search, storage: RDBStorage) -> tuple[optuna.Study, str
     }
     check_fingerprint(study, facts, objective=key)
     if search.pricer.limits.measured:
-        check_machine(study, machine_name(search.latency.device))
+        check_machine(study, machine_name(search.latency.device, search.latency.runtime))
     retry(lambda: study.set_user_attr(SPEC, search.spec.dump()))
     retry(lambda: study.set_user_attr(ABOUT, _about(search)))
     return study, key

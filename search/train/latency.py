@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 
 import torch
 
+from lmnet.blocks.checks import check_choice
 from lmnet.builder.models import build_model, deploy
+from lmnet.builder.runtimes import RUNTIMES, check_installed, runtime_net
 from lmnet.builder.spec import Spec
 
 WARM_UP, RUNS = 2, 5
@@ -22,39 +24,54 @@ class LatencyMeter:
 
     Args:
         device: cpu, cuda or cuda:N.
+        runtime: torch, onnxruntime or openvino.
 
     Attributes:
         paused: context manager that holds the trainings of this search still.
+
+    Raises:
+        ValueError: an unknown runtime, or another than torch on a GPU.
+        ImportError: the runtime is not installed.
     """
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, device: str, runtime: str = "torch") -> None:
+        check_choice("search", RUNTIMES, runtime=runtime)
+        if runtime != "torch":
+            check_installed(runtime)
+            if device.startswith("cuda"):
+                raise ValueError(
+                    f"search: {runtime} is measured on the CPU, got device={device}. Give --device cpu, or torch."
+                )
+        self.device, self.runtime = device, runtime
         self.paused: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
     def __call__(self, cost: str, spec: Spec) -> float:
         """Return the latency of a spec's net in milliseconds; it is the only measured cost."""
         assert cost == "latency_ms"
         with self.paused():
-            return measure_latency_ms(spec, self.device)
+            return measure_latency_ms(spec, self.device, runtime=self.runtime)
 
 
-def machine_name(device: str) -> str:
-    """Return what latencies depend on: the host, its processor or GPU, and torch's threads."""
+def machine_name(device: str, runtime: str = "torch") -> str:
+    """Return what latencies depend on: the host, its processor or GPU, torch's threads, the runtime."""
     kind = (
         torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
     )
-    return f"{platform.node()} ({kind}, {torch.get_num_threads()} threads)"
+    other = "" if runtime == "torch" else f", {runtime}"
+    return f"{platform.node()} ({kind}, {torch.get_num_threads()} threads{other})"
 
 
-def measure_latency_ms(spec: Spec, device: str = "cpu") -> float:
+def measure_latency_ms(spec: Spec, device: str = "cpu", *, runtime: str = "torch") -> float:
     """Return the median time of one image at the spec's input size, re-parameterised, in milliseconds.
 
     Args:
         spec: of the net.
         device: cpu, cuda or cuda:N.
+        runtime: torch, onnxruntime or openvino; the last two take seconds more, as the net is exported.
     """
     target = torch.device(device)
-    model = deploy(build_model(spec)).to(target)
+    net = build_model(spec).eval()
+    model = deploy(net).to(target) if runtime == "torch" else runtime_net(net, runtime)
     channels, (height, width) = spec.layout.input.channels, spec.layout.input.size
     image = torch.zeros(1, channels, height, width, device=target)
     times = []

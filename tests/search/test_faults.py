@@ -142,7 +142,7 @@ def test_a_partial_that_only_this_process_knows_is_refused(space, tmp_path):
 def test_the_time_limit_holds_while_candidates_are_looked_for(space, tmp_path, monkeypatch):
     import lmnet.search.run_search as module
 
-    def slow(spec, device):
+    def slow(spec, device, runtime):
         time.sleep(0.3)
         return 5.0 if spec.layout.vars["width"] == 8 else 50.0
 
@@ -162,10 +162,10 @@ def _survey_of_start(survey, pricer, *, seed):
 def test_latencies_of_another_machine_are_refused(space, tmp_path, monkeypatch):
     import lmnet.search.run_search as module
 
-    monkeypatch.setattr("lmnet.search.train.latency.measure_latency_ms", lambda spec, device: 1.0)
+    monkeypatch.setattr("lmnet.search.train.latency.measure_latency_ms", lambda spec, device, runtime: 1.0)
     options = {"objective": score, "max_latency_ms": 10, "out": tmp_path / "out", "sampler": "random"}
     lmnet.search.run(space, trials=1, **options)
-    monkeypatch.setattr(module, "machine_name", lambda device: "elsewhere")
+    monkeypatch.setattr(module, "machine_name", lambda device, runtime: "elsewhere")
 
     with pytest.raises(ValueError, match=r"its latencies were measured on .*, and this is elsewhere"):
         lmnet.search.run(space, trials=2, **options)

@@ -1,6 +1,7 @@
 """Limits, prices and the survey before trial 0."""
 
 import random
+import sys
 
 import pytest
 
@@ -11,6 +12,7 @@ from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.pricing import Pricer
 from lmnet.search.space import Space
 from lmnet.search.space_survey import repaired, survey
+from lmnet.search.train.latency import LatencyMeter, machine_name
 from tests.search.objectives import width_score
 
 
@@ -119,3 +121,15 @@ def test_latency_is_measured_only_where_the_other_limits_are_met(small):
     candidate = Pricer(space, Limits(max_latency_ms=5), latency).price(space.start)
     assert candidate.violations == {"max_latency_ms": 1.0}
     assert not candidate.is_feasible
+
+
+def test_latency_is_measured_in_the_runtime_that_was_asked_for(small, monkeypatch):
+    assert LatencyMeter("cpu", "onnxruntime")("latency_ms", small) > 0
+    assert machine_name("cpu", "onnxruntime") == machine_name("cpu").replace("threads)", "threads, onnxruntime)")
+    with pytest.raises(ValueError, match="search: runtime must be one of torch, onnxruntime, openvino, got runtime='t"):
+        LatencyMeter("cpu", "tensorrt")
+    with pytest.raises(ValueError, match="onnxruntime is measured on the CPU, got device=cuda:0. Give --device cpu, or torch"):
+        LatencyMeter("cuda:0", "onnxruntime")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match=r"openvino must be installed.*pip install 'lmnet\[openvino\]'"):
+        LatencyMeter("cpu", "openvino")
