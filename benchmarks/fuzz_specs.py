@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import timm  # noqa: F401 - blocks import it late, and its import is no spec's time
 import yaml
 
 from lmnet.builder.planner import plan_spec
