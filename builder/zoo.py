@@ -51,7 +51,7 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
     have = ", ".join(sorted(each.stem for each in zoo_folder().glob("*.safetensors"))) or "no net"
     if path.with_suffix(".md").exists():  # its card is here
         raise ValueError(
-            f"{name}: the weights {file} are too large for the package. Copy zoo/{file} from lmnet's repository to "
+            f"{name}: the weights {file} are not in the package. Copy zoo/{file} from lmnet's repository to "
             f"{zoo_folder()}, or give its path as weights. Here are weights for: {have}."
         )
     raise ValueError(
