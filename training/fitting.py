@@ -96,8 +96,8 @@ def fit(
         pretrained: names of the model's tensors that do not start at random: the recipe's ``pretrained_lr_scale`` and
             ``freeze_epochs`` are theirs.
         seed: of order, augmentation and dropout. The model's first weights are the caller's.
-        out: folder for last.ckpt, best.safetensors, log.csv and TensorBoard files; a last.ckpt there is gone on from.
-            None writes nothing.
+        out: folder for last.ckpt, best.safetensors, log.csv and TensorBoard files, made where it is not there; a
+            last.ckpt in it is gone on from. None writes nothing.
         resume: a state to go on from; with ``out`` too, the file there wins.
         callbacks: called after each epoch with an ``EpochReport``; one that returns True ends the training.
         device: auto, cpu, cuda or cuda:N.
@@ -116,6 +116,8 @@ def fit(
     epochs = epochs or recipe.epochs
     target = resolve_device(device)
     folder = Path(out) if out is not None else None
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)  # before the first epoch, whose file would not find it
     state = _starting_state(model, folder, resume)
     if state.epoch >= epochs:
         return _finish(model, state, is_stopped=False, is_main=True)

@@ -72,15 +72,16 @@ def test_a_training_cut_in_pieces_is_the_training_in_one(drawn, tiny_net, change
 def test_a_training_in_a_folder_goes_on_from_its_checkpoint(drawn, tiny_net, tmp_path):
     whole = fit(tiny_net(), drawn, QUICK, epochs=3)
 
-    fit(tiny_net(), drawn, QUICK, epochs=2, schedule_epochs=3, out=tmp_path, workers=0)
-    rest = fit(tiny_net(seed=9), drawn, QUICK, epochs=3, out=tmp_path, workers=0)
-    again = fit(tiny_net(seed=9), drawn, QUICK, epochs=3, out=tmp_path, workers=0)
+    out = tmp_path / "runs" / "new"  # folders that are not there are made
+    fit(tiny_net(), drawn, QUICK, epochs=2, schedule_epochs=3, out=out, workers=0)
+    rest = fit(tiny_net(seed=9), drawn, QUICK, epochs=3, out=out, workers=0)
+    again = fit(tiny_net(seed=9), drawn, QUICK, epochs=3, out=out, workers=0)
 
     assert equal(whole.state.weights, rest.state.weights)
     assert lasting(again.history) == lasting(whole.history)
-    assert (tmp_path / "log.csv").read_text().count("\n") == 4
-    assert list((tmp_path / "tensorboard").iterdir())
-    read = read_weights(tmp_path / "best.safetensors")
+    assert (out / "log.csv").read_text().count("\n") == 4
+    assert list((out / "tensorboard").iterdir())
+    read = read_weights(out / "best.safetensors")
     weights, facts = read.state, read.facts
     assert equal(weights, whole.state.best_weights)
     assert facts["size"] == "32"
