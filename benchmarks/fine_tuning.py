@@ -62,10 +62,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     split = write_split(Path(args.data), args.out)
     tasks = [
-        Task(
-            "3 classes: normal, benign, malignant", {"num_classes": 3}, three_classes(args.data, args.out), args.epochs
-        ),
-        Task("1 channel, lesion", {"input.channels": 1}, args.data, args.epochs),
+        Task("3 classes: normal, benign, malignant", {"num_classes": 3}, three_classes(args.data, args.out)),
+        Task("1 channel, lesion", {"input.channels": 1}, args.data),
     ]
     lines = []
     for task in tasks:
