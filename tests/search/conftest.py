@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from lmnet.builder.spec import parse_spec
@@ -28,6 +30,13 @@ search:
 @pytest.fixture(scope="session")
 def small():
     return parse_spec(SMALL)
+
+
+@pytest.fixture
+def without_ray(monkeypatch):
+    """Make as if ray were not installed, whatever was imported before."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "lmnet.search.train.ray_pool", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The command: help in a moment, a dry run, status, exit codes."""
 
 import json
-import sys
 
 import pytest
 
@@ -50,9 +49,8 @@ def test_status_of_nothing_is_a_usage_error(small, tmp_path, capsys, storage, na
     assert __import__("re").search(message, capsys.readouterr().err)
 
 
-def test_a_cluster_of_this_machine_alone_is_said(tmp_path, monkeypatch, capsys):
+def test_a_cluster_of_this_machine_alone_is_said(without_ray, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setitem(sys.modules, "ray", None)
 
     code = main(["--spec", "lmnet_xxs", "--max-gflops", "0.1", "--cluster", "ray", "--out", str(tmp_path / "out")])
 

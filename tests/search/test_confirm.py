@@ -1,7 +1,6 @@
 """The confirmation of a search: paired differences, the verdict's words, and a search that ends with one."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -181,9 +180,7 @@ def test_a_kept_verdict_is_shown_for_its_own_best_net_only():
     assert current(verdict, counts("b")) is current(None, counts("a")) is None
 
 
-def test_a_cluster_without_ray_is_refused_in_one_line(small, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-
+def test_a_cluster_without_ray_is_refused_in_one_line(without_ray, small, tmp_path):
     with pytest.raises(ImportError, match="--cluster needs ray, and it is not installed. pip install 'lmnet.ray.'"):
         run(small, objective=len, max_gflops=0.004, trials=1, cluster="ray", out=tmp_path)
 
