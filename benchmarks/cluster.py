@@ -32,6 +32,7 @@ OUT = Path(__file__).with_name("cluster.md")
 SPEC, LIMITS = "lmnet_xs", {"max_gflops": 0.3}
 SLOTS = (2, 4, 8)
 NODES, GPUS, EPOCHS = 64, 8, 30
+SIMULATION = f"## {NODES} nodes of {GPUS} GPUs"
 WARM = 10
 """Trials at the beginning that are not timed: workers start."""
 
@@ -87,7 +88,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=60, help="of each timed search (default: %(default)s)")
     parser.add_argument("--long", type=int, default=1000, help="trials of the long search (default: %(default)s)")
+    parser.add_argument("--only-simulation", action="store_true", help="measure and write the last section anew")
     args = parser.parse_args()
+    if args.only_simulation:
+        before = OUT.read_text(encoding="utf-8").partition(SIMULATION)[0]
+        OUT.write_text(before + "\n".join(simulation(driver_rate(NODES * GPUS, NODES * GPUS + 128))), encoding="utf-8")
+        return
 
     places = {"processes": processes, "Ray": on_ray}
     rates = {
@@ -167,7 +173,6 @@ def write(
     ideal: tuple[float, float],
 ) -> None:
     """Write the page."""
-    slots, (trials_s, reports_s) = NODES * GPUS, ideal
     names = sorted({name for name, _ in rates}, reverse=True)
     marks = [memory[min(len(memory) - 1, round(len(memory) * share))] for share in (0.1, 0.25, 0.5, 0.75, 1.0)]
     growth = marks[-1][1] / marks[0][1] - 1
@@ -195,7 +200,21 @@ def write(
         "",
         f"From trial {marks[0][0]} to {marks[-1][0]} it grows by {growth:.1%}.",
         "",
-        f"## {NODES} nodes of {GPUS} GPUs",
+        *simulation(ideal),
+    ]
+    OUT.write_text("\n".join(lines), encoding="utf-8")
+    print(OUT.read_text())
+
+
+def simulation(ideal: tuple[float, float]) -> list[str]:
+    """Return the section on many nodes.
+
+    Args:
+        ideal: trials and reports a second that the driver handles.
+    """
+    slots, (trials_s, reports_s) = NODES * GPUS, ideal
+    return [
+        SIMULATION,
         "",
         f"A simulation: the real driver (the default sampler, SQLite, half of the trainings stopped at half) before an "
         f"ideal cluster of {slots} slots whose trainings tell {EPOCHS} epochs and end at once. It handles "
@@ -212,8 +231,6 @@ def write(
         "and the start of processes are not in it.",
         "",
     ]
-    OUT.write_text("\n".join(lines), encoding="utf-8")
-    print(OUT.read_text())
 
 
 if __name__ == "__main__":
