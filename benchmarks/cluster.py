@@ -31,7 +31,7 @@ from lmnet.search.train.training import Job, Objective
 OUT = Path(__file__).with_name("cluster.md")
 SPEC, LIMITS = "lmnet_xs", {"max_gflops": 0.3}
 SLOTS = (2, 4, 8)
-NODES, GPUS, EPOCHS = 64, 8, 30
+NODES, GPUS, EPOCHS = 16, 8, 30
 SIMULATION = f"## {NODES} nodes of {GPUS} GPUs"
 WARM = 10
 """Trials at the beginning that are not timed: workers start."""
