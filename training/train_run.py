@@ -231,8 +231,8 @@ def _cost(model: GraphModel, size: int) -> str:
     known = f"{plan.deploy_params:,} parameters, {plan.deploy_macs / 1e9:.3f} GMACs at {size}x{size}, re-parameterised"
     try:
         fast = optimize_for_inference(model, input_shape=plan.input_shape)
-    except (RuntimeError, ValueError):  # a net that cannot be optimised has its cost all the same
-        return known
+    except (RuntimeError, ValueError) as err:  # a trained net has its report all the same
+        return f"{known}; not timed: {err}"
     image = torch.zeros(1, *plan.input_shape)
     with torch.inference_mode():
         (seconds,) = measure_interleaved([lambda: fast(image)], repeats=PASSES)

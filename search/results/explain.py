@@ -62,7 +62,7 @@ def explain_table(middle: Candidate, effects: list[KnobEffect]) -> Table:
         params = f"{one.cheapest.params / 1e6:.2f} to {one.dearest.params / 1e6:.2f} M"
         share = f"{one.share:.1%}" + (" (minor)" if one.share < MINOR else "")
         rows.append((one.name, one.values, f"{one.cheapest.gmacs:.3f} to {one.dearest.gmacs:.3f}", share, params))
-    title = f"each knob from end to end, the others as in the start ({middle.gmacs:.3f} GMACs)"
+    title = f"each knob from end to end, the others as in a net of {middle.gmacs:.3f} GMACs"
     return make_table(title, ("knob", "values", "GMACs", "share of cost", "parameters"), rows)
 
 

@@ -319,3 +319,34 @@ with written_aside(Path(sys.argv[1]) / "a") as temporary:
         assert temporary.exists()
     assert not left.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"mean": "[1, 2"}, r"w\.safetensors: its mean is \[1, 2, no list of finite numbers"),
+        ({"mean": "[0.5, NaN]", "std": "[1, 1]"}, "its mean is .*, no list of finite numbers"),
+        ({"mean": "[0.5]"}, "its std is absent, no list of finite numbers"),
+        ({"mean": "7", "std": "[1]"}, "its mean is 7, no list of finite numbers"),
+        (
+            {"mean": "[0.5]", "std": "[0]"},
+            r"its mean is \[0.5\] and its std \[0\]; as many of both are needed, and std above 0",
+        ),
+        ({"mean": "[0.5, 0.5]", "std": "[1]"}, "as many of both are needed"),
+    ],
+)
+def test_a_mean_or_deviation_that_is_none_is_named(tmp_path, facts, message):
+    net = lmnet.create_model("lmnet_xxs", **WIDTH)
+    save_weights(tmp_path / "w.safetensors", net.state_dict(), facts)
+
+    with pytest.raises(ValueError, match=message):
+        load_weights(net, tmp_path / "w.safetensors")
+
+
+def test_mean_and_deviation_follow_the_weights(tmp_path):
+    net = lmnet.create_model("lmnet_xxs", **WIDTH)
+    save_weights(tmp_path / "w.safetensors", net.state_dict(), {"mean": "[0.1, 0.2, 0.3]", "std": "[1, 2, 3]"})
+
+    load_weights(net, tmp_path / "w.safetensors")
+
+    assert net.normalization == ((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))

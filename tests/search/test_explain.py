@@ -31,6 +31,14 @@ def test_a_start_outside_of_the_ranges_is_replaced_by_the_middle():
     assert explain(pricer)[0].point[0] == len(pricer.space.knobs[0].values) // 2
 
 
+def test_a_middle_where_no_net_can_be_built_is_refused():
+    broken = SMALL.replace("scale: 2}", 'scale: "${width}"}')  # the logits would not have the image's size
+    pricer = Pricer(Space(parse_spec(broken)), Limits())
+
+    with pytest.raises(ValueError, match="search: no net can be built in the middle of the space: "):
+        explain(pricer)
+
+
 def test_the_command_prints_the_table_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.yaml").write_text(SMALL)

@@ -92,7 +92,9 @@ def test_reports_are_asked_epoch_by_epoch_and_their_answer_ends_a_training(make,
         told.append((epoch, score))
         return epoch == 4
 
-    (outcome,) = outcomes(make(pool, epoch_score), [Job(small, 0)], on_report)
+    made = make(pool, epoch_score)
+    (outcome,) = outcomes(made, [Job(small, 0)], on_report)
+    assert made.place(0)  # told to people
 
     full = knob_score(small)
     assert [epoch for epoch, _ in told] == [1, 2, 3, 4]

@@ -54,6 +54,17 @@ def test_a_run_folder_holds_all_that_the_run_was(run):
     assert set(CONVENTIONS) <= set(metrics["test"])
 
 
+def test_a_net_that_cannot_be_timed_says_why_in_its_report(tmp_path, folder, tiny_spec, monkeypatch):
+    def refuse(model, **options):
+        raise RuntimeError("the output differs")
+
+    monkeypatch.setattr("lmnet.training.train_run.optimize_for_inference", refuse)
+
+    assert train_main([tiny_spec, "--data", str(folder), "--out", str(tmp_path / "run"), *QUICK]) == 0
+
+    assert "re-parameterised; not timed: the output differs" in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_the_report_opens_by_itself(run):
     page = (run / "report.html").read_text()
     sources = []
