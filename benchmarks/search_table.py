@@ -1,22 +1,26 @@
-"""Train every architecture of a small space under a limit on Kvasir-SEG, and write the table that search_bench.py uses.
+"""Train many nets of lmnet_xs's search space on Kvasir-SEG, and write the table that search_bench.py uses.
 
-Every feasible point of benchmarks/search_table.yaml (at most 0.25 G multiply-accumulates) is trained alike: 64 pixels,
-160 training images, 12 epochs, AdamW on one cycle, cross-entropy and Dice, flips; scored by the foreground Dice, mean
-over 200 other images and the last three epochs. One thread and a fixed seed a training, so the table does not depend
-on who makes it.
+    python benchmarks/search_table.py --data ../shared/data/Kvasir-SEG --workers 1 [--hours 2] [--pilot]
 
-    python benchmarks/search_table.py --data ../shared/data/Kvasir-SEG --workers 2
+200 nets of at most 0.3 G multiply-accumulates (0.05 G or more), drawn evenly in the logarithm of their cost; every
+third is trained with a second seed. All are trained alike: 64 pixels, 400 training images, 20 epochs, AdamW on one
+cycle, cross-entropy and Dice, flips. A score is the lesion Dice, mean over 300 other images and the last third of the
+epochs. One thread and a given seed a training, so the table does not depend on who makes it.
 
-Rows are added as they finish; the same command continues where it stopped.
+Rows are added as they finish, in an order in which every beginning of the table covers all costs; the same command
+continues where it stopped. --pilot trains six nets with three seeds each, prints how far nets differ against how far
+seeds do, and writes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import json
+import math
 import multiprocessing
+import random
+import statistics
 import time
 from pathlib import Path
 
@@ -24,43 +28,80 @@ import torch
 import torch.nn.functional as F
 
 from lmnet.builder.models import build_model
-from lmnet.builder.planner import Planner
 from lmnet.builder.spec import load_spec
+from lmnet.search.limits import Limits
+from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.space import Space
 from lmnet.training.data.load import load_data
 
 HERE = Path(__file__).parent
-SPEC = HERE / "search_table.yaml"
+SPEC = "lmnet_xs"
 TABLE = HERE / "search_table.csv"
-MAX_GFLOPS = 0.25
-SIZE, TRAIN, VAL, EPOCHS, BATCH, SEED = 64, 160, 200, 12, 16, 0
-COLUMNS = ["hash", "dice", *(f"dice_epoch{epoch}" for epoch in range(1, EPOCHS + 1)), "gmacs", "params", "train_s"]
+MIN_GFLOPS, MAX_GFLOPS = 0.05, 0.3
+NETS, SECOND_SEED_EVERY = 200, 3
+SIZE, TRAIN, VAL, EPOCHS, BATCH, RATE = 64, 400, 300, 20, 16, 2e-3
+LAST = math.ceil(EPOCHS / 3)
+COLUMNS = ["hash", "gmacs", "params", "seed", "dice", *(f"dice_epoch{epoch}" for epoch in range(1, EPOCHS + 1))]
+COLUMNS += ["train_s", "values"]
 
 
-def feasible_points():
-    """Return (values, plan) of every point of the space within the limit, cheapest first."""
-    planner = Planner(load_spec(SPEC))
-    ranges = {}
-    for name, knob in planner.spec.layout.search.items():
-        ranges[name] = knob.choices or list(range(knob.low, knob.high + 1, knob.step))
-    points = []
-    for choice in itertools.product(*ranges.values()):
-        values = dict(zip(ranges, choice, strict=True))
-        plan = planner.plan(values)
-        if plan.deploy_macs <= MAX_GFLOPS * 1e9:
-            points.append((values, plan))
-    return sorted(points, key=lambda point: point[1].deploy_macs)
+def table_pricer() -> Pricer:
+    """Return the prices of the table's space."""
+    return Pricer(Space(load_spec(SPEC)), Limits(min_gflops=MIN_GFLOPS, max_gflops=MAX_GFLOPS))
+
+
+def net_near(pricer: Pricer, gmacs: float, rng: random.Random) -> Candidate:
+    """Return a random net that costs what is wanted, within 5 %: knobs are turned as long as that brings it nearer."""
+
+    def gap(one: Candidate) -> float:
+        return abs(math.log(one.gmacs / gmacs)) if one.gmacs else math.inf
+
+    here, tries = pricer.plan(pricer.space.sample(rng)), 0
+    while gap(here) > 0.05:
+        moved, tries = pricer.plan(pricer.space.mutated(here.point, rng, rng.randint(1, 2))), tries + 1
+        if gap(moved) < gap(here):
+            here = moved
+        elif tries > 500:  # no knob is left that brings it nearer
+            here, tries = pricer.plan(pricer.space.sample(rng)), 0
+    return here
+
+
+def drawn_nets(pricer: Pricer) -> list[Candidate]:
+    """Return the table's nets: the start, then others at costs of which every beginning covers the whole range."""
+    rng = random.Random("search table")
+    nets = {one.hash: one for one in [pricer.plan(pricer.space.start)]}
+    place = 0
+    while len(nets) < NETS:
+        place += 1
+        share = place * 0.6180339887 % 1  # the golden ratio's multiples are spread evenly, however many
+        one = net_near(pricer, MIN_GFLOPS * (MAX_GFLOPS / MIN_GFLOPS) ** share, rng)
+        if one.is_feasible:
+            nets.setdefault(one.hash, one)
+    return list(nets.values())
+
+
+def trainings(nets: list[Candidate]) -> list[tuple[Candidate, int]]:
+    """Return every net with its seeds: 0 for all, 1 for every third too."""
+    jobs = []
+    for place, net in enumerate(nets):
+        jobs.append((net, 0))
+        if place % SECOND_SEED_EVERY == 0:
+            jobs.append((net, 1))
+    return jobs
 
 
 def tensors(data):
     """Return (train images, train masks, val images, val masks), normalised."""
-    cases = load_data(data, seed=SEED).cases.subset(range(TRAIN + VAL)).at(SIZE)
-    images = torch.stack([image for image, _ in cases]).float().div(255).sub(0.45).div(0.25)
-    masks = torch.stack([mask for _, mask in cases]).long()
+    cases = load_data(data, seed=0).cases
+    picked = random.Random(0).sample(range(len(cases)), TRAIN + VAL)
+    pairs = [cases.subset([index]).at(SIZE)[0] for index in picked]
+    images = torch.stack([image for image, _ in pairs]).float().div(255).sub(0.45).div(0.25)
+    masks = torch.stack([mask for _, mask in pairs]).long()
     return images[:TRAIN], masks[:TRAIN], images[TRAIN:], masks[TRAIN:]
 
 
 def dice_of(model, images, masks):
-    """Return the mean over images of the foreground Dice."""
+    """Return the mean over images of the lesion's Dice."""
     model.eval()
     with torch.no_grad():
         found = torch.cat([model(batch).argmax(1) for batch in images.split(50)])
@@ -69,27 +110,26 @@ def dice_of(model, images, masks):
     return float(((2 * overlap + 1) / (total + 1)).mean())
 
 
-def train(values, images, masks, val_images, val_masks):
+def train(values, seed, images, masks, val_images, val_masks):
     """Train one architecture; return its Dice after each epoch."""
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = build_model(load_spec(SPEC).override(values)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=1e-2)
-    steps = EPOCHS * (TRAIN // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * (TRAIN // BATCH))
     history = []
     for _ in range(EPOCHS):
         for index in torch.randperm(TRAIN).split(BATCH):
             x, y = images[index], masks[index]
-            if torch.rand(()) < 0.5:
-                x, y = x.flip(-1), y.flip(-1)
-            if torch.rand(()) < 0.5:
-                x, y = x.flip(-2), y.flip(-2)
+            for side in (-1, -2):
+                if torch.rand(()) < 0.5:
+                    x, y = x.flip(side), y.flip(side)
             logits = model(x)
             share = logits.softmax(1)[:, 1]
             dice = (2 * (share * y).sum((1, 2)) + 1) / (share.sum((1, 2)) + y.sum((1, 2)) + 1)
             loss = F.cross_entropy(logits, y) + 1 - dice.mean()
             optimizer.zero_grad()
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
         history.append(dice_of(model, val_images, val_masks))
@@ -100,49 +140,89 @@ def work(data, jobs, rows):
     """Train what comes from the queue of jobs until None comes."""
     torch.set_num_threads(1)
     sides = tensors(data)
-    while (values := jobs.get()) is not None:
+    while (job := jobs.get()) is not None:
         start = time.perf_counter()
-        history = train(values, *sides)
-        rows.put((values, history, time.perf_counter() - start))
+        history = train(*job, *sides)
+        rows.put((job, history, time.perf_counter() - start))
+
+
+def run(jobs, data, workers, seconds):
+    """Yield (values, seed, Dice by epoch, seconds) of each training as it ends; none begins after so many seconds."""
+    context = multiprocessing.get_context("spawn")
+    queue, rows = context.Queue(), context.Queue()
+    processes = [context.Process(target=work, args=(data, queue, rows), daemon=True) for _ in range(workers)]
+    waiting, end = list(jobs), time.monotonic() + seconds
+    for process in processes:
+        process.start()
+    busy = 0
+    for _ in processes:
+        if waiting:
+            queue.put(waiting.pop(0))
+            busy += 1
+    while busy:
+        (values, seed), history, took = rows.get()
+        busy -= 1
+        if waiting and time.monotonic() < end:
+            queue.put(waiting.pop(0))
+            busy += 1
+        yield values, seed, history, took
+    for _ in processes:
+        queue.put(None)
+    for process in processes:
+        process.join()
+
+
+def score(history):
+    """Return the mean over the last third of the epochs."""
+    return sum(history[-LAST:]) / LAST
+
+
+def pilot(pricer, nets, args):
+    """Print how much nets differ against how much seeds do, for each way of making a score of a training."""
+    some = sorted(nets[:40], key=lambda one: one.gmacs)[::8] + [nets[0]]
+    jobs = [(pricer.space.values(one.point), seed) for seed in range(3) for one in some]
+    costs = {json.dumps(pricer.space.values(one.point)): one.gmacs for one in some}
+    found = {}
+    for values, _, history, took in run(jobs, args.data, args.workers, math.inf):
+        found.setdefault(json.dumps(values), []).append(history)
+        curve = " ".join(f"{each:.3f}" for each in history)
+        print(f"{costs[json.dumps(values)]:.3f} G, {took:.0f} s: {curve}", flush=True)
+    for name, one_score in (("last", lambda each: each[-1]), ("best", max), ("mean of last third", score)):
+        means = [statistics.mean(map(one_score, each)) for each in found.values()]
+        noise = math.sqrt(statistics.mean(statistics.variance(map(one_score, each)) for each in found.values()))
+        print(f"{name}: spread of nets {statistics.stdev(means):.4f}, noise of a seed {noise:.4f}")
 
 
 def main():
-    """Make the table, or the rest of it."""
+    """Make the table, or more of it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="../shared/data/Kvasir-SEG")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--hours", type=float, default=math.inf, help="begin no training after so many")
+    parser.add_argument("--pilot", action="store_true")
     args = parser.parse_args()
-    points = feasible_points()
-    knobs = list(points[0][0])
+    pricer = table_pricer()
+    nets = drawn_nets(pricer)
+    if args.pilot:
+        return pilot(pricer, nets, args)
     done = set()
     if TABLE.exists():
         with TABLE.open(newline="") as file:
-            done = {row["hash"] for row in csv.DictReader(file)}
+            done = {(row["hash"], int(row["seed"])) for row in csv.DictReader(file)}
     else:
         with TABLE.open("w", newline="") as file:
-            csv.writer(file).writerow([*knobs, *COLUMNS])
-    left = [(values, plan) for values, plan in points if plan.hash not in done]
-    print(f"{len(points)} feasible architectures, {len(done)} done")
-    context = multiprocessing.get_context("spawn")
-    jobs, rows = context.Queue(), context.Queue()
-    plans = {}
-    for values, plan in left:
-        plans[json.dumps(values)] = plan
-        jobs.put(values)
-    workers = [context.Process(target=work, args=(args.data, jobs, rows), daemon=True) for _ in range(args.workers)]
-    for worker in workers:
-        jobs.put(None)
-        worker.start()
-    for count in range(len(left)):
-        values, history, seconds = rows.get()
-        plan = plans[json.dumps(values)]
-        row = [plan.hash, round(sum(history[-3:]) / 3, 5), *(round(dice, 5) for dice in history)]
-        row += [plan.deploy_macs / 1e9, plan.deploy_params, round(seconds, 1)]
+            csv.writer(file).writerow(COLUMNS)
+    left = [(net, seed) for net, seed in trainings(nets) if (net.hash, seed) not in done]
+    print(f"{len(nets)} nets, {len(done)} trainings done, {len(left)} left", flush=True)
+    by_values = {json.dumps(pricer.space.values(net.point)): net for net, _ in left}
+    jobs = [(pricer.space.values(net.point), seed) for net, seed in left]
+    for values, seed, history, took in run(jobs, args.data, args.workers, 3600 * args.hours):
+        net = by_values[json.dumps(values)]
+        row = [net.hash, net.gmacs, net.params, seed, round(score(history), 5), *(round(each, 5) for each in history)]
         with TABLE.open("a", newline="") as file:
-            csv.writer(file).writerow([*(json.dumps(values[knob]) for knob in knobs), *row])
-        print(f"{count + 1}/{len(left)} {values} dice {sum(history[-3:]) / 3:.4f} in {seconds:.0f} s", flush=True)
-    for worker in workers:
-        worker.join()
+            csv.writer(file).writerow([*row, round(took, 1), json.dumps(values)])
+        print(f"{net.gmacs:.3f} G, seed {seed}: {score(history):.4f} in {took:.0f} s", flush=True)
+    return None
 
 
 if __name__ == "__main__":

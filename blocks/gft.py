@@ -37,7 +37,7 @@ class GlobalFeatureTransformer(nn.Module):
         in_channels: channels of the input; the transformer's width.
         out_channels: channels of the output; None for in_channels.
         num_heads: attention heads; must divide in_channels.
-        depth: transformer layers.
+        depth: transformer layers; 0 for no transformer, then only the projection is left.
         mlp_ratio: hidden channels of each MLP = int(mlp_ratio * in_channels).
         drop_rate: dropout in the MLPs while training, in [0, 1).
 
@@ -48,7 +48,8 @@ class GlobalFeatureTransformer(nn.Module):
         ValueError: num_heads does not divide in_channels, or an option is out of range.
 
     Cost:
-        MACs per pixel, with L = H * W pixels: 9 C^2 + depth * (4 C^2 + 2 L C + 2 mlp_ratio C^2) + C * out_channels.
+        MACs per pixel, with L = H * W pixels: 9 C^2 + depth * (4 C^2 + 2 L C + 2 mlp_ratio C^2) + C * out_channels;
+        C * out_channels where depth is 0.
         Memory grows with L where fused attention is not available, so use it on small maps.
 
     Source:
@@ -71,13 +72,13 @@ class GlobalFeatureTransformer(nn.Module):
         super().__init__()
         where = "gft"
         out_channels = in_channels if out_channels is None else out_channels
-        check_positive(where, in_channels=in_channels, out_channels=out_channels, depth=depth, mlp_ratio=mlp_ratio)
+        check_positive(where, in_channels=in_channels, out_channels=out_channels, mlp_ratio=mlp_ratio)
         check_heads(where, in_channels, num_heads)
         check_rate(where, drop_rate=drop_rate)
-        if depth > 64:
-            raise ValueError(f"{where}: depth must be at most 64, got depth={depth}. Use several nodes.")
+        if not 0 <= depth <= 64:
+            raise ValueError(f"{where}: depth must be from 0 to 64, got depth={depth}. Use 1; several nodes for more.")
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.embed = nn.Conv2d(in_channels, in_channels, 3, padding=1)
+        self.embed = nn.Conv2d(in_channels, in_channels, 3, padding=1) if depth else nn.Identity()
         self.layers = nn.Sequential(
             *(GlobalAttentionLayer(in_channels, num_heads, mlp_ratio, drop_rate) for _ in range(depth))
         )
@@ -87,5 +88,7 @@ class GlobalFeatureTransformer(nn.Module):
         """Return the transformed map."""
         check_map("gft", x, self.in_channels)
         x = self.embed(x)
+        if not self.layers:
+            return self.project(x)
         tokens = self.layers(x.flatten(2).transpose(1, 2))  # (N, L, C)
         return self.project(tokens.transpose(1, 2).reshape(x.shape))

@@ -20,7 +20,8 @@ class LocalFeatureTransformer(nn.Module):
 
     Args:
         in_channels: channels of the input.
-        window: odd side of the attention's window, or several, whose attentions are summed.
+        window: odd side of the attention's window, or several, whose attentions are summed; 0 for none, then the map
+            passes unchanged.
         num_heads: heads of each attention; must divide in_channels.
         mlp_ratio: hidden channels of the MLP = int(mlp_ratio * in_channels).
         drop_rate: dropout in the MLP while training, in [0, 1).
@@ -32,7 +33,8 @@ class LocalFeatureTransformer(nn.Module):
         ValueError: num_heads does not divide in_channels, a window is even or below 1, or a rate is out of range.
 
     Cost:
-        MACs per pixel, with a attentions: 9 C^2 (embedding) + a * 4 C^2 + sum of 2 C window^2 + 2 mlp_ratio C^2.
+        MACs per pixel, with a attentions: 9 C^2 (embedding) + a * 4 C^2 + sum of 2 C window^2 + 2 mlp_ratio C^2; none
+        where window is 0.
 
     Source:
         LM-Net, arXiv 2501.03838, LFT; the release code has one window of 3, the January code sums 7 and 3.
@@ -53,13 +55,16 @@ class LocalFeatureTransformer(nn.Module):
         where = "lft"
         check_positive(where, in_channels=in_channels, mlp_ratio=mlp_ratio)
         check_heads(where, in_channels, num_heads)
+        check_rate(where, drop_rate=drop_rate)
+        self.in_channels = self.out_channels = in_channels
+        self.passes = window == 0
+        if self.passes:
+            return
         windows = [window] if isinstance(window, int) else list(window)
         if not windows:
             raise ValueError(f"{where}: window must hold one side or more, got window=[]. Use 7.")
         for side in windows:
             check_odd(where, window=side)
-        check_rate(where, drop_rate=drop_rate)
-        self.in_channels = self.out_channels = in_channels
         self.embed = nn.Conv2d(in_channels, in_channels, 3, padding=1)
         self.norm1 = nn.LayerNorm(in_channels)
         self.attentions = nn.ModuleList(NeighborhoodAttentionTokens(in_channels, num_heads, side) for side in windows)
@@ -69,6 +74,8 @@ class LocalFeatureTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed map."""
         check_map("lft", x, self.in_channels)
+        if self.passes:
+            return x
         x = self.embed(x).permute(0, 2, 3, 1)  # (N, H, W, C)
         normed = self.norm1(x)
         for attention in self.attentions:

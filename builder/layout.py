@@ -17,6 +17,8 @@ from lmnet.builder.strict_yaml import Document, read_scalar
 SCHEMA = "lmnet/1"
 MIN_SIZE = 32
 MAX_SIZE = 16_384
+INPUT_SIZE = "input.size"
+"""The key of the image's size in ``search`` and ``Planner.plan``, beside the names of variables."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 _PART = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)|\.([A-Za-z_][A-Za-z0-9_]*)|\[([0-9]+)\]|\.([0-9]+)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,6 +106,16 @@ def load_encoder(model: GraphModel, source: str | Path = "auto") -> EncoderWeigh
     return found
 
 
+def encoder_tensors(model: nn.Module) -> frozenset[str]:
+    """Return the names of the tensors of a net's timm encoder: what ``load_encoder`` fills."""
+    return frozenset(
+        f"{name}.{key}"
+        for name, module in model.named_children()
+        if isinstance(module, TimmEncoder)
+        for key in module.state_dict()
+    )
+
+
 def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) -> Weights:
     """Load weights from a safetensors file, or from a torch file that holds tensors only.
 
@@ -156,7 +167,16 @@ def write_state(model: nn.Module, path: str | Path, *, dtype: torch.dtype | None
     Raises:
         SaveError: the disk is full or refuses; the file that was there before is kept.
     """
-    save_weights(path, model.state_dict(), {"deploy": str(is_deployed(model)).lower()}, half=dtype is torch.float16)
+    save_weights(path, model.state_dict(), _facts(model), half=dtype is torch.float16)
+
+
+def _facts(model: nn.Module) -> dict[str, str]:
+    """Return what stands beside a model's weights: its form, and the mean and deviation that it is fed with."""
+    facts = {"deploy": str(is_deployed(model)).lower()}
+    if isinstance(model, GraphModel) and model.normalization is not None:
+        mean, std = model.normalization
+        facts |= {"mean": json.dumps(list(mean)), "std": json.dumps(list(std))}
+    return facts
 
 
 def is_deployed(model: nn.Module) -> bool:
@@ -190,8 +210,7 @@ def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype
         SaveError: the disk is full or refuses; the files that were there before are kept.
     """
     folder = Path(folder)
-    facts = {"deploy": str(is_deployed(model)).lower()}
-    content = weights_bytes(model.state_dict(), facts, half=dtype is torch.float16)
+    content = weights_bytes(model.state_dict(), _facts(model), half=dtype is torch.float16)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from lmnet.blocks.registry import Shape
 from lmnet.builder.cost import NodeCost, make_block, node_cost, node_shapes
 from lmnet.builder.expressions import ExpressionError, evaluate, names_in
-from lmnet.builder.layout import Spec
+from lmnet.builder.layout import INPUT_SIZE, Spec
 from lmnet.builder.plan import INPUT, NodePlan, Plan, Reference
 from lmnet.builder.problems import Problem, SpecError
 from lmnet.builder.wiring import WiredNode, Wiring
 
+_Value = TypeVar("_Value")
+REMEMBERED = 20_000
+"""So many nodes, and so many nodes' options, are remembered at most."""
 PROBE_SIDE = 1152  # divisible by 2^7 and 9: strides of 2, 3 and their products come out exactly
 
 
@@ -65,14 +68,14 @@ class Planner:
         """Check and price the graph.
 
         Args:
-            values: variables that differ from the spec's.
+            values: variables that differ from the spec's; ``input.size`` is the size.
             input_size: height and width; None for the spec's.
 
         Raises:
             SpecError: with everything that is wrong.
         """
         layout = self.spec.layout
-        size = tuple(input_size or layout.input.size)
+        size = tuple(input_size or (values or {}).get(INPUT_SIZE, layout.input.size))
         variables, found = self._variables(values)
         problems = [*self.wiring.problems, *found]
         options = self._all_options(variables, problems)
@@ -143,7 +146,7 @@ class Planner:
             if done is not None:
                 planned[node.name] = done
                 if price:
-                    self._memo[key] = done
+                    _remember(self._memo, key, done)
         return problems, planned
 
     def _in_shapes(self, node: WiredNode, planned: Mapping[str, NodePlan], image: Shape) -> tuple[Shape, ...]:
@@ -178,7 +181,7 @@ class Planner:
                 if options is None:
                     continue
                 if not found:
-                    self._options_memo[key] = options
+                    _remember(self._options_memo, key, options)
             all_options[node.name] = options
         return all_options
 
@@ -293,6 +296,13 @@ def exact_stride(nodes: Mapping[str, NodePlan], height: int, width: int) -> int:
                 return 0
             stride = math.lcm(stride, height // h)
     return stride if stride <= max(height, width) else 0
+
+
+def _remember(memo: dict[Any, _Value], key: Any, value: _Value) -> None:
+    """Keep a value; a memo that is full begins anew, so that a long search does not fill the memory."""
+    if len(memo) >= REMEMBERED:
+        memo.clear()
+    memo[key] = value
 
 
 def size_message(stride: int, size: Sequence[int], padded: Sequence[int]) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
-from lmnet.builder.layout import RangeSpec
+from lmnet.builder.layout import INPUT_SIZE, MAX_SIZE, MIN_SIZE, RangeSpec
 from lmnet.builder.planner import Planner
 from lmnet.builder.problems import Path, Problem, SpecError, did_you_mean
 from lmnet.builder.spec import Spec
 
 MAX_VALUES = 1000
+_ITEM = re.compile(r"[^\[]+\[([0-9]{1,4})\]")
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Knob:
     """One number, or other value, that a search may move.
 
     Args:
-        name: ``width``, or ``depth[0]`` for an item of a list.
-        variable: the variable that it belongs to.
+        name: ``width``, ``depth[0]`` for an item of a list, or ``input.size``.
+        variable: the variable that it belongs to; of the input's size, ``input.size``.
         index: which item of a list variable; None for the whole variable.
         values: every value that it may take, in the spec's order.
         start: the spec's own value.
@@ -50,15 +52,23 @@ def read_knobs(spec: Spec) -> tuple[Knob, ...]:
     problems: list[Problem] = []
     knobs: list[Knob] = []
     variables = Planner(spec).variables()
-    for name, given in spec.layout.search.items():
-        path: Path = ("search", name)
+    for key, given in spec.layout.search.items():
+        path: Path = ("search", key)
+        name, _, item = key.partition("[")
+        if key == INPUT_SIZE:
+            variables = {**variables, INPUT_SIZE: spec.layout.input.size[0]}
         if name not in variables:
-            message = f"search must move variables, got {name}. {did_you_mean(name, variables)}"
+            message = f"search must move variables, got {key}. {did_you_mean(name, variables)}"
             problems.append(spec.document.problem(path, message, at_key=True))
             continue
-        own = variables[name]
         try:
-            knobs += _knobs_of(name, own, given)
+            if key == INPUT_SIZE:
+                _check_sizes(spec, given)
+            found = [_item_knob(key, variables[name], given)] if item else _knobs_of(name, variables[name], given)
+            twice = [knob.name for knob in found if any(_overlap(knob, other) for other in knobs)]
+            if twice:
+                raise _Fault(f"a value must be moved once, got {twice[0]} twice. Remove one of its keys.")
+            knobs += found
         except _Fault as fault:
             problems.append(spec.document.problem((*path, *fault.place), str(fault)))
     if problems:
@@ -72,6 +82,33 @@ class _Fault(Exception):  # noqa: N818
     def __init__(self, message: str, *place: str | int) -> None:
         super().__init__(message)
         self.place = place
+
+
+def _check_sizes(spec: Spec, given: RangeSpec) -> None:
+    """Refuse sides that no input may have."""
+    height, width = spec.layout.input.size
+    if height != width:
+        raise _Fault(f"input.size moves the side of a square, got {height}x{width} as the spec's. Make it square.")
+    for side in given.choices or [given.low, given.high]:
+        if side is not None and (type(side) is not int or not MIN_SIZE <= side <= MAX_SIZE):
+            raise _Fault(f"a side must be from {MIN_SIZE} to {MAX_SIZE} pixels, got {side!r}. Write a whole number.")
+
+
+def _overlap(one: Knob, other: Knob) -> bool:
+    return one.variable == other.variable and (one.index == other.index or None in (one.index, other.index))
+
+
+def _item_knob(key: str, own: Any, given: RangeSpec) -> Knob:
+    """Return the knob of one item of a list variable, from a key such as ``width[0]``."""
+    found = _ITEM.fullmatch(key)
+    name, count = key.partition("[")[0], len(own) if isinstance(own, list) else 0
+    if found is None or int(found[1]) >= count:
+        known = f"{name}[0] to {name}[{count - 1}]" if count else f"no list: {name}={own!r}"
+        raise _Fault(f"an item must be one of the list's, got {key} of {known}. Write {name}{'[0]' * bool(count)}.")
+    if given.each is not None:
+        raise _Fault(f"each is for a whole list, got it for {key}. Write its low and high, or choices.", "each")
+    index = int(found[1])
+    return Knob(f"{name}[{index}]", name, index, _values_of(given, own[index]), own[index])
 
 
 def _knobs_of(name: str, own: Any, given: RangeSpec) -> list[Knob]:

@@ -11,7 +11,7 @@ from torch import nn
 
 from lmnet.blocks.registry import REGISTRY
 from lmnet.builder.expressions import ExpressionError, names_in
-from lmnet.builder.layout import NAME, Spec
+from lmnet.builder.layout import INPUT_SIZE, NAME, Spec
 from lmnet.builder.options import Signature, signature_of
 from lmnet.builder.plan import INPUT, Reference
 from lmnet.builder.problems import Path, Problem, did_you_mean
@@ -67,7 +67,7 @@ class Wiring:
             if not name.isidentifier() or name in ("min", "max", "round_to", INPUT):
                 self._fault(("vars", name), f"a variable's name must be a free identifier, got {name}.", at_key=True)
         for name in self.spec.layout.search:
-            if name not in variables:
+            if name.partition("[")[0] not in variables and name != INPUT_SIZE:
                 hint = did_you_mean(name, variables)
                 self._fault(("search", name), f"search must name a variable, got {name}. {hint}", at_key=True)
 

@@ -39,6 +39,7 @@ METAVARS = {
 SPECIAL: dict[str, dict[str, Any]] = {
     "sampler": {"choices": ("model", "tpe", "gp", "nsga2", "random")},
     "runtime": {"choices": ("torch", "onnxruntime", "openvino")},
+    "pretrained_encoder": {"nargs": "?", "const": "auto", "metavar": "SOURCE"},
     "batch": {"type": int, "nargs": "?", "const": 4, "metavar": "BATCH"},
 }
 

@@ -67,12 +67,11 @@ def confirm_search(
     failures = confirm(
         list(specs.items()), again, make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped
     )
-    size = objective.recipe.size
     confirmed = [
         Confirmed(role, one.hash, one.gmacs, one.params, read_confirmed(place, one.hash, seeds))
         for role, one in kept.items()
     ]
-    verdict = make_verdict(confirmed, epochs=epochs, milliseconds=_milliseconds(specs, size))
+    verdict = make_verdict(confirmed, epochs=epochs, milliseconds=_milliseconds(specs, objective))
     if "start" in nets and nets["start"].hash == best.hash:
         verdict["text"] = f"No net was found that scores better than the start. {verdict['text']}"
     if failures:
@@ -80,17 +79,20 @@ def confirm_search(
     return verdict
 
 
-def _milliseconds(specs: dict[str, Spec], size: int) -> dict[str, float]:
+def _milliseconds(specs: dict[str, Spec], objective: TrainingObjective) -> dict[str, float]:
     """Return the median time of one image by hash, optimised for inference, measured side by side on the CPU."""
-    image = torch.zeros(1, next(iter(specs.values())).layout.input.channels, size, size)
-    nets = [optimize_for_inference(build_model(spec).eval()) for spec in specs.values()]
 
-    def one_pass(net: torch.nn.Module) -> Callable[[], object]:
+    def one_pass(spec: Spec) -> Callable[[], object]:
+        model = build_model(spec).eval()
+        size = objective.recipe_of(model, spec).size
+        image = torch.zeros(1, spec.layout.input.channels, size, size)
+        net = optimize_for_inference(model)
+
         def run() -> object:
             with torch.inference_mode():
                 return net(image)
 
         return run
 
-    times = measure_interleaved([one_pass(net) for net in nets], repeats=PASSES)
+    times = measure_interleaved([one_pass(spec) for spec in specs.values()], repeats=PASSES)
     return {hash_: 1000 * sorted(each)[PASSES // 2] for hash_, each in zip(specs, times, strict=True)}

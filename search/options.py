@@ -27,11 +27,13 @@ class SearchOptions:
         trial_timeout_s: seconds after which one training counts as failed.
         epochs: epochs of a full training (default: 6); half of the trainings are stopped after half of them.
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
+            Where the space moves input.size, each net is priced, trained and scored at its own instead.
         confirm_epochs: epochs of each training that confirms the result (default: as many as epochs; 0: none).
             After the search its best net, its start and the largest net within the limits are trained again with other
             seeds and compared on the test images. Not with an own objective.
         confirm_seeds: trainings of each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
+        pretrained_encoder: start the timm encoder from ImageNet weights: auto, package, hub or a file.
         sampler: model, tpe, gp, nsga2 or random (default: model).
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
         workers: number of trainings at the same time (default: by the machine).
@@ -65,6 +67,7 @@ class SearchOptions:
     confirm_epochs: int | None = None
     confirm_seeds: int = 3
     recipe: str | Path = "default"
+    pretrained_encoder: str | None = None
     sampler: str = "model"
     seed: int = 0
     workers: int | None = None

@@ -22,7 +22,7 @@ class Candidate:
 
     Args:
         point: where it is.
-        hash: the architecture's; empty where no net can be built there.
+        hash: the architecture's, with ``@`` and its input's side where that is a knob; empty where no net can be built.
         costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size. A measured cost is
             there only where a limit needs it and all other limits are met.
         violations: by how much each limit is exceeded; feasible where none is above 0.
@@ -107,7 +107,9 @@ class Pricer:
         except SpecError as error:
             return Candidate(point, "", {}, {"buildable": 1.0}, str(error.problems[0]))
         costs = {cost.name: cost.of(plan) for cost in COSTS if cost.of is not None}
-        return Candidate(point, plan.hash, costs, self.limits.violations(**costs))
+        # an architecture's hash leaves the size out, but at another size it is another candidate
+        hash_ = f"{plan.hash}@{plan.input_shape[1]}" if self.space.moves_size else plan.hash
+        return Candidate(point, hash_, costs, self.limits.violations(**costs))
 
     def _price(self, point: Point) -> Candidate:
         planned = self.plan(point)

@@ -181,7 +181,7 @@ def _prepare(
     pricer = Pricer(space, limits, latency)
     found = survey(pricer, seed=options.seed)
     is_own = own is not None
-    objective = _default_objective(spec, options) if own is None else own
+    objective = _default_objective(space, options) if own is None else own
     workers = options.workers or _default_workers(device, is_own=is_own)
     total, timeout_s = options.budget
     seconds = _one_training_s(objective, pricer, found)
@@ -221,7 +221,8 @@ def _about(search: _Search) -> dict[str, Any]:
     about: dict[str, Any] = {"machine": describe_machine(), "workers": search.workers, "seed": search.options.seed}
     if isinstance(search.objective, TrainingObjective):
         recipe = search.objective.recipe
-        about = {"data": search.objective.data, "image size": recipe.size, "epochs": recipe.epochs, **about}
+        size = "each net's own" if search.space.moves_size else recipe.size
+        about = {"data": search.objective.data, "image size": size, "epochs": recipe.epochs, **about}
     return about
 
 
@@ -300,17 +301,31 @@ def _identity(spec: Spec) -> str:
     return short_hash(data)
 
 
-def _default_objective(spec: Spec, options: SearchOptions) -> TrainingObjective:
+def _default_objective(space: Space, options: SearchOptions) -> TrainingObjective:
+    spec = space.spec
+    if space.moves_size and options.size is not None:
+        raise ValueError(
+            f"search: size must be left out where the space moves input.size, got size={options.size}. Each net is "
+            "trained at its own size."
+        )
     values: dict[str, Any] = {"epochs": options.epochs or EPOCHS, "size": options.size or SIZE}
     if str(options.data) == SYNTHETIC and str(options.recipe) == "default":
         values["batch_size"] = SMALL_BATCH
-    classes = spec.layout.vars.get("num_classes", 2)
     recipe = load_recipe(options.recipe).override(values)
-    channels = spec.layout.input.channels
     data = str(options.data)
     if data != SYNTHETIC:
         data = str(Path(data).resolve())  # workers elsewhere may stand in another folder
-    return TrainingObjective(data, recipe, options.seed, classes, channels, options.device, options.devices)
+    return TrainingObjective(
+        data,
+        recipe,
+        options.seed,
+        num_classes=spec.layout.vars.get("num_classes", 2),
+        in_channels=spec.layout.input.channels,
+        device=options.device,
+        devices=options.devices,
+        own_size=space.moves_size,
+        pretrained_encoder=options.pretrained_encoder,
+    )
 
 
 def _described(objective: Objective) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from lmnet.builder.layout import INPUT_SIZE
+from lmnet.builder.planner import Planner
 from lmnet.builder.search_space import Knob, read_knobs
 from lmnet.builder.spec import Spec
 
@@ -38,10 +40,8 @@ class Space:
                 "Add search: {width: {low: 8, high: 16, step: 4}} with a variable of its vars."
             )
         self.distributions: dict[str, BaseDistribution] = {knob.name: _distribution(knob) for knob in self.knobs}
-        self._own = {knob.variable: knob.start for knob in self.knobs if knob.index is None}
-        for knob in self.knobs:
-            if knob.index is not None:
-                self._own.setdefault(knob.variable, []).append(knob.start)
+        variables = Planner(spec).variables()
+        self._own: dict[str, Any] = {knob.variable: variables.get(knob.variable) for knob in self.knobs}
 
     @property
     def size(self) -> int:
@@ -55,14 +55,22 @@ class Space:
             return None
         return tuple(knob.values.index(knob.start) for knob in self.knobs)
 
+    @property
+    def moves_size(self) -> bool:
+        """Whether the size of the image is a knob, so that each net is priced, trained and used at its own."""
+        return any(knob.variable == INPUT_SIZE for knob in self.knobs)
+
     def values(self, point: Point) -> dict[str, Any]:
         """Return the variables at a point, for ``Planner.plan`` and ``Spec.override``."""
-        values = {name: list(own) if isinstance(own, list) else own for name, own in self._own.items()}
+        values: dict[str, Any] = {name: list(own) if isinstance(own, list) else own for name, own in self._own.items()}
         for knob, index in zip(self.knobs, point, strict=True):
-            if knob.index is None:
-                values[knob.variable] = knob.values[index]
+            value = knob.values[index]
+            if knob.variable == INPUT_SIZE:
+                values[INPUT_SIZE] = [value, value]
+            elif knob.index is None:
+                values[knob.variable] = value
             else:
-                values[knob.variable][knob.index] = knob.values[index]
+                values[knob.variable][knob.index] = value
         return values
 
     def params(self, point: Point) -> dict[str, Any]:

@@ -31,6 +31,8 @@ def test_a_zoo_net_keeps_its_hash(name):
 
 def hashes_of(name, count):
     spec = load_spec(name)
+    if name in HASHES["spaces"]:  # the spec's space is another one now, and its old variables still mean the same
+        spec = parse_spec(spec.dump().split("\nsearch:")[0] + "\n" + HASHES["spaces"][name])
     space, planner, rng = Space(spec), Planner(spec), random.Random(name)
     return [planner.plan(space.values(space.sample(rng))).hash for _ in range(count)]
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 
-from lmnet.blocks import TimmEncoder
 from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.files import write_durably
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.models import build_model, load_encoder, load_weights
+from lmnet.builder.models import build_model, encoder_tensors, load_encoder, load_weights
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
@@ -209,12 +208,7 @@ def _start(
     start, given = [], set[str]()
     if encoder is not None:
         start.append(load_encoder(model, encoder).source)
-        given |= {
-            f"{name}.{key}"
-            for name, module in model.named_children()
-            if isinstance(module, TimmEncoder)
-            for key in module.state_dict()
-        }
+        given |= encoder_tensors(model)
     if weights is not None:
         loaded = load_weights(model, weights, adapt=True)
         for note in loaded.notes:

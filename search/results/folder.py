@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,7 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> N
         start = result.space.start
         if start is not None:
             _write(folder / "diff.txt", diff(pricer, tally, start))
-    front = folder / "front"
-    shutil.rmtree(front, ignore_errors=True)
-    for place, one in enumerate(tally.front):
-        front.mkdir(exist_ok=True)
-        _write(front / f"{place:02d}_{one.hash}.yaml", found_spec(pricer, one, result.study).dump())
+    _write_front(folder / "front", {one.hash: found_spec(pricer, one, result.study).dump() for one in tally.front})
     _keep_weights(folder, tally)
     _write(folder / "report.html", report_html(result, pricer, study))
     _write(folder / "search.json", json.dumps(as_dict(result), indent=1))
@@ -96,6 +92,18 @@ def trials_csv(trials: list[FrozenTrial]) -> str:
     return text.getvalue()
 
 
+def _write_front(front: Path, specs: dict[str, str]) -> None:
+    """Write the specs of the front and drop older ones; the folder stays, since another search may be writing to it."""
+    names = {f"{place:02d}_{hash_}.yaml": spec for place, (hash_, spec) in enumerate(specs.items())}
+    if names:
+        front.mkdir(exist_ok=True)
+    for name, spec in names.items():
+        _write(front / name, spec)
+    for file in front.glob("*.yaml"):
+        if file.name not in names:
+            file.unlink(missing_ok=True)
+
+
 def _keep_weights(folder: Path, tally: Any) -> None:
     """Move the best net's weights beside its spec, and drop those of nets that are not on the front."""
     weights = folder / "weights"
@@ -104,9 +112,10 @@ def _keep_weights(folder: Path, tally: Any) -> None:
     kept = {one.hash for one in tally.front}
     for file in weights.glob("*.safetensors"):
         if file.stem not in kept:
-            file.unlink()
-    if tally.best is not None and (weights / f"{tally.best.hash}.safetensors").exists():
-        write_durably(folder / "best.safetensors", (weights / f"{tally.best.hash}.safetensors").read_bytes())
+            file.unlink(missing_ok=True)
+    if tally.best is not None:
+        with contextlib.suppress(FileNotFoundError):  # not kept, or dropped by another search that has a better one
+            write_durably(folder / "best.safetensors", (weights / f"{tally.best.hash}.safetensors").read_bytes())
 
 
 def _write(path: Path, text: str) -> None:

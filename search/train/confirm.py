@@ -16,7 +16,7 @@ from lmnet.builder.spec import Spec
 from lmnet.search.train.executors import Pool
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.training import Job, Objective, Report
-from lmnet.training import CaseScores, EpochReport, evaluate, fit, load_data
+from lmnet.training import CaseScores, load_data
 from lmnet.training.data.load import SYNTHETIC
 
 FIRST_SEED = 1000
@@ -37,39 +37,15 @@ class ConfirmingObjective:
     epochs: int
 
     def __call__(self, model: nn.Module, spec: Spec, report: Report, seed: int) -> float:
-        """Return the highest foreground Dice of any epoch, mean over val; the net is left as it was then."""
-
-        def tell(done: EpochReport) -> bool:
-            return report(done.epoch, done.best_score)
-
-        base = self.base
-        recipe = replace(base.recipe, epochs=self.epochs)
-        return fit(
-            model,
-            base.sets(),
-            recipe,
-            seed=seed,
-            callbacks=[tell],
-            device=base.device,
-            devices=base.devices,
-            workers=0,
-            in_channels=base.in_channels,
-        ).score
+        """Return the lesion Dice, mean over val, of the best epoch; the net is left as it was then."""
+        return self.base.train(model, spec, report, seed=seed, epochs=self.epochs)
 
     def test_scores(self, spec: Spec, weights: Path) -> CaseScores:
         """Return the scores of the test images; of synthetic data, more than the search's few."""
         base, model = self.base, build_model(spec)
         load_weights(model, weights)
         data = load_data(SYNTHETIC, seed=base.seed) if base.data == SYNTHETIC else base.sets()
-        scores = evaluate(
-            model,
-            data.test,
-            size=base.recipe.size,
-            device=base.device,
-            in_channels=base.in_channels,
-            mean=base.recipe.mean,
-            std=base.recipe.std,
-        )
+        scores = base.evaluate(model, spec, data.test)
         return replace(scores, hd95=None, boundary_iou=None, diagonal=None)
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from lmnet.builder.graph import GraphModel
+from lmnet.builder.models import encoder_tensors, load_encoder
 from lmnet.builder.spec import Spec
 from lmnet.search.train.training import Report
-from lmnet.training import DataSets, EpochReport, Recipe, Split, fit, load_data
+from lmnet.training import CaseScores, DataSets, EpochReport, Recipe, Split, evaluate, fit, load_data
+from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
@@ -33,6 +36,8 @@ class TrainingObjective:
         in_channels: of the nets.
         device: auto, cpu, cuda or cuda:N.
         devices: GPUs for each training.
+        own_size: train and score each net at its own input size, not at the recipe's.
+        pretrained_encoder: start the timm encoder from ImageNet weights, see ``lmnet.builder.models.load_encoder``.
     """
 
     data: str
@@ -42,10 +47,31 @@ class TrainingObjective:
     in_channels: int = 3
     device: str = "auto"
     devices: int = 1
+    own_size: bool = False
+    pretrained_encoder: str | None = None
     _sets: DataSets | None = field(default=None, repr=False)
 
     def __call__(self, model: nn.Module, spec: Spec, report: Report) -> float:
-        """Return the highest foreground Dice of any epoch, mean over the validation images."""
+        """Return the lesion Dice, mean over the validation images, of the best epoch."""
+        return self.train(model, spec, report, seed=self.seed)
+
+    def train(self, model: nn.Module, spec: Spec, report: Report, *, seed: int, epochs: int | None = None) -> float:
+        """Train a net and leave it as it was after its best epoch; return that epoch's score.
+
+        Args:
+            model: the net.
+            spec: its spec.
+            report: told the best score so far after each epoch.
+            seed: of order and augmentation.
+            epochs: None for the recipe's.
+        """
+        given: frozenset[str] = frozenset()
+        if self.pretrained_encoder is not None:
+            assert isinstance(model, GraphModel)
+            load_encoder(model, self.pretrained_encoder)
+            given = encoder_tensors(model)
+        recipe = self.recipe_of(model, spec)
+        sets = self.sets()
 
         def tell(done: EpochReport) -> bool:
             return report(done.epoch, done.best_score)
@@ -54,16 +80,44 @@ class TrainingObjective:
             warnings.simplefilter("ignore")
             result = fit(
                 model,
-                self.sets(),
-                self.recipe,
-                seed=self.seed,
+                sets,
+                recipe,
+                epochs=epochs,
+                pretrained=given,
+                seed=seed,
                 callbacks=[tell],
                 device=self.device,
                 devices=self.devices,
                 workers=0,
                 in_channels=self.in_channels,
             )
-        return result.score
+        if not self.own_size:
+            return result.score
+        scores = self.evaluate(model, spec, sets.val)  # at the images' own size, which is the same for all nets
+        return float(scores.dice.mean())
+
+    def recipe_of(self, model: nn.Module, spec: Spec) -> Recipe:
+        """Return the recipe that a net is trained by: its own size, and its encoder's mean and deviation."""
+        recipe = self.recipe
+        if self.own_size:
+            recipe = replace(recipe, size=spec.layout.input.size[0])
+        normalization = getattr(model, "normalization", None)
+        if normalization is not None:
+            recipe = recipe.override({"mean": list(normalization[0]), "std": list(normalization[1])})
+        return recipe
+
+    def evaluate(self, model: nn.Module, spec: Spec, cases: CaseSet) -> CaseScores:
+        """Return a trained net's scores of cases, each at its own size."""
+        recipe = self.recipe_of(model, spec)
+        return evaluate(
+            model,
+            cases,
+            size=recipe.size,
+            device=self.device,
+            in_channels=self.in_channels,
+            mean=recipe.mean,
+            std=recipe.std,
+        )
 
     def sets(self) -> DataSets:
         """Return the data, read once."""
@@ -85,11 +139,15 @@ class TrainingObjective:
             "data": self.sets().fingerprint,
             "recipe": self.recipe.facts(),
             "seed": self.seed,
+            **({"sizes": "each net's own"} if self.own_size else {}),
+            **({"encoder": self.pretrained_encoder} if self.pretrained_encoder is not None else {}),
         }
 
     def estimate_s(self, model: nn.Module) -> float:
         """Return about how long one full training of a net takes: one step is timed."""
         size, batch = self.recipe.size, self.recipe.batch_size
+        if self.own_size and isinstance(model, GraphModel):
+            size = model.spec.layout.input.size[0]
         image = torch.randn(batch, self.in_channels, size, size)
         model.train()
         times, threads = [], torch.get_num_threads()

@@ -64,6 +64,14 @@ def test_gft(depth, mlp_ratio):
     assert macs("gft", options, (channels, H, W)) == want
 
 
+def test_gft_without_a_transformer():
+    assert macs("gft", {"num_heads": 4, "depth": 0, "out_channels": 7}, (12, H, W)) == 12 * 7 * PIXELS
+
+
+def test_lft_without_a_window():
+    assert macs("lft", {"num_heads": 3, "window": 0}, (12, H, W)) == 0
+
+
 @pytest.mark.parametrize("window", [3, 7, [3, 7], [5, 5, 9]])
 def test_lft(window):
     channels, windows = 12, window if isinstance(window, list) else [window]

@@ -138,7 +138,7 @@ WRONG_OPTIONS = [
     ),
     (
         lambda: GlobalFeatureTransformer(4, depth=65),
-        "gft: depth must be at most 64, got depth=65. Use several nodes.",
+        "gft: depth must be from 0 to 64, got depth=65. Use 1; several nodes for more.",
     ),
     (
         lambda: LocalFeatureTransformer(4, window=[]),

@@ -6,9 +6,12 @@ import optuna
 import pytest
 
 import lmnet
+from lmnet.builder import files
 from lmnet.builder.cli import main as builder_main
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
+from lmnet.search import run_search
+from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import as_dict
 from lmnet.search.run_search import run
 from tests.search.objectives import epoch_score, failing_score, slow_score, width_score
@@ -175,6 +178,31 @@ def test_results_are_specs_that_build_with_the_same_hash(small, tmp_path):
     content = as_dict(result)
     assert {"study", "trials", "failed", "infeasible_proposals", "best", "front"} <= content.keys()
     assert {"hash", "score", "gmacs", "params", "spec"} <= content["best"].keys()
+
+
+def test_two_searches_may_write_one_folder_at_the_same_time(small, tmp_path, monkeypatch):
+    """Whenever the first flushes a file, the second writes all of its results."""
+    inside = []
+
+    def write_by_two(*arguments):
+        def flush_after_the_other(path):
+            if not inside:
+                inside.append(path)
+                write_folder(*arguments)
+                inside.clear()
+            flush(path)
+
+        flush = files._flush
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "_flush", flush_after_the_other)
+            write_folder(*arguments)
+
+    monkeypatch.setattr(run_search, "write_folder", write_by_two)
+    result = search(small, tmp_path)
+    (tmp_path / "front" / "00_older.yaml").write_text("")
+    search(small, tmp_path)
+    names = [file.stem for file in sorted((tmp_path / "front").iterdir())]
+    assert names == [f"{place:02d}_{one.hash}" for place, one in enumerate(result.tally.front)]
 
 
 def test_a_count_that_is_not_above_0_is_refused(small, tmp_path):

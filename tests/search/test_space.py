@@ -1,6 +1,7 @@
 """The search section of a spec: what is refused, and points as Optuna and the builder see them."""
 
 import random
+import re
 
 import pytest
 
@@ -8,6 +9,8 @@ import lmnet
 from lmnet.builder.problems import SpecError
 from lmnet.builder.search_space import read_knobs
 from lmnet.builder.spec import parse_spec
+from lmnet.search.limits import Limits
+from lmnet.search.pricing import Pricer
 from lmnet.search.space import Space
 from tests.search.conftest import SMALL
 
@@ -36,6 +39,18 @@ def with_search(text):
         ("depth: {each: [1], low: 1}", r"each must stand alone, got low beside it"),
         ("depth: {low: 1, high: 2}", r"a range needs a variable that is a number, got \[1, 1\]"),
         ("depth: {each: {each: [1]}}", r"each must hold choices or a range, got each inside each"),
+        (
+            "depth[2]: {choices: [1, 2]}",
+            r"search\.depth\[2\]: an item must be one of the list's, got depth\[2\] of depth\[0\] to depth\[1\]",
+        ),
+        ("depth[x]: {choices: [1, 2]}", r"an item must be one of the list's, got depth\[x\]"),
+        ("width[0]: {choices: [1, 2]}", r"an item must be one of the list's, got width\[0\] of no list: width=8"),
+        ("depth[0]: {each: [1, 2]}", r"each is for a whole list, got it for depth\[0\]\. Write its low"),
+        ("depth[0]: {low: 2, high: 1}", r"search\.depth\[0\]\.low: low must be at most high, got low=2"),
+        (
+            "depth: {each: [1, 2]}\n  depth[1]: {choices: [1, 2]}",
+            r":17:13: search\.depth\[1\]: a value must be moved once, got depth\[1\] twice\. Remove one",
+        ),
         ("depth: {each: [1, 1]}", r"search\.depth\.each\[1\]: a choice must stand once, got 1 again"),
     ],
 )
@@ -59,6 +74,45 @@ def test_all_wrong_ranges_are_told_at_once():
 def test_a_spec_without_search_is_refused():
     with pytest.raises(ValueError, match="search: a spec must have a search section, got none in small. Add search"):
         Space(parse_spec(SMALL.split("search:")[0]))
+
+
+def test_one_item_of_a_list_may_have_a_range_of_its_own():
+    space = Space(with_search("depth[1]: {low: 1, high: 3}\n  width: {choices: [4, 8]}"))
+    assert [knob.name for knob in space.knobs] == ["depth[1]", "width"]
+    assert space.values((2, 0)) == {"depth": [1, 3], "width": 4}
+    assert space.params((2, 0)) == {"depth[1]": 3, "width": 4}
+    assert space.point({"depth[1]": 3, "width": 4}) == (2, 0)
+    assert space.start == (0, 1)
+
+
+def test_the_size_of_the_image_may_be_a_knob(small):
+    space = Space(with_search("input.size: {low: 32, high: 96, step: 32}"))
+    pricer = Pricer(space, Limits())
+    assert space.moves_size
+    assert not Space(small).moves_size
+    nets = [pricer.price((index,)) for index in range(3)]
+    assert [net.hash.partition("@")[2] for net in nets] == ["32", "64", "96"]
+    assert len({net.hash.partition("@")[0] for net in nets}) == 1
+    assert nets[1].gmacs == pytest.approx(4 * nets[0].gmacs, rel=0.02)
+    assert pricer.spec((2,)).layout.input.size == [96, 96]
+
+
+@pytest.mark.parametrize(
+    ("size", "text", "message"),
+    [
+        (
+            "[64, 32]",
+            "{choices: [64]}",
+            r"search\.input\.size: input\.size moves the side of a square, got 64x32 as the",
+        ),
+        ("[64, 64]", "{choices: [64, 8]}", r"a side must be from 32 to 16384 pixels, got 8\. Write a whole number"),
+        ("[64, 64]", "{low: 1.5, high: 64, step: 0.5}", r"a side must be from 32 to 16384 pixels, got 1\.5"),
+    ],
+)
+def test_a_size_that_no_input_has_is_refused(size, text, message):
+    spec = with_search(f"input.size: {text}").dump()
+    with pytest.raises(SpecError, match=message):
+        read_knobs(parse_spec(re.sub(r"size: \[.*?\]", f"size: {size}", spec)))
 
 
 def test_points_survive_the_way_through_optuna(small):

@@ -1,0 +1,86 @@
+"""The default objective: each net at its own size, and encoders that start from ImageNet weights."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import lmnet
+from lmnet.builder.models import build_model, load_weights, write_state
+from lmnet.builder.spec import parse_spec
+from lmnet.search.run_search import run
+from lmnet.search.space import Space
+from lmnet.search.train.confirm import ConfirmingObjective
+from lmnet.search.train.objective import TrainingObjective
+from lmnet.training import Recipe, evaluate
+from tests.search.conftest import SMALL
+
+RECIPE = Recipe(size=64, epochs=1, batch_size=8, lr=1e-3)
+SIZES = parse_spec(SMALL.split("search:")[0] + "search:\n  input.size: {choices: [32, 64]}\n")
+ENCODER = """\
+schema: lmnet/1
+name: with_encoder
+input: {channels: 3, size: [64, 64]}
+vars: {num_classes: 2, width: 8}
+nodes:
+  encoder: {block: timm_encoder, from: input, model: tf_efficientnet_lite0, out_indices: [1, 2]}
+  deep: {block: conv_norm_act, from: encoder.1, out_channels: "${width}"}
+  up: {block: upsample, from: deep, out_channels: "${width}"}
+  head: {block: segmentation_head, from: up, num_classes: "${num_classes}", scale: 4}
+outputs: {logits: head}
+search: {width: {choices: [8, 12]}}
+"""
+
+
+def test_each_net_is_trained_and_scored_at_its_own_size():
+    spec = SIZES.override({"input.size": [32, 32]})
+    objective = TrainingObjective("synthetic", RECIPE, device="cpu", own_size=True)
+    model, sides = build_model(spec), set()
+    model.register_forward_pre_hook(lambda module, images: sides.add(tuple(images[0].shape[2:])))
+
+    score = objective(model, spec, lambda epoch, score: False)
+
+    assert sides == {(32, 32)}
+    assert score == pytest.approx(evaluate(model, objective.sets().val, size=32).dice.mean(), abs=1e-6)
+    assert "sizes" in objective.describe()
+    assert "sizes" not in TrainingObjective("synthetic", RECIPE).describe()
+
+
+def test_a_search_over_sizes_tries_them(tmp_path):
+    result = run(SIZES, trials=2, epochs=1, confirm_epochs=0, workers=1, out=tmp_path, device="cpu")
+    assert sorted(one.hash.partition("@")[2] for one in result.tally.scored) == ["32", "64"]
+    assert lmnet.load_spec(tmp_path / "best.yaml").layout.input.size[0] in (32, 64)
+
+
+def test_one_size_for_all_is_refused_where_it_is_a_knob(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"size must be left out where the space moves input\.size, got size=64\. Each"
+    ):
+        run(SIZES, size=64, trials=1, out=tmp_path)
+
+
+def test_an_encoder_starts_from_its_weights(tmp_path):
+    torch.manual_seed(0)
+    state = timm.create_model("tf_efficientnet_lite0").state_dict()
+    save_file(state, tmp_path / "encoder.safetensors")
+    spec = parse_spec(ENCODER)
+    assert Space(spec).size == 2
+    still = Recipe(size=64, epochs=1, batch_size=8, freeze_epochs=1)
+    objective = TrainingObjective(
+        "synthetic", still, device="cpu", pretrained_encoder=str(tmp_path / "encoder.safetensors")
+    )
+    model = build_model(spec)
+
+    objective(model, spec, lambda epoch, score: False)
+
+    stem = next(value for key, value in model.state_dict().items() if key.endswith("conv_stem.weight"))
+    assert torch.equal(stem, state["conv_stem.weight"])
+    assert "encoder" in objective.describe()
+    assert objective.recipe_of(model, spec).mean == model.normalization[0] != RECIPE.mean
+
+    write_state(model, tmp_path / "trained.safetensors")  # as confirmations do, which score what they read back
+    again = build_model(spec)
+    load_weights(again, tmp_path / "trained.safetensors")
+    assert again.normalization == model.normalization
+    scores = ConfirmingObjective(objective, 1).test_scores(spec, tmp_path / "trained.safetensors")
+    assert 0 <= scores.dice.mean() <= 1
