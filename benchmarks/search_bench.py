@@ -1,11 +1,12 @@
-"""How many trials ways of searching need to reach the best of 200 random nets, on objectives that cost nothing to ask.
+"""How fast ways of searching find a good net, on objectives that cost nothing to ask.
 
     python benchmarks/search_bench.py --repeats 50
 
-Objectives: the table of really trained nets that search_table.py made, its halves by cost, a synthetic objective with
-what real ones have (returns that diminish, an interaction, noise), and one where larger nets score worse. Writes
-search_bench.csv and search_bench.md beside itself. The table has 71 nets, one seed each, whose scores hold as much of
-the seed's luck as of the net: it shows that a way of searching works, not which one is best.
+Objectives: a model of the really trained nets of search_table.py, with the noise of a seed; its halves by cost; a
+synthetic objective with what real ones have (returns that diminish, an interaction, noise), and one where larger nets
+score worse. A way of searching sees noisy scores. It is judged by the true ones: after how many trials it has trained a
+net as good as the best of 200 random ones, and by how much the net that it would hand back after 20, 40 and 60 trials
+is worse than that. Writes search_bench.csv and search_bench.md beside itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-from search_table import SPEC, TABLE, feasible_points
+from search_table import MAX_GFLOPS, MIN_GFLOPS, TABLE, drawn_nets, table_pricer
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import LinearRegression
 
 from lmnet.builder.benchmark import describe_machine
 from lmnet.builder.spec import load_spec
@@ -36,6 +39,7 @@ from lmnet.search.space_survey import repaired
 HERE = Path(__file__).parent
 NAME = "search_bench"
 RANDOM, MOST = 200, 60
+BUDGETS = (20, 40, 60)
 Score = Callable[[Candidate], float]
 Way = Callable[[Pricer, int], Iterator[Candidate | None]]
 """Yields nets to train; ``send`` gives the score of each."""
@@ -48,68 +52,129 @@ class Objective:
     Args:
         name: for the tables.
         pricer: of its space and limits.
-        score_of: a score by net, for a repeat's seed.
+        true: a net's score without noise.
+        noise: deviation of a seed.
     """
 
     name: str
     pricer: Pricer
-    score_of: Callable[[int], Score]
+    true: Score
+    noise: float
+
+    def seen(self, one: Candidate, seed: int) -> float:
+        """Return the score of one training."""
+        return self.true(one) + random.Random(f"{seed}/{one.hash}").gauss(0, self.noise)
 
 
-def synthetic(pricer: Pricer, seed: int) -> Score:
-    """Return an objective with what real ones have: returns that diminish, an interaction, a part of noise."""
+def windows_of(values: dict) -> float:
+    """Return what the synthetic objectives give for windows."""
+    return sum(share * min(size, 7) / 7 for share, size in zip((0.02, 0.03, 0.05, 0.08), values["window"], strict=True))
 
-    def score(candidate: Candidate) -> float:
-        values = pricer.space.values(candidate.point)
-        capacity = math.log1p(20 * candidate.gmacs / pricer.limits.max_gflops) / math.log(21)
+
+def synthetic(pricer: Pricer) -> Score:
+    """Return an objective with what real ones have: returns that diminish, and an interaction."""
+
+    def score(one: Candidate) -> float:
+        values = pricer.space.values(one.point)
+        capacity = math.log1p(20 * one.gmacs / pricer.limits.max_gflops) / math.log(21)
         widest = -(((values["width"] - 18) / 18) ** 2) * 0.15
-        windows = sum(
-            share * min(size, 7) / 7 for share, size in zip((0.02, 0.03, 0.05, 0.08), values["window"], strict=True)
-        )
         coarse = 0.03 if values["window"][3] == 9 and values["window"][0] <= 5 else 0.0
-        return 0.3 * capacity + widest + windows + coarse + random.Random(f"{seed}/{candidate.hash}").gauss(0, 0.005)
+        return 0.3 * capacity + widest + windows_of(values) + coarse
 
     return score
 
 
-def misleading(pricer: Pricer, seed: int) -> Score:
+def misleading(pricer: Pricer) -> Score:
     """Return an objective where multiply-accumulates mislead: the larger a net the worse, and windows decide."""
+    return lambda one: windows_of(pricer.space.values(one.point)) - 0.1 * math.log(one.gmacs)
 
-    def score(candidate: Candidate) -> float:
-        values = pricer.space.values(candidate.point)
-        windows = sum(
-            share * min(size, 7) / 7 for share, size in zip((0.02, 0.03, 0.05, 0.08), values["window"], strict=True)
-        )
-        noise = random.Random(f"{seed}/{candidate.hash}").gauss(0, 0.005)
-        return windows - 0.1 * math.log(candidate.gmacs) + noise
 
-    return score
+@dataclass
+class Trained:
+    """The table: every trained net's mean score, and what they say of others.
+
+    Args:
+        nets: of the table.
+        scores: mean over seeds.
+        noise: deviation of a seed.
+    """
+
+    nets: list[Candidate]
+    scores: np.ndarray
+    noise: float
+
+    @classmethod
+    def read(cls, pricer: Pricer) -> Trained:
+        """Read the table."""
+        rows, drawn_for_it = read_table(), {one.hash: one for one in drawn_nets(pricer)}
+        scores = [statistics.mean(float(row["dice"]) for row in each) for each in rows.values()]
+        return cls([drawn_for_it[hash_] for hash_ in rows], np.array(scores), seed_noise(rows))
+
+    def features(self, nets: list[Candidate]) -> np.ndarray:
+        """Return log-costs and knobs."""
+        return np.array([[math.log(one.gmacs), math.log(one.params), *one.point] for one in nets])
+
+    def model(self, picked: list[int]) -> Callable[[list[Candidate]], np.ndarray]:
+        """Return a model of the scores: a line in the logarithms of the costs, and trees for what it leaves."""
+        x, y = self.features([self.nets[index] for index in picked]), self.scores[picked]
+        line = LinearRegression().fit(x[:, :2], y)
+        trees = ExtraTreesRegressor(300, min_samples_leaf=3, max_features=0.5, random_state=0, n_jobs=1)
+        trees.fit(x, y - line.predict(x[:, :2]))
+
+        def predict(nets: list[Candidate]) -> np.ndarray:
+            new = self.features(nets)
+            return line.predict(new[:, :2]) + trees.predict(new)
+
+        return predict
+
+    def check(self) -> float:
+        """Return the rank correlation of scores with what the model of the other nets says, in ten parts."""
+        said = np.empty(len(self.nets))
+        for part in range(10):
+            mine = list(range(part, len(self.nets), 10))
+            others = [index for index in range(len(self.nets)) if index % 10 != part]
+            said[mine] = self.model(others)([self.nets[index] for index in mine])
+        return float(spearmanr(said, self.scores)[0])
+
+
+def read_table() -> dict[str, list[dict[str, str]]]:
+    """Return the table's rows by net."""
+    rows: dict[str, list[dict[str, str]]] = {}
+    with TABLE.open(newline="") as file:
+        for row in csv.DictReader(file):
+            rows.setdefault(row["hash"], []).append(row)
+    return rows
+
+
+def seed_noise(rows: dict[str, list[dict[str, str]]], column: str = "dice") -> float:
+    """Return the deviation of a seed, from the nets that were trained twice."""
+    twice = [[float(row[column]) for row in each] for each in rows.values() if len(each) > 1]
+    return math.sqrt(statistics.mean(map(statistics.variance, twice)))
 
 
 def objectives() -> list[Objective]:
     """Return the objectives."""
-    with TABLE.open(newline="") as file:
-        scores = {row["hash"]: float(row["dice"]) for row in csv.DictReader(file)}
-    plans = [plan for _, plan in feasible_points()]
-    missing = min((plan.deploy_macs for plan in plans if plan.hash not in scores), default=math.inf)
-    # the most expensive net below the first missing one: nets that differ in small branches only cost the same
-    costs = sorted(plan.deploy_macs / 1e9 for plan in plans if plan.deploy_macs < missing)
-    middle = costs[len(costs) // 2]
-    table = Space(load_spec(SPEC))
+    space = table_pricer().space
+    trained = Trained.read(table_pricer())
+    said = trained.model(list(range(len(trained.nets))))
+    known: dict[str, float] = {}
+
+    def score(one: Candidate) -> float:
+        if one.hash not in known:
+            known[one.hash] = float(said([one])[0])
+        return known[one.hash]
+
+    middle = math.sqrt(MIN_GFLOPS * MAX_GFLOPS)
     parts = {
-        "trained nets": Limits(max_gflops=costs[-1]),
-        "their cheaper half": Limits(max_gflops=middle),
-        "their dearer half": Limits(min_gflops=middle, max_gflops=costs[-1]),
+        "trained nets": Limits(min_gflops=MIN_GFLOPS, max_gflops=MAX_GFLOPS),
+        "their cheaper half": Limits(min_gflops=MIN_GFLOPS, max_gflops=middle),
+        "their dearer half": Limits(min_gflops=middle, max_gflops=MAX_GFLOPS),
     }
-    found = [
-        Objective(name, Pricer(table, limits), lambda seed: lambda one: scores[one.hash])
-        for name, limits in parts.items()
-    ]
     wide = Pricer(Space(load_spec("unet_lft")), Limits(max_gflops=8))
     return [
-        *found,
-        Objective("synthetic", wide, lambda seed: synthetic(wide, seed)),
-        Objective("synthetic, larger is worse", wide, lambda seed: misleading(wide, seed)),
+        *(Objective(name, Pricer(space, limits), score, trained.noise) for name, limits in parts.items()),
+        Objective("synthetic", wide, synthetic(wide), 0.005),
+        Objective("synthetic, larger is worse", wide, misleading(wide), 0.005),
     ]
 
 
@@ -240,34 +305,69 @@ WAYS: dict[str, Way] = {
 }
 
 
-def needed(way: Way, objective: Objective, seed: int) -> tuple[int, float]:
-    """Return after how many trials a way reaches the best of 200 random nets, 61 where it does not in 60, and CPU s."""
-    score = objective.score_of(seed)
-    target = max(
-        score(one)
-        for one, _ in zip(drawn(objective.pricer, random.Random(f"target/{seed}")), range(RANDOM), strict=False)
-    )
-    began = time.process_time()
-    course = way(objective.pricer, seed)
-    given = None
+@dataclass(frozen=True)
+class Course:
+    """What a way of searching came to.
+
+    Args:
+        trials: until it had trained a net as good as the best of 200 random ones; 61 where it had not in 60.
+        regrets: by how much the net of the highest seen score is worse than that one, after 20, 40 and 60 trials.
+        cpu_ms: of one proposal.
+    """
+
+    trials: int
+    regrets: list[float]
+    cpu_ms: float
+
+
+def follow(way: Way, objective: Objective, seed: int) -> Course:
+    """Return how a way of searching fares."""
+    rng = random.Random(f"target/{seed}")
+    target = max(objective.true(one) for one, _ in zip(drawn(objective.pricer, rng), range(RANDOM), strict=False))
+    course, given = way(objective.pricer, seed), None
+    reached, handed, seen, spent, regrets = MOST + 1, 0.0, -math.inf, 0.0, []
     for place in range(1, MOST + 1):
+        began = time.process_time()
         try:
             one = course.send(given) if given is not None else next(course)
         except (StopIteration, RuntimeError):
             break
-        given = score(one)
-        if given >= target:
-            return place, time.process_time() - began
-    return MOST + 1, time.process_time() - began
+        spent += time.process_time() - began
+        given, true = objective.seen(one, seed), objective.true(one)
+        if true >= target:
+            reached = min(reached, place)
+        if given > seen:
+            seen, handed = given, true
+        if place in BUDGETS:
+            regrets.append(target - handed)
+    regrets += [target - handed] * (len(BUDGETS) - len(regrets))
+    return Course(reached, regrets, 1000 * spent / place)
 
 
 def fidelity() -> list[str]:
-    """Return the rank correlation of the table's scores after some epochs, and of costs, with its final scores."""
-    with TABLE.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    final = [float(row["dice"]) for row in rows]
-    names = [*(f"dice_epoch{epoch}" for epoch in (2, 4, 6, 8, 10, 12)), "gmacs", "params"]
-    return [f"| {name} | {spearmanr([float(row[name]) for row in rows], final)[0]:.2f} |" for name in names]
+    """Return the rank correlations of what is known early with the final score, and the ceiling that noise sets."""
+    rows = read_table()
+    first = [each[0] for each in rows.values()]
+    final = [float(row["dice"]) for row in first]
+    twice = [each for each in rows.values() if len(each) > 1]
+    again = spearmanr(*([float(each[seed]["dice"]) for each in twice] for seed in (0, 1)))[0]
+    other = [statistics.mean(float(row["dice"]) for row in each[1:]) for each in twice]
+    costs = [math.log(float(each[0]["gmacs"])) for each in twice]
+    lines = [
+        f"| the other seed, end | {again:.2f} | {partial([float(e[0]['dice']) for e in twice], other, costs):.2f} |"
+    ]
+    for epoch in (4, 7, 10, 13, 16, 20):
+        early = [float(each[0][f"dice_epoch{epoch}"]) for each in twice]
+        lines.append(f"| epoch {epoch} | {spearmanr(early, other)[0]:.2f} | {partial(early, other, costs):.2f} |")
+    for name in ("gmacs", "params"):
+        lines.append(f"| {name} | {spearmanr([float(row[name]) for row in first], final)[0]:.2f} | |")
+    return lines
+
+
+def partial(x: list[float], y: list[float], given: list[float]) -> float:
+    """Return the rank correlation of x and y, what both share with a third taken away."""
+    xy, xz, yz = (float(spearmanr(*pair)[0]) for pair in ((x, y), (x, given), (y, given)))
+    return (xy - xz * yz) / math.sqrt((1 - xz**2) * (1 - yz**2))
 
 
 def main() -> None:
@@ -282,18 +382,13 @@ def main() -> None:
     for objective in objectives():
         for name in args.ways:
             for seed in range(args.repeats):
-                trials, seconds = needed(WAYS[name], objective, seed)
-                rows.append(
-                    {
-                        "objective": objective.name,
-                        "way": name,
-                        "seed": seed,
-                        "trials": trials,
-                        "cpu_s": round(seconds, 3),
-                    }
-                )
-            wanted = sorted(row["trials"] for row in rows[-args.repeats :])
-            print(f"{objective.name}, {name}: median {statistics.median(wanted)}", flush=True)
+                course = follow(WAYS[name], objective, seed)
+                regrets = {f"regret_{n}": round(r, 5) for n, r in zip(BUDGETS, course.regrets, strict=True)}
+                row = {"objective": objective.name, "way": name, "seed": seed, "trials": course.trials, **regrets}
+                rows.append({**row, "cpu_ms": round(course.cpu_ms, 2)})
+            mine = rows[-args.repeats :]
+            median, regret = (statistics.median(row[key] for row in mine) for key in ("trials", "regret_40"))
+            print(f"{objective.name}, {name}: median {median} trials, regret after 40 {regret:.4f}", flush=True)
     with (HERE / f"{NAME}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -304,27 +399,56 @@ def main() -> None:
 def render(rows: list[dict[str, object]], repeats: int) -> str:
     """Return the page: medians with quartiles, and the correlations."""
     names = list(dict.fromkeys(row["objective"] for row in rows))
-    ways = list(dict.fromkeys(row["way"] for row in rows))
+    trained, table = Trained.read(table_pricer()), read_table()
+    means = statistics.stdev(trained.scores.tolist())
     lines = [
         "# Ways of searching, compared",
         "",
-        f"Written by `python benchmarks/search_bench.py --repeats {repeats}`. {describe_machine()}. Trials until a way "
-        f"reaches the best of {RANDOM} random nets (of the trained nets: of all): median [quartiles] of {repeats} "
-        f'repeats; {MOST + 1} stands for "not within {MOST}". CPU ms are of one proposal, pricing included.',
+        f"Written by `python benchmarks/search_bench.py --repeats {repeats}`. {describe_machine()}. {repeats} repeats.",
         "",
-        f"| way | {' | '.join(names)} | CPU ms |",
-        f"|---|{'---|' * (len(names) + 1)}",
+        f"The table (`search_table.py`) has {len(table)} nets, {sum(len(each) > 1 for each in table.values())} of them "
+        f"with two seeds. Deviation of the nets' scores {means:.4f}, of a seed {trained.noise:.4f}: a ratio of "
+        f"{means / trained.noise:.1f}. The model of the table ranks nets that it has not seen with a Spearman "
+        f"correlation of {trained.check():.2f} (ten parts).",
+        "",
+        "## Trials until a net is as good as the best of 200 random ones",
+        "",
+        f'Median [quartiles]; {MOST + 1} stands for "not within {MOST}". CPU ms are of one proposal, pricing included.',
+        "",
+        *grid(rows, names, "trials", "{:.0f}"),
+        "",
+        "## Regret",
+        "",
+        "By how much the net of the highest seen score, after 40 trials, is truly worse than the best of 200 random "
+        "ones (below 0: better). Median [quartiles], in points of Dice (0.01).",
+        "",
+        *grid(rows, names, "regret_40", "{:.2f}", 100),
+        "",
+        "## What early scores tell",
+        "",
+        "Rank correlation (Spearman) with the final score of **another** seed over the nets with two seeds, and the "
+        "same given the logarithm of GMACs. The first row is the ceiling that the noise of a seed sets. Costs: over all "
+        "nets.",
+        "",
+        "| of | correlation | given GMACs |",
+        "|---|---|---|",
+        *fidelity(),
+        "",
     ]
-    for way in ways:
-        cells = []
-        mine = [row for row in rows if row["way"] == way]
+    return "\n".join(lines)
+
+
+def grid(rows: list[dict[str, object]], names: list[str], key: str, form: str, scale: float = 1) -> list[str]:
+    """Return a table of ways and objectives."""
+    lines = [f"| way | {' | '.join(names)} | CPU ms |", f"|---|{'---|' * (len(names) + 1)}"]
+    for way in dict.fromkeys(row["way"] for row in rows):
+        mine, cells = [row for row in rows if row["way"] == way], []
         for name in names:
-            low, middle, high = statistics.quantiles([row["trials"] for row in mine if row["objective"] == name], n=4)
-            cells.append(f"{middle:.0f} [{low:.0f}, {high:.0f}]")
-        spent = 1000 * sum(row["cpu_s"] for row in mine) / sum(min(MOST, row["trials"]) for row in mine)
-        lines.append(f"| {way} | {' | '.join(cells)} | {spent:.0f} |")
-    lines += ["", "Rank correlation (Spearman) with the final score over the trained nets, one seed:", ""]
-    return "\n".join([*lines, "| of | correlation |", "|---|---|", *fidelity(), ""])
+            found = [scale * row[key] for row in mine if row["objective"] == name]
+            low, middle, high = (form.format(each) for each in statistics.quantiles(found, n=4))
+            cells.append(f"{middle} [{low}, {high}]")
+        lines.append(f"| {way} | {' | '.join(cells)} | {statistics.mean(row['cpu_ms'] for row in mine):.0f} |")
+    return lines
 
 
 if __name__ == "__main__":

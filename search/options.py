@@ -25,7 +25,9 @@ class SearchOptions:
         trials: total number of trained nets in the study, including earlier runs (default: 40).
         timeout_s: seconds that this call may take (default: 560 without a number of trials, else no limit).
         trial_timeout_s: seconds after which one training counts as failed.
-        epochs: epochs of a full training (default: 6); half of the trainings are stopped after half of them.
+        epochs: epochs of a training (default: 6).
+        stop_after: share of the epochs after which the worse half of the trainings ends (default: 0, none does).
+            0, or from 0.5 to below 1. The start is always trained in full.
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
             Where the space moves input.size, each net is priced, trained and scored at its own instead.
         confirm_epochs: epochs of each training that confirms the result (default: as many as epochs; 0: none).
@@ -63,6 +65,7 @@ class SearchOptions:
     timeout_s: float | None = None
     trial_timeout_s: float | None = None
     epochs: int | None = None
+    stop_after: float = 0.0
     size: int | None = None
     confirm_epochs: int | None = None
     confirm_seeds: int = 3
@@ -100,6 +103,11 @@ class SearchOptions:
             if value is not None and not value > 0:
                 raise ValueError(f"search: {name} must be above 0, got {name}={value}. Leave it out for the default.")
 
+        if self.stop_after and not 0.5 <= self.stop_after < 1:
+            raise ValueError(
+                f"search: stop_after must be 0, or from 0.5 to below 1, got stop_after={self.stop_after}. Use 0.75, or "
+                "0 to stop none."
+            )
         if self.confirm_epochs is not None and self.confirm_epochs < 0:
             raise ValueError(
                 f"search: confirm_epochs must be 0 or more, got confirm_epochs={self.confirm_epochs}. Use 0 for no "

@@ -49,7 +49,6 @@ from lmnet.training.recipe import load_recipe
 
 SHARE_OF_TIME = 0.65
 """Share of a limited time that goes to the search; the rest is for the confirmation."""
-SHARE_OF_EPOCHS = 0.75
 """Share of the epochs that trainings take on average where some are stopped early."""
 
 
@@ -150,7 +149,7 @@ class _Search:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        return rungs(self.options.epochs or EPOCHS)
+        return rungs(self.options.epochs or EPOCHS, self.options.stop_after)
 
     @property
     def confirming(self) -> int:
@@ -186,8 +185,7 @@ def _prepare(
     total, timeout_s = options.budget
     seconds = _one_training_s(objective, pricer, found)
     if seconds is not None:
-        is_halved = bool(rungs(options.epochs or EPOCHS)) and not is_own
-        seconds *= total * (SHARE_OF_EPOCHS if is_halved else 1.0) / workers
+        seconds *= total * (1 + options.stop_after if options.stop_after else 2) / 2 / workers  # half end early
     overview = Overview(found, total, seconds, timeout_s)
     name = options.study_name or _study_name(spec, limits)
     return _Search(spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)

@@ -10,7 +10,7 @@ from typing import Any
 
 from lmnet.builder.command_line import DONE, add_import_option, import_modules, read_assignments, run_command
 from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
-from lmnet.training.recipe import load_recipe
+from lmnet.training.recipe import load_recipe, recipe_names
 
 _EPILOG = """\
 The same command continues where it stopped. The run folder is the last line on stdout (with --json: key "run").
@@ -28,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("spec", metavar="SPEC", help="zoo name or YAML file")
     add_data_options(parser)
-    parser.add_argument("--recipe", default="default", help="default, paper, or a YAML file (default: %(default)s)")
+    parser.add_argument(
+        "--recipe", default="default", help=f"{', '.join(recipe_names())}, or a YAML file (default: %(default)s)"
+    )
     parser.add_argument("--size", type=int, help="side in pixels that images are resized to")
     parser.add_argument("--epochs", type=int, help="passes over the training images")
     parser.add_argument("--batch-size", type=int, help="images in one step")

@@ -1,7 +1,7 @@
-"""Early stopping: half of the epochs for all, the rest for the promising half.
+"""Early stopping, where it is asked for: a share of the epochs for all, the rest for the promising half.
 
-A third of the epochs says nothing of a net: benchmarks/search_bench.md has the rank correlations of a table of trained
-nets.
+Early scores say little of a net: benchmarks/search_bench.md has their rank correlation with the final scores of another
+seed. So nothing is stopped unless ``stop_after`` says so, and never before half of the epochs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from collections.abc import Iterable
 
 KEPT = 2
 """One of so many trainings goes on."""
-SHORTEST = 4
-"""Trainings of fewer epochs are not stopped."""
 
 
-def rungs(epochs: int) -> tuple[int, ...]:
-    """Return after which epochs a training may be stopped: half of them; none in short trainings."""
-    return (epochs - epochs // 2,) if epochs >= SHORTEST else ()
+def rungs(epochs: int, share: float) -> tuple[int, ...]:
+    """Return after which epochs a training may be stopped: that share of them, rounded up; none where it is 0."""
+    rung = math.ceil(share * epochs)
+    return (rung,) if 0 < rung < epochs else ()
 
 
 def is_promising(score: float, others: Iterable[float], kept: int = KEPT) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,16 +54,18 @@ class TrainingObjective:
     _sets: DataSets | None = field(default=None, repr=False)
 
     def __call__(self, model: nn.Module, spec: Spec, report: Report) -> float:
-        """Return the lesion Dice, mean over the validation images, of the best epoch."""
+        """Return the lesion Dice: mean over the validation images, and over the last third of the epochs."""
         return self.train(model, spec, report, seed=self.seed)
 
     def train(self, model: nn.Module, spec: Spec, report: Report, *, seed: int, epochs: int | None = None) -> float:
-        """Train a net and leave it as it was after its best epoch; return that epoch's score.
+        """Train a net and leave it as it was after its best epoch; return its mean score in the last third of them.
+
+        The best epoch's score would be the highest of many noisy ones, which flatters.
 
         Args:
             model: the net.
             spec: its spec.
-            report: told the best score so far after each epoch.
+            report: told the same mean of the epochs so far, after each.
             seed: of order and augmentation.
             epochs: None for the recipe's.
         """
@@ -71,10 +75,11 @@ class TrainingObjective:
             load_encoder(model, self.pretrained_encoder)
             given = encoder_tensors(model)
         recipe = self.recipe_of(model, spec)
-        sets = self.sets()
+        sets, scores = self.sets(), list[float]()
 
         def tell(done: EpochReport) -> bool:
-            return report(done.epoch, done.best_score)
+            scores.append(done.score)
+            return report(done.epoch, last_third(scores))
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -91,10 +96,10 @@ class TrainingObjective:
                 workers=0,
                 in_channels=self.in_channels,
             )
-        if not self.own_size:
-            return result.score
-        scores = self.evaluate(model, spec, sets.val)  # at the images' own size, which is the same for all nets
-        return float(scores.dice.mean())
+        score = last_third(scores)
+        if self.own_size:  # nets of all sizes are compared at the images' own: the best epoch shows the difference
+            score += float(self.evaluate(model, spec, sets.val).dice.mean()) - result.score
+        return score
 
     def recipe_of(self, model: nn.Module, spec: Spec) -> Recipe:
         """Return the recipe that a net is trained by: its own size, and its encoder's mean and deviation."""
@@ -139,6 +144,7 @@ class TrainingObjective:
             "data": self.sets().fingerprint,
             "recipe": self.recipe.facts(),
             "seed": self.seed,
+            "score": "mean of the last third",
             **({"sizes": "each net's own"} if self.own_size else {}),
             **({"encoder": self.pretrained_encoder} if self.pretrained_encoder is not None else {}),
         }
@@ -164,6 +170,12 @@ class TrainingObjective:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out: each worker reads them itself."""
         return {**self.__dict__, "_sets": None}
+
+
+def last_third(scores: Sequence[float]) -> float:
+    """Return the mean of the last third, rounded up, of the scores by epoch."""
+    last = scores[-math.ceil(len(scores) / 3) :]
+    return sum(last) / len(last)
 
 
 def quiet_training() -> None:

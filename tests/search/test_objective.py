@@ -11,7 +11,7 @@ from lmnet.builder.spec import parse_spec
 from lmnet.search.run_search import run
 from lmnet.search.space import Space
 from lmnet.search.train.confirm import ConfirmingObjective
-from lmnet.search.train.objective import TrainingObjective
+from lmnet.search.train.objective import TrainingObjective, last_third
 from lmnet.training import Recipe, evaluate
 from tests.search.conftest import SMALL
 
@@ -41,9 +41,21 @@ def test_each_net_is_trained_and_scored_at_its_own_size():
     score = objective(model, spec, lambda epoch, score: False)
 
     assert sides == {(32, 32)}
-    assert score == pytest.approx(evaluate(model, objective.sets().val, size=32).dice.mean(), abs=1e-6)
+    assert score == pytest.approx(evaluate(model, objective.sets().val, size=32).dice.mean(), abs=1e-6)  # of one epoch
     assert "sizes" in objective.describe()
     assert "sizes" not in TrainingObjective("synthetic", RECIPE).describe()
+
+
+def test_a_score_is_the_mean_of_the_last_third_of_the_epochs(small):
+    told = []
+    objective = TrainingObjective("synthetic", RECIPE.override({"epochs": 4, "lr": 2e-3}), device="cpu")
+
+    score = objective(build_model(small), small, lambda epoch, score: told.append(score))
+
+    assert told[-1] == score
+    assert last_third([0.1, 0.9, 0.5, 0.3]) == pytest.approx(0.4)
+    assert last_third([0.1, 0.9, 0.6]) == 0.6
+    assert last_third([0.7]) == 0.7
 
 
 def test_a_search_over_sizes_tries_them(tmp_path):

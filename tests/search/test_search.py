@@ -119,13 +119,21 @@ def test_another_study_of_the_storage_reuses_scores(small, tmp_path):
 
 
 def test_halving_stops_trainings_early_and_the_best_is_fully_trained(small, tmp_path):
-    result = search(small, tmp_path, objective=epoch_score, epochs=9, trials=15)
+    result = search(small, tmp_path, objective=epoch_score, epochs=9, stop_after=0.5, trials=15)
     stopped = [one for one in result.tally.scored if one.is_stopped]
     assert {one.epochs for one in stopped} == {5}
     assert len(stopped) >= 3
     assert result.tally.best.epochs == 9
     assert result.tally.best.score == max(one.score for one in result.tally.scored)
     assert trained(tmp_path)[0].intermediate_values.keys() == set(range(1, 10))
+
+
+def test_nothing_is_stopped_early_unless_asked_for(small, tmp_path):
+    result = search(small, tmp_path, objective=epoch_score, epochs=9, trials=6)
+    assert {one.epochs for one in result.tally.scored} == {9}
+    assert not any(one.is_stopped for one in result.tally.scored)
+    with pytest.raises(ValueError, match=r"stop_after must be 0, or from 0\.5 to below 1, got stop_after=0\.25\. Use"):
+        search(small, tmp_path, objective=epoch_score, stop_after=0.25)
 
 
 def test_failures_are_contained_and_named(small, tmp_path):
