@@ -427,7 +427,7 @@ def render(rows: list[dict[str, object]], repeats: int) -> str:
         "## What early scores tell",
         "",
         "Rank correlation (Spearman) with the final score of **another** seed over the nets with two seeds, and the "
-        "same given the logarithm of GMACs. The first row is the ceiling that the noise of a seed sets. Costs: over all "
+        "same given the logarithm of GMACs. The first row is the ceiling that the noise of a seed sets. Costs: over "
         "nets.",
         "",
         "| of | correlation | given GMACs |",

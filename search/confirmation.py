@@ -1,8 +1,9 @@
-"""After the search: its best net, its start and the largest net within the limits are trained again and compared."""
+"""After the search: its best nets, its start and the largest net within the limits are trained again and compared."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from lmnet.builder.benchmark import measure_interleaved
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.spec import Spec
-from lmnet.search.pricing import Pricer
+from lmnet.search.pricing import Candidate, Pricer
 from lmnet.search.results.counts import Tally
-from lmnet.search.results.verdict import Confirmed, make_verdict, no_verdict
+from lmnet.search.results.verdict import Confirmed, choose, make_verdict, no_verdict
 from lmnet.search.space_survey import largest_within
 from lmnet.search.train.confirm import ConfirmingObjective, confirm, read_confirmed
 from lmnet.search.train.executors import Pool
@@ -31,12 +32,15 @@ def confirm_search(
     *,
     epochs: int,
     seeds: int,
+    finalists: int,
     make_pool: Callable[[Objective], Pool],
     folder: Path,
     deadline: float | None,
     is_stopped: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Return the verdict of a search; finished trainings are kept in its folder and used again.
+    """Train the nets of the highest scores again, choose the best of them, and compare it with simpler choices.
+
+    Finished trainings are kept in the search's folder and used again.
 
     Args:
         tally: what the search found.
@@ -44,35 +48,40 @@ def confirm_search(
         objective: of its trainings.
         epochs: of each training.
         seeds: trainings of each net.
+        finalists: so many nets of the highest scores are trained again.
         make_pool: makes of an objective the place where it is trained.
         folder: of the search.
         deadline: on ``time.monotonic``; None for no end.
         is_stopped: asked between steps: whether somebody wants the search to end.
     """
-    best = tally.best
-    if best is None:
+    if tally.best is None:
         return no_verdict("No net has a score, so nothing was compared.", best=None)
-    points = {"best": best.point, "start": pricer.space.start, "largest": largest_within(pricer, best.point).point}
-    start = points["start"]
-    nets = {role: pricer.price(point) for role, point in points.items() if point is not None}
-    if start is not None and not nets["start"].is_feasible:
-        del nets["start"]
-    kept = {role: one for role, one in nets.items() if role == "best" or one.hash != best.hash}
-    if not [role for role in kept if role != "best"]:
+    top = tally.ranked[:finalists]
+    points = {one.hash: one.point for one in top}
+    others = {"start": pricer.space.start, "largest": largest_within(pricer, top[0].point).point}
+    roles = {role: pricer.price(point) for role, point in others.items() if point is not None}
+    roles = {role: one for role, one in roles.items() if one.is_feasible}
+    points |= {one.hash: one.point for one in roles.values()}
+    if len(points) == 1:
         text = "The best net is the start and the largest net within the limits: nothing else to compare."
-        return no_verdict(text, best=best.hash)
-    specs = {one.hash: pricer.spec(one.point) for one in kept.values()}
+        return no_verdict(text, best=top[0].hash)
+    specs = {hash_: pricer.spec(point) for hash_, point in points.items()}
     place = folder / "confirm" / f"{epochs}-epochs"
     again = ConfirmingObjective(objective, epochs)
     failures = confirm(
         list(specs.items()), again, make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped
     )
-    confirmed = [
-        Confirmed(role, one.hash, one.gmacs, one.params, read_confirmed(place, one.hash, seeds))
-        for role, one in kept.items()
-    ]
-    verdict = make_verdict(confirmed, epochs=epochs, milliseconds=_milliseconds(specs, objective))
-    if "start" in nets and nets["start"].hash == best.hash:
+
+    def confirmed(role: str, one: Candidate) -> Confirmed:
+        return Confirmed(role, one.hash, one.gmacs, one.params, *read_confirmed(place, one.hash, seeds))
+
+    tried = [confirmed("finalist", pricer.price(one.point)) for one in top]
+    best = replace(choose(tried), role="best")
+    rows = {one.hash: one for one in tried} | {one.hash: confirmed(role, one) for role, one in roles.items()}
+    rows.pop(best.hash)
+    verdict = make_verdict([best, *rows.values()], epochs=epochs, milliseconds=_milliseconds(specs, objective))
+    verdict["finalists"] = [one.hash for one in top]
+    if "start" in roles and roles["start"].hash == best.hash:
         verdict["text"] = f"No net was found that scores better than the start. {verdict['text']}"
     if failures:
         verdict["text"] += f" {len(failures)} of its trainings failed, the last with {failures[-1]}."

@@ -31,8 +31,10 @@ class SearchOptions:
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
             Where the space moves input.size, each net is priced, trained and scored at its own instead.
         confirm_epochs: epochs of each training that confirms the result (default: as many as epochs; 0: none).
-            After the search its best net, its start and the largest net within the limits are trained again with other
-            seeds and compared on the test images. Not with an own objective.
+            After the search its best nets, its start and the largest net within the limits are trained again with other
+            seeds. The result is compared with the others on the test images. Not with an own objective.
+        confirm_nets: nets of the highest scores that are trained again (default: 3).
+            Their mean over the new seeds, on the validation images, decides which one is the result.
         confirm_seeds: trainings of each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
         pretrained_encoder: start the timm encoder from ImageNet weights: auto, package, hub or a file.
@@ -68,6 +70,7 @@ class SearchOptions:
     stop_after: float = 0.0
     size: int | None = None
     confirm_epochs: int | None = None
+    confirm_nets: int = 3
     confirm_seeds: int = 3
     recipe: str | Path = "default"
     pretrained_encoder: str | None = None
@@ -96,6 +99,7 @@ class SearchOptions:
             "size",
             "workers",
             "trial_timeout_s",
+            "confirm_nets",
             "confirm_seeds",
             "cpus_per_trial",
         ):

@@ -26,7 +26,7 @@ from lmnet.search.propose.proposer import Proposer
 from lmnet.search.results.counts import Tally, tally
 from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import Overview, SearchResult
-from lmnet.search.results.verdict import current
+from lmnet.search.results.verdict import with_verdict
 from lmnet.search.space import Space
 from lmnet.search.space_survey import Survey, survey
 from lmnet.search.study.fingerprint import ABOUT, SPEC, VERDICT, check_fingerprint, check_machine, short_hash
@@ -102,7 +102,8 @@ def run(
         if search.confirming and not is_interrupted:
             is_interrupted = _confirm(search, study, counts, end)
         ending = {"is_used_up": is_used_up, "is_interrupted": is_interrupted}
-        result = search.result(counts, search.folder, current(study.user_attrs.get(VERDICT), counts), **ending)
+        counts, verdict = with_verdict(study.user_attrs.get(VERDICT), counts)
+        result = search.result(counts, search.folder, verdict, **ending)
         write_folder(result, search.pricer, study)
     return result
 
@@ -279,6 +280,7 @@ def _confirm(search: _Search, study: optuna.Study, counts: Tally, deadline: floa
             search.objective,
             epochs=search.confirming,
             seeds=search.options.confirm_seeds,
+            finalists=search.options.confirm_nets,
             make_pool=search.pool,
             folder=search.folder,
             deadline=deadline,

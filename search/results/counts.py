@@ -71,6 +71,7 @@ class Tally:
         scored: nets with a score, in the order of their trials.
         last_error: what the last failed training said.
         under_way: this process's trainings, while it searches.
+        chosen: hash of the net that further trainings showed to be the best of the finalists; None without them.
     """
 
     trials: int
@@ -82,11 +83,18 @@ class Tally:
     scored: tuple[Scored, ...]
     last_error: str = ""
     under_way: tuple[UnderWay, ...] = ()
+    chosen: str | None = None
 
     @property
     def best(self) -> Scored | None:
-        """The net of the highest score; the cheaper one of equals."""
-        return max(self.scored, key=lambda one: (not one.is_stopped, one.score, -one.gmacs), default=None)
+        """The net that was chosen among the finalists, else that of the highest score; the cheaper one of equals."""
+        chosen = [one for one in self.scored if one.hash == self.chosen]
+        return next(iter([*chosen, *self.ranked]), None)
+
+    @property
+    def ranked(self) -> list[Scored]:
+        """All nets, the highest score first, the cheaper one of equals; those that were stopped early at the end."""
+        return sorted(self.scored, key=lambda one: (one.is_stopped, -one.score, one.gmacs))
 
     @property
     def front(self) -> tuple[Scored, ...]:

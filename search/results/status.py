@@ -8,7 +8,7 @@ import optuna
 
 from lmnet.search.results.counts import tally
 from lmnet.search.results.summary import SearchResult
-from lmnet.search.results.verdict import current
+from lmnet.search.results.verdict import with_verdict
 from lmnet.search.space import Space
 from lmnet.search.study.fingerprint import FINGERPRINT, SPEC, VERDICT
 from lmnet.search.study.storage import open_storage, retry, without_password
@@ -43,9 +43,9 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
         if FINGERPRINT not in attrs or SPEC not in attrs:
             raise ValueError(f"status: a study must be a search's, got {study_name}. Name one that lmnet-search began.")
         space = Space(parse_spec(attrs[SPEC]))
-        counts = tally(study.get_trials(deepcopy=False), space)
+        counts, verdict = with_verdict(attrs.get(VERDICT), tally(study.get_trials(deepcopy=False), space))
     if folder is None and storage.startswith("sqlite:///"):
         folder = Path(storage.removeprefix("sqlite:///")).parent
     has_folder = folder is not None and (Path(folder) / "best.yaml").exists()
     place = Path(folder) if has_folder and folder else None
-    return SearchResult(study_name, storage, place, space, counts, None, current(attrs.get(VERDICT), counts))
+    return SearchResult(study_name, storage, place, space, counts, None, verdict)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,13 @@ from lmnet.training import CaseScores
 
 DRAWINGS = 4000
 SEED = 0
-ROLES = {"best": "the best net", "start": "the start", "largest": "the largest net within the limits"}
+ROLES = {
+    "best": "the best net",
+    "start": "the start",
+    "largest": "the largest net within the limits",
+    "finalist": "another of the best nets",
+}
+COMPARED = ("start", "largest")
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,12 @@ class Confirmed:
     """A net that was trained again.
 
     Args:
-        role: best, start or largest.
+        role: best, start, largest or finalist.
         hash: of the architecture.
         gmacs: 10^9 multiply-accumulates, re-parameterised.
         params: parameters.
         scores: of the test images, by seed.
+        val: the score of the validation images, by seed.
     """
 
     role: str
@@ -34,6 +41,7 @@ class Confirmed:
     gmacs: float
     params: int
     scores: Mapping[int, CaseScores]
+    val: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,17 +84,35 @@ def difference(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]
     return Difference(float(two.mean() - one.mean()), float(low), float(high), count, images)
 
 
+def choose(finalists: Sequence[Confirmed]) -> Confirmed:
+    """Return the finalist to hand back: by the validation images, over the seeds that all have.
+
+    Those that are no further below the best than the noise of their seeds count as equal, and the cheapest of them is
+    chosen. The test images have no say in it.
+    """
+    seeds = sorted(set.intersection(*(set(one.val) for one in finalists)))
+    if not seeds:
+        return finalists[0]
+    scores = np.array([[one.val[seed] for seed in seeds] for one in finalists])
+    means = scores.mean(axis=1)
+    # the deviation of the difference of two means
+    noise = float(np.sqrt(scores.var(axis=1, ddof=1).mean() * 2 / len(seeds))) if len(seeds) > 1 else 0.0
+    equal = [one for one, mean in zip(finalists, means, strict=True) if mean >= means.max() - noise]
+    return min(equal, key=lambda one: one.gmacs)
+
+
 def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[str, float]) -> dict[str, Any]:
     """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, and each net's score.
 
     Args:
-        nets: best first; the start, and the largest net, where they are other nets.
+        nets: best first; the start, the largest net and other finalists, where they are other nets.
         epochs: of each training.
         milliseconds: median time of an image by hash, measured side by side.
     """
     best = nets[0]
     rows = [_row(one, milliseconds) for one in nets]
-    found = {one.role: difference(one.scores, best.scores) for one in nets[1:]}
+    compared = [one for one in nets[1:] if one.role in COMPARED]
+    found = {one.role: difference(one.scores, best.scores) for one in compared}
     content: dict[str, Any] = {"best": best.hash, "split": "test", "epochs": epochs, "nets": rows}
     start = found.get("start")
     content |= {
@@ -95,7 +121,7 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
         "seeds": len(best.scores) if start is None else start.seeds,
         "images": 0 if start is None else start.images,
     }
-    sentences = [_sentence(best, one, found[one.role], milliseconds) for one in nets[1:]]
+    sentences = [_sentence(best, one, found[one.role], milliseconds) for one in compared]
     return {"text": " ".join(sentences), **content}
 
 
@@ -105,10 +131,14 @@ def no_verdict(reason: str, *, best: str | None) -> dict[str, Any]:
     return {"text": reason, "best": best, **empty}
 
 
-def current(verdict: dict[str, Any] | None, counts: Tally) -> dict[str, Any] | None:
-    """Return a kept verdict where it is on the net that is the best now, else None."""
-    best = None if counts.best is None else counts.best.hash
-    return verdict if verdict is not None and verdict.get("best") == best else None
+def with_verdict(verdict: dict[str, Any] | None, counts: Tally) -> tuple[Tally, dict[str, Any] | None]:
+    """Return the counts with the verdict's choice, and the verdict; without both where other nets are the best now."""
+    if verdict is None:
+        return counts, None
+    finalists = verdict.get("finalists", [verdict.get("best")])
+    if [one.hash for one in counts.ranked[: len(finalists)]] != finalists:
+        return counts, None
+    return replace(counts, chosen=verdict["best"]), verdict
 
 
 def _sentence(best: Confirmed, other: Confirmed, found: Difference | None, milliseconds: Mapping[str, float]) -> str:
@@ -140,6 +170,7 @@ def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
         "params": one.params,
         "ms": milliseconds.get(one.hash),
         "dice_by_seed": means,
+        "val_by_seed": list(one.val.values()),
         "dice": float(np.mean(means)) if means else None,
     }
 

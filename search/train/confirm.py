@@ -96,7 +96,7 @@ def confirm(
                 if outcome.score is None:
                     failures.append(f"{outcome.reason}: {outcome.error}")
                 elif not outcome.is_stopped:
-                    _write_scores(job, objective)
+                    _write_scores(job, objective, outcome.score)
     finally:
         pool.close()
     return failures
@@ -107,18 +107,21 @@ def _scores_file(job: Job) -> Path:
     return job.weights.with_suffix(".json")
 
 
-def _write_scores(job: Job, objective: ConfirmingObjective) -> None:
+def _write_scores(job: Job, objective: ConfirmingObjective, val: float) -> None:
     assert job.weights is not None
     scores = objective.test_scores(job.spec, job.weights)
-    write_durably(_scores_file(job), json.dumps(scores.dump()).encode())
+    write_durably(_scores_file(job), json.dumps({"val": val, "test": scores.dump()}).encode())
     job.weights.unlink()
 
 
-def read_confirmed(folder: Path, hash_: str, seeds: int) -> dict[int, CaseScores]:
-    """Return the test scores of a net by seed, as far as they are there."""
-    found = {}
+def read_confirmed(folder: Path, hash_: str, seeds: int) -> tuple[dict[int, CaseScores], dict[int, float]]:
+    """Return the test scores of a net by seed, and its validation scores, as far as they are there."""
+    scores, val = {}, {}
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         path = folder / f"{hash_}-s{seed}.json"
         if path.exists():
-            found[seed] = CaseScores.load(json.loads(path.read_text(encoding="utf-8")))
-    return found
+            content = json.loads(path.read_text(encoding="utf-8"))
+            scores[seed] = CaseScores.load(content.get("test", content))  # files of before have these scores alone
+            if "val" in content:
+                val[seed] = content["val"]
+    return scores, val

@@ -10,7 +10,7 @@ from lmnet.search.limits import Limits
 from lmnet.search.options import SearchOptions
 from lmnet.search.pricing import Pricer
 from lmnet.search.results.counts import Scored, Tally
-from lmnet.search.results.verdict import Confirmed, current, difference, make_verdict, no_verdict
+from lmnet.search.results.verdict import Confirmed, choose, difference, make_verdict, no_verdict, with_verdict
 from lmnet.search.run_search import run
 from lmnet.search.space import Space
 from lmnet.search.space_survey import largest_within
@@ -137,7 +137,9 @@ def test_confirmations_are_trained_once_and_scored_on_the_test_images(small, fol
         nets = [(one.hash, pricer.spec(one.point))]
         confirm(nets, again, make_pool, seeds=2, folder=place, deadline=None, is_stopped=lambda: False)
 
-    found = read_confirmed(place, one.hash, 2)
+    found, val = read_confirmed(place, one.hash, 2)
+    assert sorted(val) == [1000, 1001]
+    assert all(0 <= score <= 1 for score in val.values())
     assert made == [again]
     assert sorted(path.suffix for path in place.iterdir()) == [".json", ".json"]
     assert sorted(found) == [1000, 1001]
@@ -157,7 +159,7 @@ def test_without_time_nothing_is_trained(small, tmp_path):
     nets = [("hash", pricer.spec(pricer.space.start))]
     confirm(nets, None, lambda objective: pool, seeds=2, folder=tmp_path, deadline=0.0, is_stopped=lambda: False)
 
-    assert read_confirmed(tmp_path, "hash", 2) == {}
+    assert read_confirmed(tmp_path, "hash", 2) == ({}, {})
 
 
 def test_failures_of_trainings_are_told(small, tmp_path):
@@ -172,12 +174,30 @@ def test_failures_of_trainings_are_told(small, tmp_path):
 
 def test_a_kept_verdict_is_shown_for_its_own_best_net_only():
     verdict = no_verdict("nothing else to compare", best="a")
+    among = {**verdict, "best": "b", "finalists": ["a", "b"]}
 
-    def counts(hash_):
-        return Tally(1, 0, {}, 0, 0, 0, (Scored(0, (0,), hash_, 0.5, {"gmacs": 1.0, "params": 10}),))
+    def counts(*hashes):
+        costs = {"gmacs": 1.0, "params": 10}
+        scored = tuple(Scored(i, (i,), hash_, 0.5 - i / 10, costs) for i, hash_ in enumerate(hashes))
+        return Tally(len(scored), 0, {}, 0, 0, 0, scored)
 
-    assert current(verdict, counts("a")) == verdict
-    assert current(verdict, counts("b")) is current(None, counts("a")) is None
+    assert with_verdict(verdict, counts("a"))[1] == verdict
+    assert with_verdict(verdict, counts("b"))[1] is with_verdict(None, counts("a"))[1] is None
+    found, kept = with_verdict(among, counts("a", "b", "c"))
+    assert (found.best.hash, kept) == ("b", among)
+    found, kept = with_verdict(among, counts("a", "c", "b"))  # another search found a better one since
+    assert (found.best.hash, kept) == ("a", None)
+
+
+def test_the_cheapest_of_the_finalists_that_are_equal_is_chosen():
+    def finalist(hash_, gmacs, *val):
+        return Confirmed("finalist", hash_, gmacs, 10, {}, dict(enumerate(val)))
+
+    dear = finalist("dear", 2.0, 0.70, 0.72, 0.74)
+    assert choose([dear, finalist("cheap", 1.0, 0.71, 0.73, 0.70)]).hash == "cheap"  # within the noise of a seed
+    assert choose([dear, finalist("cheap", 1.0, 0.61, 0.63, 0.60)]).hash == "dear"
+    assert choose([dear, finalist("cheap", 1.0, 0.73)]).hash == "cheap"  # by the first seed, which both have
+    assert choose([dear, finalist("cheap", 1.0)]).hash == "dear"  # without further trainings, by the search's score
 
 
 def test_a_cluster_without_ray_is_refused_in_one_line(without_ray, small, tmp_path):
