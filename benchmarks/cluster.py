@@ -31,7 +31,7 @@ from lmnet.search.train.training import Job, Objective
 OUT = Path(__file__).with_name("cluster.md")
 SPEC, LIMITS = "lmnet_xs", {"max_gflops": 0.3}
 SLOTS = (2, 4, 8)
-NODES, GPUS, EPOCHS = 16, 8, 30
+NODES, GPUS, EPOCHS = 64, 8, 30
 SIMULATION = f"## {NODES} nodes of {GPUS} GPUs"
 WARM = 10
 """Trials at the beginning that are not timed: workers start."""
@@ -216,7 +216,7 @@ def simulation(ideal: tuple[float, float]) -> list[str]:
     return [
         SIMULATION,
         "",
-        f"A simulation: the real driver (the default sampler, SQLite, half of the trainings stopped at half) before an "
+        f"A simulation: the real driver (the default sampler, SQLite) before an "
         f"ideal cluster of {slots} slots whose trainings tell {EPOCHS} epochs and end at once. It handles "
         f"**{trials_s:.1f} trials** with {reports_s:.0f} reports a second at most.",
         "",

@@ -42,7 +42,8 @@ class SearchOptions:
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
         workers: number of trainings at the same time (default: by the machine).
             The default is 1 with an own objective or a GPU, else one for each two cores, and 2 on two cores. With 1
-            worker an own objective runs in the calling process.
+            worker an own objective runs in the calling process. Each worker has its share of the cores, no more than
+            OMP_NUM_THREADS allows.
         cluster: train on a Ray cluster: ray, or its address (default: on this machine, without Ray).
             ray is the cluster at RAY_ADDRESS, else a local one; an address is ray://HOST:10001 or HOST:6379.
         cpus_per_trial: CPUs of each training on the cluster (default: 1).

@@ -138,7 +138,7 @@ class Ledger:
         token = uuid.uuid4().hex
         running = self._trial(candidate, TrialState.RUNNING, {"owner": self._me, "token": token})
         trial_id = retry(lambda: self._create_once(running, token))
-        mine = next(trial for trial in self.refresh() if trial._trial_id == trial_id)
+        mine = self._read_new(trial_id)
         before = [trial for trial in self.trials if trial.number < mine.number]
         rivals = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
         rivals += [trial for trial in before if trial.state == TrialState.RUNNING]
@@ -156,6 +156,19 @@ class Ledger:
             return None
         self.open[trial_id] = Claim(trial_id, mine.number, candidate)
         return self.open[trial_id]
+
+    def _read_new(self, trial_id: int) -> FrozenTrial:
+        """Read a trial that was just created, and all others where some came in between; return it.
+
+        Where none did, the states of known trials may be out of date, which a claim can bear: a trial that has ended
+        since counts as one that runs. So a claim costs the same however many trainings run.
+        """
+        mine: FrozenTrial = retry(lambda: self._storage.get_trial(trial_id))
+        if mine.number == len(self.trials):
+            self.trials = [*self.trials, mine]
+        else:
+            self.refresh()
+        return mine
 
     def score_elsewhere(self, candidate: Candidate) -> Outcome | None:
         """Return what another study of the storage, with the same objective, found for an architecture."""

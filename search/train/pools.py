@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from lmnet.search.options import SearchOptions
 from lmnet.search.train.executors import InlinePool, Pool, ProcessPool
 from lmnet.search.train.training import Objective
@@ -39,8 +41,14 @@ def make_pool(
         return _ray_pool(objective, options, is_own=is_own)
     if is_own and workers == 1:
         return InlinePool(objective)
-    threads = 1 if options.batch else max(1, (os.cpu_count() or 1) // workers)
-    return ProcessPool(objective, slots=workers, threads=threads, imports=options.imports)
+    return ProcessPool(objective, slots=workers, threads=threads_of(options, workers), imports=options.imports)
+
+
+def threads_of(options: SearchOptions, workers: int) -> int:
+    """Return torch's threads of each worker: its share of the cores, no more than OMP_NUM_THREADS allows."""
+    if options.batch:
+        return 1
+    return min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // workers))
 
 
 def _ray_pool(objective: Objective, options: SearchOptions, *, is_own: bool) -> Pool:

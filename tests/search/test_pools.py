@@ -9,7 +9,9 @@ import psutil
 import pytest
 
 from lmnet.builder.weights import read_weights
+from lmnet.search.options import SearchOptions
 from lmnet.search.train.executors import InlinePool, ProcessPool
+from lmnet.search.train.pools import threads_of
 from lmnet.search.train.training import Job
 from tests.search.objectives import (
     crashing_score,
@@ -154,3 +156,10 @@ def test_a_pool_without_work_waits_and_says_nothing(make, pool):
     assert made.slots >= 1
     with made.paused():
         pass
+
+
+@pytest.mark.parametrize(("given", "batch", "threads"), [(1, 0, 1), (64, 0, 4), (3, 0, 3), (64, 4, 1)])
+def test_workers_share_the_cores_and_keep_to_the_callers_threads(monkeypatch, given, batch, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("torch.get_num_threads", lambda: given)
+    assert threads_of(SearchOptions(batch=batch), workers=2) == threads
