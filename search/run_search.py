@@ -49,7 +49,8 @@ from lmnet.training.recipe import load_recipe
 
 SHARE_OF_TIME = 0.65
 """Share of a limited time that goes to the search; the rest is for the confirmation."""
-"""Share of the epochs that trainings take on average where some are stopped early."""
+WRITE_S = 60.0
+"""While trainings run, the folder of results is written no more often than this."""
 
 
 def run(
@@ -255,11 +256,16 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
     search.latency.paused = pool.paused
     interrupt = Interrupt(lambda: pool.is_training_here)
 
-    def watch(under_way: tuple[UnderWay, ...]) -> None:
-        if on_progress is not None:
-            on_progress(replace(tally(ledger.trials, search.space), under_way=under_way))
-
-    loop = Loop(ledger, candidates, proposer, pricer, pool, rules, watch, lambda: interrupt.is_set)
+    loop = Loop(
+        ledger,
+        candidates,
+        proposer,
+        pricer,
+        pool,
+        rules,
+        _watcher(search, ledger, on_progress),
+        lambda: interrupt.is_set,
+    )
     heartbeat = Heartbeat(lambda: ledger.open.keys(), ledger.record_heartbeat, HEARTBEAT_S)
     try:
         with interrupt, heartbeat:
@@ -267,6 +273,24 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
     except KeyboardInterrupt:  # an objective may raise it without a signal
         interrupt.is_set = True
     return loop.is_used_up, interrupt.is_set
+
+
+def _watcher(
+    search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None] | None
+) -> Callable[[tuple[UnderWay, ...]], None]:
+    """Return what tells the progress of a search, and writes its results so far now and then."""
+    written_at, written = time.monotonic(), 0
+
+    def watch(under_way: tuple[UnderWay, ...]) -> None:
+        nonlocal written_at, written
+        counts = replace(tally(ledger.trials, search.space), under_way=under_way)
+        if on_progress is not None:
+            on_progress(counts)
+        if counts.trials > written and time.monotonic() - written_at >= WRITE_S:
+            write_folder(search.result(counts, search.folder), search.pricer, ledger.study, is_final=False)
+            written_at, written = time.monotonic(), counts.trials
+
+    return watch
 
 
 def _confirm(search: _Search, study: optuna.Study, counts: Tally, deadline: float | None) -> bool:

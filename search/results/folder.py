@@ -22,8 +22,15 @@ from lmnet.search.results.report import report_html
 from lmnet.search.results.summary import SearchResult, as_dict
 
 
-def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> None:
-    """Write all results of a study; what an earlier call wrote is replaced."""
+def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, is_final: bool = True) -> None:
+    """Write all results of a study; what an earlier call wrote is replaced.
+
+    Args:
+        result: of the search, so far.
+        pricer: of its space.
+        study: with its trials.
+        is_final: whether the trainings are over; only then are weights dropped that nobody needs.
+    """
     folder = result.folder
     assert folder is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +46,8 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study) -> N
         if start is not None:
             _write(folder / "diff.txt", diff(pricer, tally, start))
     _write_front(folder / "front", {one.hash: found_spec(pricer, one, result.study).dump() for one in tally.front})
-    _keep_weights(folder, tally)
+    if is_final:
+        _keep_weights(folder, tally)
     _write(folder / "report.html", report_html(result, pricer, study))
     _write(folder / "search.json", json.dumps(as_dict(result), indent=1))
 

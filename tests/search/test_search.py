@@ -213,6 +213,20 @@ def test_two_searches_may_write_one_folder_at_the_same_time(small, tmp_path, mon
     assert names == [f"{place:02d}_{one.hash}" for place, one in enumerate(result.tally.front)]
 
 
+def test_the_results_so_far_are_written_while_the_search_runs(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_search, "WRITE_S", 0.0)
+    seen = []
+
+    def objective(model, spec):
+        if (tmp_path / "search.json").exists():
+            seen.append(json.loads((tmp_path / "search.json").read_text())["trials"])
+        return width_score(model, spec)
+
+    search(small, tmp_path, objective=objective, trials=6)
+    assert seen[-1] >= 4
+    assert seen == sorted(seen)
+
+
 def test_a_count_that_is_not_above_0_is_refused(small, tmp_path):
     with pytest.raises(ValueError, match="search: trials must be above 0, got trials=0"):
         search(small, tmp_path, trials=0)
