@@ -14,10 +14,11 @@ from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.spec import Spec
 from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.results.cases import Trained, draw_cases
 from lmnet.search.results.counts import Tally
-from lmnet.search.results.verdict import Confirmed, choose, make_verdict, no_verdict
+from lmnet.search.results.verdict import COMPARED, ROLES, Confirmed, choose, make_verdict, no_verdict
 from lmnet.search.space_survey import largest_within
-from lmnet.search.train.confirm import ConfirmingObjective, confirm, read_confirmed
+from lmnet.search.train.confirm import FIRST_SEED, ConfirmingObjective, confirm, read_confirmed
 from lmnet.search.train.executors import Pool
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.training import Objective
@@ -83,6 +84,14 @@ def confirm_search(
     verdict["finalists"] = [one.hash for one in top]
     if "start" in roles and roles["start"].hash == best.hash:
         verdict["text"] = f"No net was found that scores better than the start. {verdict['text']}"
+    shown = [("the best net", best), *((ROLES[one.role], one) for one in rows.values() if one.role in COMPARED)]
+    nets = [
+        Trained(name, specs[one.hash], place / f"{one.hash}-s{FIRST_SEED}.safetensors", one.scores[FIRST_SEED])
+        for name, one in shown
+        if FIRST_SEED in one.scores
+    ]
+    nets = [net for net in nets if net.weights.exists()]  # those of earlier versions are gone
+    verdict["cases"] = draw_cases(nets[:2], objective, again.test, folder / "cases") if nets else []
     if failures:
         verdict["text"] += f" {len(failures)} of its trainings failed, the last with {failures[-1]}."
     return verdict

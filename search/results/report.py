@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import warnings
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
         ],
         verdict=(result.verdict or {}).get("text", NOT_CONFIRMED),
         confirmed=_confirmed(result),
+        cases=_cases(result),
         training=_training(study, sum(one.seconds for one in counts.scored)),
         scatter=scatter(counts.scored, counts.front, start, pricer.limits.max_gflops),
         history=history(counts.scored),
@@ -72,6 +74,16 @@ def _confirmed(result: SearchResult) -> list[tuple[object, ...]]:
             seeds = " ".join(f"{dice:.3f}" for dice in one["dice_by_seed"])
             rows.append((ROLES[one["role"]], one["hash"], f"{one['gmacs']:.3f}", time_ms, f"{one['dice']:.3f}", seeds))
     return rows if len(rows) > 1 else []
+
+
+def _cases(result: SearchResult) -> list[tuple[str, str]]:
+    """Return caption and picture of the test images that the confirmation drew."""
+    found = []
+    for caption, file in (result.verdict or {}).get("cases", []):
+        path = None if result.folder is None else result.folder / "cases" / file
+        if path is not None and path.exists():
+            found.append((caption, f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"))
+    return found
 
 
 def _training(study: optuna.Study, seconds: float) -> list[tuple[object, ...]]:

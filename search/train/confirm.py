@@ -6,7 +6,9 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -17,6 +19,7 @@ from lmnet.search.train.executors import Pool
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.training import Job, Objective, Report
 from lmnet.training import CaseScores, load_data
+from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
 
 FIRST_SEED = 1000
@@ -36,16 +39,26 @@ class ConfirmingObjective:
     base: TrainingObjective
     epochs: int
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the images out: whoever needs them reads them."""
+        return {"base": self.base, "epochs": self.epochs}
+
     def __call__(self, model: nn.Module, spec: Spec, report: Report, seed: int) -> float:
         """Return the lesion Dice, mean over val, of the best epoch; the net is left as it was then."""
         return self.base.train(model, spec, report, seed=seed, epochs=self.epochs)
 
+    @cached_property
+    def test(self) -> CaseSet:
+        """The test images; of synthetic data, more than the search's few."""
+        base = self.base
+        data = load_data(SYNTHETIC, seed=base.seed) if base.data == SYNTHETIC else base.sets()
+        return data.test
+
     def test_scores(self, spec: Spec, weights: Path) -> CaseScores:
-        """Return the scores of the test images; of synthetic data, more than the search's few."""
+        """Return the scores of the test images."""
         base, model = self.base, build_model(spec)
         load_weights(model, weights)
-        data = load_data(SYNTHETIC, seed=base.seed) if base.data == SYNTHETIC else base.sets()
-        scores = base.evaluate(model, spec, data.test)
+        scores = base.evaluate(model, spec, self.test)
         return replace(scores, hd95=None, boundary_iou=None, diagonal=None)
 
 
@@ -61,7 +74,8 @@ def confirm(
 ) -> list[str]:
     """Train what has no scores yet, one seed after the other, until the time is up; return why trainings failed.
 
-    The weights come back from wherever they were trained, are scored here on the test images, and deleted.
+    The weights come back from wherever they were trained and are scored here on the test images. Those of the first
+    seed are kept, to draw what the nets see; the others are deleted.
 
     Args:
         nets: hash and spec.
@@ -111,7 +125,8 @@ def _write_scores(job: Job, objective: ConfirmingObjective, val: float) -> None:
     assert job.weights is not None
     scores = objective.test_scores(job.spec, job.weights)
     write_durably(_scores_file(job), json.dumps({"val": val, "test": scores.dump()}).encode())
-    job.weights.unlink()
+    if job.seed != FIRST_SEED:
+        job.weights.unlink()
 
 
 def read_confirmed(folder: Path, hash_: str, seeds: int) -> tuple[dict[int, CaseScores], dict[int, float]]:

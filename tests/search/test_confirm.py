@@ -141,7 +141,8 @@ def test_confirmations_are_trained_once_and_scored_on_the_test_images(small, fol
     assert sorted(val) == [1000, 1001]
     assert all(0 <= score <= 1 for score in val.values())
     assert made == [again]
-    assert sorted(path.suffix for path in place.iterdir()) == [".json", ".json"]
+    kept = [f"{one.hash}-s1000.json", f"{one.hash}-s1000.safetensors", f"{one.hash}-s1001.json"]
+    assert sorted(path.name for path in place.iterdir()) == kept
     assert sorted(found) == [1000, 1001]
     assert set(found[1000].names) == set(base.sets().test.names)
     assert not np.array_equal(found[1000].dice, found[1001].dice)  # another seed, another net
@@ -218,6 +219,10 @@ def test_a_search_ends_with_a_verdict_and_the_same_call_repeats_it(small, tmp_pa
     again = run(small, out=tmp_path, **options)
     assert again.verdict["text"].partition(" times its GMACs")[0] == verdict["text"].partition(" times its GMACs")[0]
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "confirm" / "2-epochs").iterdir()}
+    captions = [caption for caption, _ in verdict["cases"]]
+    assert len(captions) == 4
+    assert all("the best net 0." in caption for caption in captions)
+    assert (tmp_path / "report.html").read_text().count("data:image/png") == 4
     assert json.loads((tmp_path / "search.json").read_text())["verdict"]["split"] == "test"
     assert verdict["text"].partition(":")[0] in (tmp_path / "report.html").read_text()
 
