@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmnet
+from lmnet.builder.layout import INPUT_SIZE
 from lmnet.builder.models import build_model
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import parse_spec
@@ -23,13 +24,16 @@ def check(name, seed, *, build):
     values = pricer.space.values(point)
     for knob, index in zip(pricer.space.knobs, point, strict=True):
         value = values[knob.variable] if knob.index is None else values[knob.variable][knob.index]
+        value = value[0] if knob.variable == INPUT_SIZE else value
         assert value == knob.values[index]
         if knob.is_ordered:
             assert min(knob.values) <= value <= max(knob.values)
-    assert plan_spec(parse_spec(pricer.spec(point).dump())).hash == candidate.hash
+    hash_, _, side = candidate.hash.partition("@")
+    assert plan_spec(parse_spec(pricer.spec(point).dump())).hash == hash_
+    assert side == (str(pricer.spec(point).layout.input.size[0]) if pricer.space.moves_size else "")
     if build:
         model = build_model(pricer.spec(point))
-        assert model.hash == candidate.hash
+        assert model.hash == hash_
         assert sum(parameter.numel() for parameter in model.parameters()) == model.plan.params
 
 
