@@ -15,6 +15,7 @@ from lmnet.search.space import Space
 from lmnet.training import load_data
 from lmnet.training.cli_train import main as train
 from tests.search.conftest import SMALL
+from tests.search.killing import trials_of
 from tests.search.objectives import width_score
 
 DATA = Path(__file__).parent / "data"
@@ -57,11 +58,7 @@ def test_a_study_of_an_earlier_version_is_resumed(tmp_path):
     )
 
     storage = f"sqlite:///{tmp_path}/study/study.db"
-    with_score = [
-        trial
-        for trial in optuna.load_study(study_name=result.study, storage=storage).get_trials()
-        if trial.state == optuna.trial.TrialState.COMPLETE
-    ]
+    with_score = [trial for trial in trials_of(storage) if trial.state == optuna.trial.TrialState.COMPLETE]
     assert result.tally.trials == len(with_score) == 6
     assert len({trial.user_attrs["hash"] for trial in with_score}) == 6
     assert sum("memory_mib" not in trial.user_attrs for trial in with_score) == 4  # the earlier version's

@@ -15,15 +15,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 from lmnet.search.run_search import run  # noqa: E402
 from lmnet.search.train.ray_pool import RayPool  # noqa: E402
 from lmnet.search.train.training import Job  # noqa: E402
-from tests.search.killing import TRIALS, check_complete, crash  # noqa: E402
+from tests.search.killing import TRIALS, check_complete, crash, trials_of  # noqa: E402
 from tests.search.objectives import epoch_score, logged_score, width_score  # noqa: E402
 
 NODE_KILLS = DRIVER_KILLS = int(os.environ.get("LMNET_KILLS", "2"))
-
-
-def trials_of(folder):
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder}/study.db")
-    return [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE], study.trials
 
 
 def table(result):
@@ -33,7 +28,8 @@ def table(result):
 def test_twenty_four_trials_are_twenty_four_nets(cluster, small, tmp_path):
     result = run(small, objective=width_score, max_gflops=0.004, trials=24, cluster="ray", out=tmp_path)
 
-    done, every = trials_of(tmp_path)
+    every = trials_of(f"sqlite:///{tmp_path}/study.db")
+    done = [trial for trial in every if trial.state == optuna.trial.TrialState.COMPLETE]
     assert result.tally.trials == len(done) == len({trial.user_attrs["hash"] for trial in done}) == 24
     assert not [trial for trial in every if trial.state == optuna.trial.TrialState.RUNNING]
 

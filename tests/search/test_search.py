@@ -14,6 +14,8 @@ from lmnet.search import run_search
 from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import as_dict
 from lmnet.search.run_search import run
+from lmnet.search.study.storage import open_storage
+from tests.search.killing import trials_of
 from tests.search.objectives import epoch_score, failing_score, slow_score, width_score
 
 LIMIT = 0.004
@@ -25,8 +27,9 @@ def search(small, folder, **changes):
 
 
 def trained(folder):
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder}/study.db")
-    return [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    return [
+        trial for trial in trials_of(f"sqlite:///{folder}/study.db") if trial.state == optuna.trial.TrialState.COMPLETE
+    ]
 
 
 @pytest.mark.parametrize("sampler", ["model", "tpe", "random", "nsga2", "gp"])
@@ -47,10 +50,10 @@ def test_no_trained_net_exceeds_a_limit(small, tmp_path, sampler):
 @pytest.mark.parametrize("sampler", ["model", "random"])
 def test_no_infeasible_trial_is_written(small, tmp_path, sampler):
     result = search(small, tmp_path, sampler=sampler, seed=1)
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
+    trials = trials_of(f"sqlite:///{tmp_path}/study.db")
     assert result.tally.infeasible == 0
-    assert all(value <= 0 for trial in study.trials for value in trial.constraints.values())
-    assert study.best_trial.value == result.tally.best.score
+    assert all(value <= 0 for trial in trials for value in trial.constraints.values())
+    assert max(trial.value for trial in trials) == result.tally.best.score
 
 
 def test_the_start_is_the_first_trial_where_it_is_feasible(small, tmp_path):
@@ -90,8 +93,9 @@ def test_a_changed_space_is_refused_by_name(small, tmp_path):
 
 
 def test_a_study_of_another_program_is_refused(small, tmp_path):
-    study = optuna.create_study(study_name="other", storage=f"sqlite:///{tmp_path}/study.db")
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with open_storage(f"sqlite:///{tmp_path}/study.db") as opened:
+        study = optuna.create_study(study_name="other", storage=opened)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     with pytest.raises(ValueError, match="study other: it must be a search's, got trials of another program"):
         search(small, tmp_path, study_name="other")
 

@@ -9,6 +9,7 @@ from rich.console import Console
 import lmnet.search.train.executors
 from lmnet.search.results.progress import LiveProgress
 from lmnet.search.run_search import run
+from tests.search.killing import trials_of
 from tests.search.objectives import epoch_score, hanging_score, killing_score, width_score
 
 
@@ -20,11 +21,11 @@ def table(result):
 def test_the_budget_is_met_exactly(small, tmp_path, workers):
     result = run(small, objective=width_score, max_gflops=0.004, trials=24, workers=workers, out=tmp_path)
     assert result.tally.trials == 24
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
-    done = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    trials = trials_of(f"sqlite:///{tmp_path}/study.db")
+    done = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     assert len(done) == len({trial.user_attrs["hash"] for trial in done}) == 24
     assert all(value <= 0 for trial in done for value in trial.constraints.values())
-    assert not [trial for trial in study.trials if trial.state == optuna.trial.TrialState.RUNNING]
+    assert not [trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING]
 
 
 def test_in_batches_the_study_is_the_same_with_1_and_4_workers(small, tmp_path):
@@ -40,8 +41,8 @@ def test_a_worker_that_dies_is_replaced_and_its_net_given_up_after_three_lives(s
     result = run(small, objective=killing_score, max_gflops=0.004, trials=6, workers=2, out=tmp_path, sampler="random")
     assert result.tally.trials == 6
     assert result.tally.cut_off == 3  # the start
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/study.db")
-    dead = [trial for trial in study.trials if trial.user_attrs.get("result", {}).get("reason") == "worker died"]
+    trials = trials_of(f"sqlite:///{tmp_path}/study.db")
+    dead = [trial for trial in trials if trial.user_attrs.get("result", {}).get("reason") == "worker died"]
     assert "signal 9" in dead[0].user_attrs["result"]["error"]
 
 
