@@ -52,18 +52,18 @@ class Objective:
     Args:
         name: for the tables.
         pricer: of its space and limits.
-        true: a net's score without noise.
+        true: scores of nets without noise.
         noise: deviation of a seed.
     """
 
     name: str
     pricer: Pricer
-    true: Score
+    true: Callable[[list[Candidate]], list[float]]
     noise: float
 
     def seen(self, one: Candidate, seed: int) -> float:
         """Return the score of one training."""
-        return self.true(one) + random.Random(f"{seed}/{one.hash}").gauss(0, self.noise)
+        return self.true([one])[0] + random.Random(f"{seed}/{one.hash}").gauss(0, self.noise)
 
 
 def windows_of(values: dict) -> float:
@@ -87,6 +87,11 @@ def synthetic(pricer: Pricer) -> Score:
 def misleading(pricer: Pricer) -> Score:
     """Return an objective where multiply-accumulates mislead: the larger a net the worse, and windows decide."""
     return lambda one: windows_of(pricer.space.values(one.point)) - 0.1 * math.log(one.gmacs)
+
+
+def each(score: Score) -> Callable[[list[Candidate]], list[float]]:
+    """Return a score of one net as one of several."""
+    return lambda nets: [score(one) for one in nets]
 
 
 @dataclass
@@ -118,7 +123,7 @@ class Trained:
         """Return a model of the scores: a line in the logarithms of the costs, and trees for what it leaves."""
         x, y = self.features([self.nets[index] for index in picked]), self.scores[picked]
         line = LinearRegression().fit(x[:, :2], y)
-        trees = ExtraTreesRegressor(300, min_samples_leaf=3, max_features=0.5, random_state=0, n_jobs=1)
+        trees = ExtraTreesRegressor(100, min_samples_leaf=3, max_features=0.5, random_state=0, n_jobs=1)
         trees.fit(x, y - line.predict(x[:, :2]))
 
         def predict(nets: list[Candidate]) -> np.ndarray:
@@ -159,10 +164,11 @@ def objectives() -> list[Objective]:
     said = trained.model(list(range(len(trained.nets))))
     known: dict[str, float] = {}
 
-    def score(one: Candidate) -> float:
-        if one.hash not in known:
-            known[one.hash] = float(said([one])[0])
-        return known[one.hash]
+    def score(nets: list[Candidate]) -> list[float]:
+        new = {one.hash: one for one in nets if one.hash not in known}
+        if new:
+            known.update(zip(new, said(list(new.values())).tolist(), strict=True))
+        return [known[one.hash] for one in nets]
 
     middle = math.sqrt(MIN_GFLOPS * MAX_GFLOPS)
     parts = {
@@ -173,8 +179,8 @@ def objectives() -> list[Objective]:
     wide = Pricer(Space(load_spec("unet_lft")), Limits(max_gflops=8))
     return [
         *(Objective(name, Pricer(space, limits), score, trained.noise) for name, limits in parts.items()),
-        Objective("synthetic", wide, synthetic(wide), 0.005),
-        Objective("synthetic, larger is worse", wide, misleading(wide), 0.005),
+        Objective("synthetic", wide, each(synthetic(wide)), 0.005),
+        Objective("synthetic, larger is worse", wide, each(misleading(wide)), 0.005),
     ]
 
 
@@ -323,7 +329,7 @@ class Course:
 def follow(way: Way, objective: Objective, seed: int) -> Course:
     """Return how a way of searching fares."""
     rng = random.Random(f"target/{seed}")
-    target = max(objective.true(one) for one, _ in zip(drawn(objective.pricer, rng), range(RANDOM), strict=False))
+    target = max(objective.true([one for one, _ in zip(drawn(objective.pricer, rng), range(RANDOM), strict=False)]))
     course, given = way(objective.pricer, seed), None
     reached, handed, seen, spent, regrets = MOST + 1, 0.0, -math.inf, 0.0, []
     for place in range(1, MOST + 1):
@@ -333,7 +339,7 @@ def follow(way: Way, objective: Objective, seed: int) -> Course:
         except (StopIteration, RuntimeError):
             break
         spent += time.process_time() - began
-        given, true = objective.seen(one, seed), objective.true(one)
+        given, true = objective.seen(one, seed), objective.true([one])[0]
         if true >= target:
             reached = min(reached, place)
         if given > seen:

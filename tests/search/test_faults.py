@@ -235,6 +235,8 @@ def test_workers_import_the_users_modules(tmp_path, monkeypatch, capsys):
         "2",
         "--epochs",
         "1",
+        "--confirm-epochs",
+        "0",
         "--size",
         "32",
         "--workers",
