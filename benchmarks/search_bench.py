@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import math
 import random
 import statistics
@@ -23,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-from search_table import MAX_GFLOPS, MIN_GFLOPS, TABLE, drawn_nets, table_pricer
+from search_table import MAX_GFLOPS, MIN_GFLOPS, TABLE, drawn_nets, net_near, table_pricer
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression
 
@@ -40,6 +41,7 @@ HERE = Path(__file__).parent
 NAME = "search_bench"
 RANDOM, MOST = 200, 60
 BUDGETS = (20, 40, 60)
+POOL = 1500
 Score = Callable[[Candidate], float]
 Way = Callable[[Pricer, int], Iterator[Candidate | None]]
 """Yields nets to train; ``send`` gives the score of each."""
@@ -184,17 +186,28 @@ def objectives() -> list[Objective]:
     ]
 
 
+@functools.cache
+def feasible_nets(pricer: Pricer) -> list[Candidate]:
+    """Return many random nets within the limits, from which all repeats draw.
+
+    Between two limits on the cost they are drawn evenly in its logarithm; where there is only an upper one, evenly over
+    the space.
+    """
+    low, high = pricer.limits.min_gflops, pricer.limits.max_gflops
+    rng, found, missed = random.Random(f"pool/{pricer.limits.describe()}"), dict[str, Candidate](), 0
+    while len(found) < POOL and missed < 20_000:
+        wanted = None if low is None else low * (high / low) ** rng.random()
+        one = pricer.price(pricer.space.sample(rng)) if wanted is None else net_near(pricer, wanted, rng)
+        missed = 0 if one.is_feasible and one.hash not in found else missed + 1
+        if one.is_feasible:
+            found.setdefault(one.hash, one)
+    return list(found.values())
+
+
 def drawn(pricer: Pricer, rng: random.Random) -> Iterator[Candidate]:
     """Yield random feasible nets, none twice."""
-    seen: set[str] = set()
-    missed = 0
-    while missed < 3000:
-        one = pricer.price(pricer.space.sample(rng))
-        missed += 1
-        if one.is_feasible and one.hash not in seen:
-            seen.add(one.hash)
-            missed = 0
-            yield one
+    nets = feasible_nets(pricer)
+    yield from rng.sample(nets, len(nets))
 
 
 def at_random(pricer: Pricer, seed: int) -> Iterator[Candidate]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from torch import Tensor, nn
 from lmnet.blocks.checks import check_map, check_positive
 from lmnet.blocks.encoder_weights import EncoderWeights, find_encoder_weights, package_hint
 from lmnet.blocks.registry import Example, register
+
+
+def _is_of_interest(record: logging.LogRecord) -> bool:
+    """Return whether a note of timm is more than the list of the classifier's weights, which an encoder leaves out."""
+    return not record.getMessage().startswith("Unexpected keys")
 
 
 def make_backbone(
@@ -107,6 +113,8 @@ class TimmEncoder(nn.Module):
         """
         found = find_encoder_weights(self.model, source)
         indices = list(self.backbone.feature_info.out_indices)
+        log = logging.getLogger("timm.models._builder")
+        log.addFilter(_is_of_interest)
         try:
             given = make_backbone(self.model, self.in_channels, indices, weights=found)
         except Exception as err:  # noqa: BLE001 - the network and pickled files raise anything
@@ -114,6 +122,8 @@ class TimmEncoder(nn.Module):
             raise ValueError(
                 f"timm_encoder: {found.source} gave no weights of {self.model} ({line}). {package_hint(self.model)}"
             ) from err
+        finally:
+            log.removeFilter(_is_of_interest)
         self.backbone.load_state_dict(given.state_dict())
         return found
 

@@ -92,6 +92,8 @@ def confirm_search(
     ]
     nets = [net for net in nets if net.weights.exists()]  # those of earlier versions are gone
     verdict["cases"] = draw_cases(nets[:2], objective, again.test, folder / "cases") if nets else []
+    if pricer.space.start is not None and "start" not in roles:
+        verdict["text"] += " The start is outside the limits and was not compared."
     if failures:
         verdict["text"] += f" {len(failures)} of its trainings failed, the last with {failures[-1]}."
     return verdict

@@ -95,10 +95,10 @@ def _training(study: optuna.Study, seconds: float) -> list[tuple[object, ...]]:
 def _headline(best: Scored | None, start: Scored | None) -> str:
     if best is None:
         return "No net has a score yet."
-    text = f"Best score {best.score:.4f} at {best.gmacs:.3f} GMACs and {best.params:,} parameters"
+    text = f"The best net scores {best.score:.4f} at {best.gmacs:.3f} GMACs and {best.params:,} parameters"
     if start is None:
         return text + "."
-    return text + f"; the start has {start.score:.4f} at {start.gmacs:.3f} GMACs and {start.params:,} parameters."
+    return text + f"; the start scores {start.score:.4f} at {start.gmacs:.3f} GMACs and {start.params:,} parameters."
 
 
 def _comparison(

@@ -1,0 +1,57 @@
+"""Write down what searches came to: python benchmarks/searches.py runs/STUDY ... > benchmarks/searches.md.
+
+Each folder is that of a `lmnet-search` that ended with a confirmation. The commands stand in the table of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import optuna
+
+from lmnet.search.study.fingerprint import ABOUT
+from lmnet.search.study.storage import open_storage
+
+COMMANDS = {
+    "search_xs_015": "lmnet-search --spec lmnet_xs --data Kvasir-SEG --max-gflops 0.15 --size 64 --epochs 8 --trials 16 "
+    "--confirm-epochs 10 --confirm-seeds 3 --workers 2",
+    "search_lite0": "lmnet-search --spec efficientnet_lite0_lm_s --pretrained-encoder --recipe small_machine --data "
+    "Kvasir-SEG --max-gflops 0.5 --epochs 3 --trials 8 --confirm-epochs 4 --confirm-nets 2 --confirm-seeds 2 --workers 2",
+}
+
+
+def section(folder: Path) -> list[str]:
+    """Return what one search came to."""
+    found = json.loads((folder / "search.json").read_text())
+    with open_storage(found["storage"]) as storage:
+        about = optuna.load_study(study_name=found["study"], storage=storage).user_attrs[ABOUT]
+    verdict = found["verdict"]
+    facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "data")
+    lines = [f"## {found['study']}", "", f"    {COMMANDS[folder.name]}", ""]
+    lines += [f"{found['trials']} trainings; {facts}.", "", f"**{verdict['text']}**", ""]
+    lines += [
+        "| net | hash | GMACs | parameters | ms | test Dice | by seed | val, by seed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in verdict["nets"]:
+        seeds, val = (" ".join(f"{score:.3f}" for score in one[key]) for key in ("dice_by_seed", "val_by_seed"))
+        mean = "-" if one["dice"] is None else f"{one['dice']:.3f}"
+        time_ms = "-" if one["ms"] is None else f"{one['ms']:.1f}"
+        costs = f"{one['gmacs']:.3f} | {one['params']:,} | {time_ms}"
+        lines.append(f"| {one['role']} | {one['hash']} | {costs} | {mean} | {seeds} | {val} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    """Print the page."""
+    print(
+        "# Searches that were run\n\nWritten by `python benchmarks/searches.py`. Dice of the lesion, mean over images.\n"
+    )
+    for folder in sys.argv[1:]:
+        print("\n".join(section(Path(folder))))
+
+
+if __name__ == "__main__":
+    main()
