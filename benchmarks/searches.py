@@ -14,12 +14,14 @@ import optuna
 from lmnet.search.study.fingerprint import ABOUT
 from lmnet.search.study.storage import open_storage
 
+DATA = "--data Kvasir-SEG --workers 2"
 COMMANDS = {
-    "search_xs_015": "lmnet-search --spec lmnet_xs --data Kvasir-SEG --max-gflops 0.15 --size 64 --epochs 8 --trials 16 "
-    "--confirm-epochs 10 --confirm-seeds 3 --workers 2",
-    "search_lite0": "lmnet-search --spec efficientnet_lite0_lm_s --pretrained-encoder --recipe small_machine --data "
-    "Kvasir-SEG --max-gflops 0.5 --epochs 3 --trials 8 --confirm-epochs 4 --confirm-nets 2 --confirm-seeds 2 --workers 2",
+    "search_xs_015": f"lmnet-search --spec lmnet_xs {DATA} --max-gflops 0.15 --size 64 --epochs 8 --trials 16 "
+    "--confirm-epochs 10 --confirm-seeds 3",
+    "search_lite0": f"lmnet-search --spec efficientnet_lite0_lm_s --pretrained-encoder --recipe small_machine {DATA} "
+    "--max-gflops 0.5 --epochs 3 --trials 8 --confirm-epochs 4 --confirm-nets 2 --confirm-seeds 2",
 }
+HEAD = "| net | hash | GMACs | parameters | ms | test Dice | by seed | val, by seed |"
 
 
 def section(folder: Path) -> list[str]:
@@ -31,10 +33,7 @@ def section(folder: Path) -> list[str]:
     facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "data")
     lines = [f"## {found['study']}", "", f"    {COMMANDS[folder.name]}", ""]
     lines += [f"{found['trials']} trainings; {facts}.", "", f"**{verdict['text']}**", ""]
-    lines += [
-        "| net | hash | GMACs | parameters | ms | test Dice | by seed | val, by seed |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    lines += [HEAD, "|---" * 8 + "|"]
     for one in verdict["nets"]:
         seeds, val = (" ".join(f"{score:.3f}" for score in one[key]) for key in ("dice_by_seed", "val_by_seed"))
         mean = "-" if one["dice"] is None else f"{one['dice']:.3f}"
