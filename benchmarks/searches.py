@@ -45,9 +45,7 @@ def section(folder: Path) -> list[str]:
 
 def main() -> None:
     """Print the page."""
-    print(
-        "# Searches that were run\n\nWritten by `python benchmarks/searches.py`. Dice of the lesion, mean over images.\n"
-    )
+    print("# Searches that were run\n\nWritten by `python benchmarks/searches.py`. Lesion Dice, mean over images.\n")
     for folder in sys.argv[1:]:
         print("\n".join(section(Path(folder))))
 
