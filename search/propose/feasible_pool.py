@@ -16,6 +16,8 @@ POOL = 256
 """So many feasible nets are kept to choose from."""
 DRAWS = 8
 """So many points are drawn anew for each choice, and as many near the best nets."""
+GROWN, GROWING = 1, 12
+"""And so many are grown towards the limits, by so many tries."""
 ENUMERABLE = 20_000
 """Spaces of at most so many points are gone through where draws find nothing new."""
 FIRST, FIRST_DRAWS = 48, 128
@@ -64,7 +66,7 @@ class FeasiblePool:
         return None
 
     def _refresh(self, best: Sequence[Candidate], known: Collection[str]) -> None:
-        """Drop what is known, then draw some nets anew: evenly, and near the best ones; the oldest go."""
+        """Drop what is known, then draw some nets anew: evenly, near the limits, near the best ones; the oldest go."""
         self._nets = {key: one for key, one in self._nets.items() if key not in known}
         wanted, draws = (POOL + DRAWS, DRAWS) if self._nets else (FIRST, FIRST_DRAWS)
         for _ in range(draws):
@@ -76,6 +78,8 @@ class FeasiblePool:
             for point in points:
                 if len(self._nets) < POOL:
                     self._add(point, known)
+        for _ in range(GROWN if self._nets else 0):
+            self._add(self._grown(self._rng.choice(list(self._nets.values()))), known)
         for one in best:
             self._add(self._pricer.space.mutated(one.point, self._rng, self._rng.randint(1, 2)), known)
         for key in list(self._nets)[: max(0, len(self._nets) - POOL)]:
@@ -91,6 +95,14 @@ class FeasiblePool:
             moved = repaired(self._pricer, point, self._rng)
             return point if moved is None else moved.point
         return point
+
+    def _grown(self, one: Candidate) -> Point:
+        """Return a point near a net that costs more, up to the limits: many good nets are as large as they may be."""
+        for _ in range(GROWING):
+            moved = self._pricer.plan(self._pricer.space.mutated(one.point, self._rng))
+            if moved.is_feasible and moved.gmacs > one.gmacs:
+                one = moved
+        return one.point
 
     def _add(self, point: Point, known: Collection[str]) -> bool:
         one = self._pricer.plan(point)

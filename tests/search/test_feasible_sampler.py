@@ -47,6 +47,18 @@ def test_every_proposal_is_feasible_and_new_and_the_pool_stays_small(small):
     assert len(pool._nets) <= POOL
 
 
+def test_nets_near_the_limit_are_in_the_pool():
+    """Even draws seldom meet them, and many good nets are as large as they may be."""
+    pricer = Pricer(Space(load_spec("lmnet_xxs")), LIMITS)
+    pool, _, _ = proposals(pricer, 40)
+    costs = [one.gmacs for one in pool._nets.values()]
+    one = min(pool._nets.values(), key=lambda one: one.gmacs)
+    grown = [pricer.plan(pool._grown(one)).gmacs for _ in range(10)]
+    assert min(grown) >= one.gmacs
+    assert max(grown) > sorted(costs)[len(costs) // 2]
+    assert all(pricer.plan(pool._grown(one)).is_feasible for _ in range(5))
+
+
 @pytest.mark.slow
 def test_ten_thousand_proposals():
     """No proposal is infeasible or comes twice; at 200 trials one takes at most 20 ms in the median on a quiet core."""
