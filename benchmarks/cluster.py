@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--only-simulation", action="store_true", help="measure and write the last section anew")
     args = parser.parse_args()
     if args.only_simulation:
-        before = OUT.read_text(encoding="utf-8").partition(SIMULATION)[0]
+        before = OUT.read_text(encoding="utf-8").partition(f"## {NODES} nodes")[0]
         OUT.write_text(before + "\n".join(simulation(driver_rate(NODES * GPUS, NODES * GPUS + 128))), encoding="utf-8")
         return
 
