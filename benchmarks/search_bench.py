@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import argparse
 import csv
-import functools
 import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-from search_table import MAX_GFLOPS, MIN_GFLOPS, TABLE, drawn_nets, net_near, table_pricer
+from search_table import MAX_GFLOPS, MIN_GFLOPS, TABLE, drawn_nets, table_pricer
+from search_ways import MOST, WAYS, Way, drawn
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression
 
@@ -32,19 +32,13 @@ from lmnet.builder.benchmark import describe_machine
 from lmnet.builder.spec import load_spec
 from lmnet.search.limits import Limits
 from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.propose.candidates import Candidates
-from lmnet.search.propose.proposer import Proposer
 from lmnet.search.space import Space
-from lmnet.search.space_survey import repaired
 
 HERE = Path(__file__).parent
 NAME = "search_bench"
-RANDOM, MOST = 200, 60
+RANDOM = 200
 BUDGETS = (20, 40, 60)
-POOL = 1500
 Score = Callable[[Candidate], float]
-Way = Callable[[Pricer, int], Iterator[Candidate | None]]
-"""Yields nets to train; ``send`` gives the score of each."""
 
 
 @dataclass(frozen=True)
@@ -184,144 +178,6 @@ def objectives() -> list[Objective]:
         Objective("synthetic", wide, each(synthetic(wide)), 0.005),
         Objective("synthetic, larger is worse", wide, each(misleading(wide)), 0.005),
     ]
-
-
-@functools.cache
-def feasible_nets(pricer: Pricer) -> list[Candidate]:
-    """Return many random nets within the limits, from which all repeats draw.
-
-    Between two limits on the cost they are drawn evenly in its logarithm; where there is only an upper one, evenly over
-    the space.
-    """
-    low, high = pricer.limits.min_gflops, pricer.limits.max_gflops
-    rng, found, missed = random.Random(f"pool/{pricer.limits.describe()}"), dict[str, Candidate](), 0
-    while len(found) < POOL and missed < 20_000:
-        wanted = None if low is None else low * (high / low) ** rng.random()
-        one = pricer.price(pricer.space.sample(rng)) if wanted is None else net_near(pricer, wanted, rng)
-        missed = 0 if one.is_feasible and one.hash not in found else missed + 1
-        if one.is_feasible:
-            found.setdefault(one.hash, one)
-    return list(found.values())
-
-
-def drawn(pricer: Pricer, rng: random.Random) -> Iterator[Candidate]:
-    """Yield random feasible nets, none twice."""
-    nets = feasible_nets(pricer)
-    yield from rng.sample(nets, len(nets))
-
-
-def at_random(pricer: Pricer, seed: int) -> Iterator[Candidate]:
-    """Yield random feasible nets."""
-    for one in drawn(pricer, random.Random(f"random/{seed}")):  # noqa: UP028 - the score is not passed on
-        yield one
-
-
-def largest_first(pricer: Pricer, seed: int) -> Iterator[Candidate]:
-    """Yield the largest of 1,000 random feasible nets, the largest first."""
-    rng = random.Random(f"largest/{seed}")
-    pool = [one for one, _ in zip(drawn(pricer, rng), range(1000), strict=False)]
-    for one in sorted(pool, key=lambda one: -one.gmacs):  # noqa: UP028 - a list has no send
-        yield one
-
-
-def neighbour(pricer: Pricer, one: Candidate, seen: set[str], rng: random.Random) -> Candidate:
-    """Return a feasible net that nobody has trained, one knob away or, where that fails, further."""
-    for attempt in range(2000):
-        near = repaired(pricer, pricer.space.mutated(one.point, rng, 1 + attempt // 40), rng)
-        if near is not None and near.hash not in seen:
-            return near
-    raise StopIteration
-
-
-def local_search(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
-    """Yield 5 random nets, then neighbours of the best."""
-    rng = random.Random(f"local/{seed}")
-    start, known = drawn(pricer, rng), dict[str, tuple[float, Candidate]]()
-    for place in range(MOST):
-        one = (
-            next(start) if place < 5 else neighbour(pricer, max(known.values(), key=lambda e: e[0])[1], set(known), rng)
-        )
-        known[one.hash] = ((yield one), one)
-
-
-def evolution(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
-    """Yield what regularised evolution does (Real et al. 2019): of 5 of the youngest 12, the best is changed."""
-    rng = random.Random(f"evolution/{seed}")
-    start, seen, young = drawn(pricer, rng), set[str](), list[tuple[float, Candidate]]()
-    for place in range(MOST):
-        if place < 12:
-            one = next(start)
-        else:
-            one = neighbour(pricer, max(rng.sample(young, 5), key=lambda each: each[0])[1], seen, rng)
-        seen.add(one.hash)
-        young = [*young, ((yield one), one)][-12:]
-
-
-def ridge(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
-    """Yield 5 random nets, then the best of 300 random ones by ridge regression on log-costs and knobs."""
-    rng = random.Random(f"ridge/{seed}")
-    pool, known = (
-        [one for one, _ in zip(drawn(pricer, rng), range(300), strict=False)],
-        list[tuple[list[float], float]](),
-    )
-
-    def features(one: Candidate) -> list[float]:
-        return [1.0, math.log(one.gmacs), math.log(one.params), *one.point]
-
-    scale = np.array([features(one) for one in pool]).std(0)
-    scale[scale < 1e-9] = 1.0
-    for place in range(min(MOST, len(pool))):
-        if place >= 5:
-            x, y = np.array([row for row, _ in known]) / scale, np.array([score for _, score in known])
-            weights = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ (y - y.mean()))
-            pool.sort(key=lambda one: -float(np.array(features(one)) / scale @ weights))
-        one = pool.pop(0)
-        known.append((features(one), (yield one)))
-
-
-class _Memory:
-    """As much of a ledger as ``Candidates`` needs, in memory; without the spec's own net as the start."""
-
-    def __init__(self) -> None:
-        self.space, self.trials, self.known = self, [], set()
-        self.start = None
-
-    def taken(self) -> set[str]:
-        return self.known
-
-    def unfinished(self) -> list[object]:
-        return []
-
-    def is_busy_elsewhere(self, candidate: Candidate) -> bool:
-        return False
-
-
-def lmnet_search(sampler: str) -> Way:
-    """Return what ``lmnet-search`` does with one worker."""
-
-    def way(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
-        ledger = _Memory()
-        proposer = Proposer(pricer.space, sampler=sampler, seed=seed, session=0)
-        candidates = Candidates(pricer, proposer, ledger, seed=seed)
-        while (found := candidates.next()) is not None:
-            one, trial = found
-            ledger.known.add(one.hash)
-            proposer.begin(one.hash, one.point, one.violations, trial)
-            proposer.finish(one.hash, (yield one))
-
-    return way
-
-
-WAYS: dict[str, Way] = {
-    "lmnet-search": lmnet_search("model"),
-    "random": at_random,
-    "largest first": largest_first,
-    "local search": local_search,
-    "ridge regression": ridge,
-    "evolution": evolution,
-    "Optuna TPE": lmnet_search("tpe"),
-    "Optuna GP": lmnet_search("gp"),
-}
 
 
 @dataclass(frozen=True)

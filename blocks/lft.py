@@ -30,7 +30,8 @@ class LocalFeatureTransformer(nn.Module):
         (N, in_channels, H, W) -> (N, in_channels, H, W).
 
     Raises:
-        ValueError: num_heads does not divide in_channels, a window is even or below 1, or a rate is out of range.
+        ValueError: num_heads does not divide in_channels, a window is even or negative (0 is for a single one), or a
+            rate is out of range.
 
     Cost:
         MACs per pixel, with a attentions: 9 C^2 (embedding) + a * 4 C^2 + sum of 2 C window^2 + 2 mlp_ratio C^2; none

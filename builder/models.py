@@ -247,6 +247,7 @@ def from_pretrained(folder: str | Path) -> GraphModel:
     if as_deployed:
         reparameterize_model(model, inplace=True)
     load_state(model, fitted.state)
+    model.normalization = weights.normalization
     return model
 
 

@@ -84,14 +84,12 @@ def confirm_search(
     verdict["finalists"] = [one.hash for one in top]
     if "start" in roles and roles["start"].hash == best.hash:
         verdict["text"] = f"No net was found that scores better than the start. {verdict['text']}"
-    shown = [("the best net", best), *((ROLES[one.role], one) for one in rows.values() if one.role in COMPARED)]
-    nets = [
-        Trained(name, specs[one.hash], place / f"{one.hash}-s{FIRST_SEED}.safetensors", one.scores[FIRST_SEED])
-        for name, one in shown
-        if FIRST_SEED in one.scores
-    ]
-    nets = [net for net in nets if net.weights.exists()]  # those of earlier versions are gone
-    verdict["cases"] = draw_cases(nets[:2], objective, again.test, folder / "cases") if nets else []
+    drawn = [best, *(one for one in rows.values() if one.role in COMPARED)][:2]
+    weights = {one.hash: place / f"{one.hash}-s{FIRST_SEED}.safetensors" for one in drawn}
+    verdict["cases"] = []
+    if all(FIRST_SEED in one.scores and weights[one.hash].exists() for one in drawn):
+        nets = [Trained(ROLES[e.role], specs[e.hash], weights[e.hash], e.scores[FIRST_SEED]) for e in drawn]
+        verdict["cases"] = draw_cases(nets, objective, again.test, folder / "cases")
     if pricer.space.start is not None and "start" not in roles:
         verdict["text"] += " The start is outside the limits and was not compared."
     if failures:

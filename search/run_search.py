@@ -16,6 +16,7 @@ from optuna.storages import RDBStorage
 
 from lmnet.builder.benchmark import describe_machine
 from lmnet.builder.command_line import import_modules
+from lmnet.builder.models import build_model, load_encoder
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.search.confirmation import confirm_search
 from lmnet.search.limits import LIMITS, Limits
@@ -187,7 +188,7 @@ def _prepare(
     total, timeout_s = options.budget
     seconds = _one_training_s(objective, pricer, found)
     if seconds is not None:
-        seconds *= total * (1 + options.stop_after if options.stop_after else 2) / 2 / workers  # half end early
+        seconds *= total / workers * (1 + (options.stop_after or 1)) / 2  # half of the trainings may end early
     overview = Overview(found, total, seconds, timeout_s)
     name = options.study_name or _study_name(spec, limits)
     return _Search(spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
@@ -339,6 +340,8 @@ def _default_objective(space: Space, options: SearchOptions) -> TrainingObjectiv
     data = str(options.data)
     if data != SYNTHETIC:
         data = str(Path(data).resolve())  # workers elsewhere may stand in another folder
+    if options.pretrained_encoder is not None:
+        load_encoder(build_model(spec), options.pretrained_encoder)  # refused here, not in a dozen trainings
     return TrainingObjective(
         data,
         recipe,

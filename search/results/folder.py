@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lmnet.builder.spec import Spec, parse_spec
 from lmnet.search.limits import COSTS
 from lmnet.search.pricing import Pricer
 from lmnet.search.results.columns import trial_row
-from lmnet.search.results.counts import Scored
+from lmnet.search.results.counts import Scored, Tally
 from lmnet.search.results.report import report_html
 from lmnet.search.results.summary import SearchResult, as_dict
 
@@ -46,8 +46,9 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, i
         if start is not None:
             _write(folder / "diff.txt", diff(pricer, tally, start))
     _write_front(folder / "front", {one.hash: found_spec(pricer, one, result.study).dump() for one in tally.front})
+    _write_best_weights(folder, tally)
     if is_final:
-        _keep_weights(folder, tally)
+        _drop_weights(folder, tally, finalists=(result.verdict or {}).get("finalists", ()))
     _write(folder / "report.html", report_html(result, pricer, study))
     _write(folder / "search.json", json.dumps(as_dict(result), indent=1))
 
@@ -112,18 +113,25 @@ def _write_front(front: Path, specs: dict[str, str]) -> None:
             file.unlink(missing_ok=True)
 
 
-def _keep_weights(folder: Path, tally: Any) -> None:
-    """Move the best net's weights beside its spec, and drop those of nets that are not on the front."""
-    weights = folder / "weights"
-    if not weights.is_dir():
-        return
-    kept = {one.hash for one in tally.front}
-    for file in weights.glob("*.safetensors"):
+def _write_best_weights(folder: Path, tally: Tally) -> None:
+    """Put the best net's weights beside its spec; where there are none, those of another net do not stay there."""
+    place = folder / "best.safetensors"
+    try:
+        content = None if tally.best is None else (folder / "weights" / f"{tally.best.hash}.safetensors").read_bytes()
+    except FileNotFoundError:  # an own objective keeps none; a score may be another study's
+        content = None
+    if content is None:
+        place.unlink(missing_ok=True)
+    else:
+        write_durably(place, content)
+
+
+def _drop_weights(folder: Path, tally: Tally, *, finalists: Collection[str]) -> None:
+    """Drop the weights of nets that are not on the front, not the best, and cannot become it by further trainings."""
+    kept = {one.hash for one in tally.front} | set(finalists) | {tally.best.hash if tally.best else ""}
+    for file in (folder / "weights").glob("*.safetensors"):
         if file.stem not in kept:
             file.unlink(missing_ok=True)
-    if tally.best is not None:
-        with contextlib.suppress(FileNotFoundError):  # not kept, or dropped by another search that has a better one
-            write_durably(folder / "best.safetensors", (weights / f"{tally.best.hash}.safetensors").read_bytes())
 
 
 def _write(path: Path, text: str) -> None:

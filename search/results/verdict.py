@@ -88,8 +88,10 @@ def choose(finalists: Sequence[Confirmed]) -> Confirmed:
     """Return the finalist to hand back: by the validation images, over the seeds that all have.
 
     Those that are no further below the best than the noise of their seeds count as equal, and the cheapest of them is
-    chosen. The test images have no say in it.
+    chosen. The test images have no say in it. A finalist without a further training is left out; where none has one,
+    the first is returned.
     """
+    finalists = [one for one in finalists if one.val] or finalists
     seeds = sorted(set.intersection(*(set(one.val) for one in finalists)))
     if not seeds:
         return finalists[0]

@@ -149,11 +149,9 @@ class TrainingObjective:
             **({"encoder": self.pretrained_encoder} if self.pretrained_encoder is not None else {}),
         }
 
-    def estimate_s(self, model: nn.Module) -> float:
+    def estimate_s(self, model: GraphModel) -> float:
         """Return about how long one full training of a net takes: one step is timed."""
-        size, batch = self.recipe.size, self.recipe.batch_size
-        if self.own_size and isinstance(model, GraphModel):
-            size = model.spec.layout.input.size[0]
+        size, batch = self.recipe_of(model, model.spec).size, self.recipe.batch_size
         image = torch.randn(batch, self.in_channels, size, size)
         model.train()
         times, threads = [], torch.get_num_threads()

@@ -64,3 +64,13 @@ def test_every_block_has_a_name_in_lmnet_blocks(name):
 
     cls = REGISTRY.get(name)
     assert getattr(lmnet.blocks, cls.__name__) is cls
+
+
+def test_a_transformer_that_is_left_out_leaves_the_rest():
+    x = torch.randn(2, 8, 6, 5)
+    lft = REGISTRY.get("lft")(8, num_heads=4, window=0)
+    assert torch.equal(lft(x), x)
+    assert not lft.state_dict()
+    gft = REGISTRY.get("gft")(8, num_heads=4, depth=0, out_channels=3)
+    assert torch.equal(gft(x), gft.project(x))
+    assert {key.partition(".")[0] for key in gft.state_dict()} == {"project"}

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lmnet.builder import planner
 from lmnet.builder.models import build_model, from_pretrained, save_pretrained
 from lmnet.builder.planner import Planner
 from lmnet.builder.spec import load_spec, parse_spec
@@ -63,6 +64,16 @@ def test_planning_again_with_other_values_equals_planning_afresh():
     afresh = Planner(spec.override(values)).plan()
     again = warm.plan(values)
     assert (again.hash, again.macs, again.deploy_params) == (afresh.hash, afresh.macs, afresh.deploy_params)
+
+
+def test_a_planner_does_not_remember_without_end(monkeypatch):
+    monkeypatch.setattr(planner, "REMEMBERED", 20)
+    spec = load_spec("lmnet_xxs")
+    warm = Planner(spec)
+    for width in (4, 6, 8, 10, 12):
+        assert warm.plan({"width": width}).hash == Planner(spec.override({"width": width})).plan().hash
+        assert len(warm._memo) <= 20
+        assert len(warm._options_memo) <= 20
 
 
 def test_peak_memory_is_what_the_meta_run_of_the_whole_net_holds():

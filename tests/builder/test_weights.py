@@ -105,6 +105,12 @@ def test_the_form_is_known_by_the_tensors_not_by_attributes(tmp_path, net, deplo
     torch.testing.assert_close(again(image), net(image), atol=1e-4, rtol=1e-4)
 
 
+def test_mean_and_deviation_are_saved_with_a_net(tmp_path, net):
+    net.normalization = ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
+    save_pretrained(net, tmp_path)
+    assert from_pretrained(tmp_path).normalization == net.normalization
+
+
 def test_a_block_with_a_part_named_depthwise_is_no_deployed_net(tmp_path):
     from lmnet.blocks import REGISTRY, Example
 

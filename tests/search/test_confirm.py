@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lmnet.search.confirmation import confirm_search
 from lmnet.search.limits import Limits
 from lmnet.search.options import SearchOptions
 from lmnet.search.pricing import Pricer
@@ -173,6 +174,26 @@ def test_failures_of_trainings_are_told(small, tmp_path):
     assert told == ["error: ValueError: no such file"] * 2
 
 
+def test_a_start_outside_the_limits_is_told(small, tmp_path):
+    pricer = Pricer(Space(small), Limits(max_gflops=0.001))
+    nets = {one.hash: one for one in map(pricer.price, pricer.space.all_points()) if one.is_feasible}
+    scored = tuple(Scored(i, one.point, one.hash, 0.5, one.costs) for i, one in enumerate(list(nets.values())[:2]))
+    verdict = confirm_search(
+        Tally(2, 0, {}, 0, 0, 0, scored),
+        pricer,
+        TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
+        epochs=1,
+        seeds=1,
+        finalists=2,
+        make_pool=InlinePool,
+        folder=tmp_path,
+        deadline=0.0,
+        is_stopped=lambda: False,
+    )
+    assert verdict["text"].endswith("The start is outside the limits and was not compared.")
+    assert verdict["cases"] == []
+
+
 def test_a_kept_verdict_is_shown_for_its_own_best_net_only():
     verdict = no_verdict("nothing else to compare", best="a")
     among = {**verdict, "best": "b", "finalists": ["a", "b"]}
@@ -198,7 +219,8 @@ def test_the_cheapest_of_the_finalists_that_are_equal_is_chosen():
     assert choose([dear, finalist("cheap", 1.0, 0.71, 0.73, 0.70)]).hash == "cheap"  # within the noise of a seed
     assert choose([dear, finalist("cheap", 1.0, 0.61, 0.63, 0.60)]).hash == "dear"
     assert choose([dear, finalist("cheap", 1.0, 0.73)]).hash == "cheap"  # by the first seed, which both have
-    assert choose([dear, finalist("cheap", 1.0)]).hash == "dear"  # without further trainings, by the search's score
+    assert choose([finalist("cheap", 1.0), dear]).hash == "dear"  # all trainings of the other one failed
+    assert choose([finalist("first", 2.0), finalist("cheap", 1.0)]).hash == "first"  # by the search's score
 
 
 def test_a_cluster_without_ray_is_refused_in_one_line(without_ray, small, tmp_path):

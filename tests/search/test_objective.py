@@ -71,6 +71,14 @@ def test_one_size_for_all_is_refused_where_it_is_a_knob(tmp_path):
         run(SIZES, size=64, trials=1, out=tmp_path)
 
 
+def test_weights_for_an_encoder_that_is_not_there_are_refused_before_anything_is_trained(small, tmp_path):
+    with pytest.raises(ValueError, match="small: it has 0 timm_encoder nodes, and pretrained encoder weights need one"):
+        run(small, pretrained_encoder="auto", trials=1, out=tmp_path / "out")
+    with pytest.raises(ValueError, match=r"there is no file .*absent\.pth\. Give auto"):
+        run(parse_spec(ENCODER), pretrained_encoder=str(tmp_path / "absent.pth"), trials=1, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_encoder_starts_from_its_weights(tmp_path):
     torch.manual_seed(0)
     state = timm.create_model("tf_efficientnet_lite0").state_dict()

@@ -1,6 +1,7 @@
 """Searches with cheap objectives: limits, budget, resumption, failures, results."""
 
 import json
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -11,7 +12,8 @@ from lmnet.builder.cli import main as builder_main
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
 from lmnet.search import run_search
-from lmnet.search.results.folder import write_folder
+from lmnet.search.results.counts import Scored, Tally
+from lmnet.search.results.folder import _drop_weights, _write_best_weights, write_folder
 from lmnet.search.results.summary import as_dict
 from lmnet.search.run_search import run
 from lmnet.search.study.storage import open_storage
@@ -215,6 +217,27 @@ def test_two_searches_may_write_one_folder_at_the_same_time(small, tmp_path, mon
     search(small, tmp_path)
     names = [file.stem for file in sorted((tmp_path / "front").iterdir())]
     assert names == [f"{place:02d}_{one.hash}" for place, one in enumerate(result.tally.front)]
+
+
+def test_the_weights_beside_the_best_spec_are_its_own_or_none(small, tmp_path):
+    costs = {"gmacs": 1.0, "params": 10}
+    one, two = (Scored(i, (i,), name, 0.5 - i / 10, costs) for i, name in enumerate(("high", "chosen")))
+    (tmp_path / "weights").mkdir()
+    for name in ("high", "chosen", "other"):
+        (tmp_path / "weights" / f"{name}.safetensors").write_text(name)
+    first = Tally(2, 0, {}, 0, 0, 0, (one, two))
+
+    _write_best_weights(tmp_path, first)
+    assert (tmp_path / "best.safetensors").read_text() == "high"
+    chosen = replace(first, chosen="chosen")  # by further trainings; it is not on the front
+    _drop_weights(tmp_path, chosen, finalists=())
+    _write_best_weights(tmp_path, chosen)
+    assert (tmp_path / "best.safetensors").read_text() == "chosen"
+    assert sorted(file.stem for file in (tmp_path / "weights").iterdir()) == ["chosen", "high"]
+
+    (tmp_path / "weights" / "chosen.safetensors").unlink()
+    _write_best_weights(tmp_path, chosen)
+    assert not (tmp_path / "best.safetensors").exists()
 
 
 def test_the_results_so_far_are_written_while_the_search_runs(small, tmp_path, monkeypatch):
