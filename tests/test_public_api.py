@@ -65,6 +65,7 @@ def test_every_name_of_the_api_has_a_docstring():
         for name in PACKAGES
         for key in importlib.import_module(name).__all__
         if isinstance(value := getattr(importlib.import_module(name), key), (type, types.FunctionType))
+        and not isinstance(value, types.GenericAlias)  # a type in Python 3.10
         and not value.__doc__
     ]
     assert missing == []
