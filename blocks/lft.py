@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_heads, check_map, check_odd, check_positive, check_rate
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttentionTokens
+from lmnet.blocks.on_maps import linear_on_map, norm_on_map
 from lmnet.blocks.registry import Example, register
 
 
@@ -77,9 +79,20 @@ class LocalFeatureTransformer(nn.Module):
         check_map("lft", x, self.in_channels)
         if self.passes:
             return x
-        x = self.embed(x).permute(0, 2, 3, 1)  # (N, H, W, C)
+        x = self.embed(x)
+        if torch.compiler.is_exporting():
+            return self._on_maps(x)
+        x = x.permute(0, 2, 3, 1)  # (N, H, W, C)
         normed = self.norm1(x)
         for attention in self.attentions:
             x = x + attention(normed)
         x = x + self.mlp(self.norm2(x))
         return x.permute(0, 3, 1, 2)
+
+    def _on_maps(self, x: Tensor) -> Tensor:
+        """Return the same, in the form that exported files hold."""
+        normed = norm_on_map(self.norm1, x)
+        for attention in self.attentions:
+            x = x + attention.on_map(normed)  # type: ignore[operator]
+        hidden = self.mlp.drop1(self.mlp.act(linear_on_map(self.mlp.fc1, norm_on_map(self.norm2, x))))
+        return x + self.mlp.drop2(linear_on_map(self.mlp.fc2, hidden))

@@ -4,9 +4,8 @@ The window is centred where it fits and shifted inwards at the border (start = c
 padded. A window larger than the map is clamped to the map, side by side.
 
 The backends torch and compiled are one opaque operation, ``lmnet::neighborhood_attention``, so that autograd,
-torch.compile, the meta device and FLOP counters know it. Exported files hold plain operations instead, those of the
-backend gather, and load without this package. An exporter that translates the operation itself, as that to ONNX does
-(``builder/onnx_attention.py``), keeps it by ``opaque_attention``.
+torch.compile, the meta device and FLOP counters know it. Exported files hold plain operations instead
+(``neighborhood_sliced.py``, or those of the backend gather where it is asked for), and load without this package.
 
 Source: Hassani, Walton, Li, Li, Shi: Neighborhood Attention Transformer, 2023, arXiv 2204.07143, section 3; the border
 and the layout (N, H, W, heads, head size) follow NATTEN.
@@ -14,9 +13,6 @@ and the layout (N, H, W, heads, head size) follow NATTEN.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -27,6 +23,7 @@ from lmnet.blocks.checks import check_choice, check_odd
 from lmnet.blocks.neighborhood_backends import BACKENDS, asked_backend, run_backward, run_forward
 from lmnet.blocks.neighborhood_gather import gather_attention
 from lmnet.blocks.neighborhood_natten import has_natten, natten_attention
+from lmnet.blocks.neighborhood_sliced import sliced_attention
 
 
 @torch.library.custom_op("lmnet::neighborhood_attention", mutates_args=())
@@ -66,19 +63,6 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _attention.register_autograd(_backward, setup_context=_setup_context)
-
-
-_is_opaque: ContextVar[bool] = ContextVar("is_opaque", default=False)
-
-
-@contextmanager
-def opaque_attention() -> Iterator[None]:
-    """Keep attention as one operation in the graphs that torch.export makes inside the block."""
-    token = _is_opaque.set(True)
-    try:
-        yield
-    finally:
-        _is_opaque.reset(token)
 
 
 def _product_flops(shape: tuple[int, ...], window: int) -> int:
@@ -146,8 +130,10 @@ def neighborhood_attention(
     if scale is None:
         scale = query.shape[-1] ** -0.5
     backend = asked_backend(backend)
-    if backend == "gather" or (torch.compiler.is_exporting() and not _is_opaque.get()):
+    if backend == "gather":
         return gather_attention(query, key, value, window, scale)
+    if torch.compiler.is_exporting():
+        return sliced_attention(query, key, value, window, scale)
     if backend == "natten" or (backend == "auto" and query.is_cuda and has_natten()):
         return natten_attention(query, key, value, window, scale)
     out: Tensor = _attention(query, key, value, window, scale, backend)

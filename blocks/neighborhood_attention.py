@@ -5,11 +5,14 @@ Source: Hassani, Walton, Li, Li, Shi: Neighborhood Attention Transformer, 2023, 
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_choice, check_heads, check_map, check_odd, check_positive
 from lmnet.blocks.neighborhood import neighborhood_attention
 from lmnet.blocks.neighborhood_backends import BACKENDS
+from lmnet.blocks.on_maps import linear_on_map
 from lmnet.blocks.registry import Example, register
 
 
@@ -32,6 +35,17 @@ class NeighborhoodAttentionTokens(nn.Module):
         mixed = neighborhood_attention(query, key, value, self.window, backend=self.backend)
         out: Tensor = self.proj(mixed.reshape(n, height, width, channels))
         return out
+
+    def on_map(self, x: Tensor) -> Tensor:
+        """Return the same for a map (N, C, H, W), in the form that exported files hold."""
+        query, key, value = (
+            F.conv2d(x, self.qkv.weight[rows, :, None, None], None if self.qkv.bias is None else self.qkv.bias[rows])
+            .unflatten(1, (self.num_heads, -1))
+            .permute(0, 3, 4, 1, 2)
+            for rows in (slice(first, first + x.shape[1]) for first in range(0, 3 * x.shape[1], x.shape[1]))
+        )
+        mixed = neighborhood_attention(query, key, value, self.window, backend=self.backend)
+        return linear_on_map(self.proj, mixed.permute(0, 3, 4, 1, 2).flatten(1, 2))
 
 
 @register("neighborhood_attention", example=Example({"num_heads": 4, "window": 5}, ((8, 13, 9),), ((8, 13, 9),)))
@@ -76,5 +90,7 @@ class NeighborhoodAttention2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the attended map."""
         check_map("neighborhood_attention", x, self.in_channels)
+        if torch.compiler.is_exporting():
+            return self.attention.on_map(x)
         out: Tensor = self.attention(x.permute(0, 2, 3, 1))
         return out.permute(0, 3, 1, 2)

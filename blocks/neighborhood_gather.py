@@ -17,7 +17,7 @@ def window_indices(length: int, window: int, device: torch.device) -> Tensor:
 
 
 def gather_attention(query: Tensor, key: Tensor, value: Tensor, window: int, scale: float) -> Tensor:
-    """Return the attention (N, H, W, heads, head size); differentiable, and what exported files contain."""
+    """Return the attention (N, H, W, heads, head size); differentiable."""
     n, height, width, heads, size = query.shape
     rows, columns = window_indices(height, window, query.device), window_indices(width, window, query.device)
     area = rows.shape[1] * columns.shape[1]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from lmnet.blocks.neighborhood import opaque_attention
+from lmnet.blocks import attention_backend
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttentionTokens
 from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
@@ -48,9 +48,9 @@ def export_model(
     """Write a net to ``path`` and compare the file with the eager model.
 
     ``.onnx`` (input ``image``, output ``logits``) and ``.pt2`` hold the re-parameterised form, with free batch, height
-    and width; height and width are multiples of the net's stride, as padding stays outside. In ``.onnx``, no map may be
-    smaller than the window of its attention, unless it is so at ``size`` already. ``.safetensors`` holds the
-    weights of the form that the model is in.
+    and width; height and width are multiples of the net's stride, as padding stays outside. No map may be smaller
+    than the window of its attention, unless it is so at ``size`` already. ``.safetensors`` holds the weights of the
+    form that the model is in.
 
     Args:
         model: the net, on the CPU.
@@ -121,16 +121,23 @@ def _smallest_steps(model: GraphModel) -> int:
     return needed
 
 
-def _traced(
-    model: GraphModel, size: Sequence[int], *, least: int = 2
-) -> tuple[nn.Module, Tensor, dict[str, Any], list[Tensor]]:
+def _is_sliced(model: GraphModel, size: Sequence[int]) -> bool:
+    """Return whether windows fit on all maps; else they are cut to small maps, which only gathering can do."""
+    return min(size) >= _smallest_steps(model) * model.plan.stride
+
+
+def _attention(model: GraphModel, size: Sequence[int]) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if _is_sliced(model, size) else attention_backend("gather")
+
+
+def _traced(model: GraphModel, size: Sequence[int]) -> tuple[nn.Module, Tensor, dict[str, Any], list[Tensor]]:
     """Return the net to export, an example, its free dimensions, and two inputs of other sizes to check with.
 
     Args:
         model: the net.
         size: height and width to trace and check at.
-        least: strides that an image has at least on each side.
     """
+    least = _smallest_steps(model) if _is_sliced(model, size) else 2
     stride, channels = model.plan.stride, model.plan.input_shape[0]
     deployed = deploy(model).requires_grad_(False)
     steps = [max(3, least, -(-side // stride)) for side in size]
@@ -180,12 +187,8 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
         import onnxscript  # noqa: F401 - torch.onnx needs it
     except ImportError as err:
         raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
-    from lmnet.builder.onnx_attention import attention
-
-    least = _smallest_steps(model)
-    is_fast = min(size) >= least * model.plan.stride  # else windows are cut to small maps, which gathering can do
-    deployed, example, free, others = _traced(model, size, least=least if is_fast else 2)
-    with _quiet(), opaque_attention() if is_fast else contextlib.nullcontext():
+    deployed, example, free, others = _traced(model, size)
+    with _quiet(), _attention(model, size):
         program = torch.onnx.export(
             deployed,
             (example,),
@@ -193,7 +196,6 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
             input_names=["image"],
             output_names=list(model.plan.outputs),
             dynamic_shapes=free,
-            custom_translation_table={torch.ops.lmnet.neighborhood_attention.default: attention},
             verbose=False,
         )
         assert program is not None
@@ -205,7 +207,7 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
 
 def _write_pt2(model: GraphModel, path: Path, size: Sequence[int], facts: dict[str, str]) -> list[ExportCheck]:
     deployed, example, free, others = _traced(model, size)
-    with _quiet():
+    with _quiet(), _attention(model, size):
         program = torch.export.export(deployed, (example,), dynamic_shapes=free, strict=False)
         content = io.BytesIO()  # torch's own writer aborts the process where the disk is full
         torch.export.save(program, content, extra_files={FACTS_FILE: json.dumps(facts)})

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lmnet.blocks import LocalFeatureTransformer, NeighborhoodAttention2d, attention_backend, neighborhood_attention
 from lmnet.blocks.neighborhood_backends import BACKENDS
 from lmnet.blocks.neighborhood_gather import gather_attention, window_indices
+from lmnet.blocks.neighborhood_sliced import sliced_attention
 
 # N, H, W, heads, head size, window
 CASES = {
@@ -232,12 +233,33 @@ def test_torch_compile_keeps_the_operation_whole():
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(*grads, strict=True))
 
 
-def test_exported_programs_hold_plain_operations_only():
-    layer = NeighborhoodAttention2d(8, num_heads=4, window=5).eval()
-    program = torch.export.export(layer, (torch.randn(1, 8, 13, 9),))
-    assert "lmnet" not in str(program.graph)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_slices_are_exact_in_float64(case):
+    *shape, window = case
+    query, key, value = qkv_of(*shape, dtype=torch.float64)
+    scale = query.shape[-1] ** -0.5
+    expected = gather_attention(query, key, value, window, scale)
+    assert torch.allclose(sliced_attention(query, key, value, window, scale), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        NeighborhoodAttention2d(8, num_heads=4, window=5),
+        NeighborhoodAttention2d(8, num_heads=8, window=5, qkv_bias=False),
+        LocalFeatureTransformer(8, num_heads=2, window=[3, 7]),
+    ],
+    ids=["biases", "no biases", "lft"],
+)
+def test_exported_programs_hold_plain_operations_and_gather_nothing(layer):
+    layer.eval()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
     x = torch.randn(1, 8, 13, 9)
-    assert torch.allclose(program.module()(x), layer(x), atol=1e-5)
+    program = torch.export.export(layer, (x,))
+    assert "lmnet" not in str(program.graph)
+    assert "index" not in str(program.graph)
+    torch.testing.assert_close(program.module()(x), layer(x), rtol=1e-4, atol=1e-4)
 
 
 def test_override_reaches_whole_nets_and_nests(monkeypatch):
