@@ -1,10 +1,12 @@
-"""Inference of lmnet_release against its training form, NCHW, with the gather path: time, memory and error.
+"""Inference of a net against its training form, NCHW, with the gather path: time, memory and error.
 
-    python benchmarks/inference.py [--batch 1 4] [--size 224] [--repeats 9] [--threads 2] [--runtimes] [--clock cpu]
+    python benchmarks/inference.py [--nets lmnet_release] [--batch 1 4] [--size 224] [--repeats 9] [--threads 2]
+        [--runtimes] [--clock cpu]
 
-Prints a Markdown table a batch size. Ratios are of medians; every form is called in turns in one process. Peak memory
-is what one pass adds in a fresh process. Errors are largest differences from the baseline, over its largest value.
-With --runtimes, the exported ONNX file in onnxruntime and OpenVINO (the extras `export` and `openvino`) too.
+Prints a Markdown table for each net and batch size. Ratios are of medians; every form is called in turns in one
+process. Peak memory is what one pass adds in a fresh process. An error is the largest difference from the baseline over
+its largest value, at the size and at one that is 64 lower. With --runtimes, exported files too: the .pt2 file in torch,
+the ONNX file in onnxruntime and OpenVINO (the extras `export` and `openvino`).
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ def run_net(net, backend, image):
         return net(image)
 
 
-def make_forms(spec="lmnet_release"):
+def make_forms(spec):
     """Return each form's function of an image."""
     torch.manual_seed(0)
     net = create_model(spec).eval()
@@ -45,18 +47,20 @@ def make_forms(spec="lmnet_release"):
     return net, {name: partial(run_net, nets[fast], backend) for name, (fast, backend) in FORMS.items()}
 
 
-def make_peak(form, batch, size):
+def make_peak(spec, form, batch, size):
     """Return the warm-up and the pass whose peak is measured."""
-    run = make_forms()[1][form]
+    run = make_forms(spec)[1][form]
     image = torch.randn(batch, 3, size, size)
     return partial(run, image[:1, :, :64, :64]), partial(run, image)
 
 
 def make_runtimes(net, folder: Path, size: int, threads: int) -> dict[str, Callable]:
     """Return functions of an image that run the exported net."""
-    path = folder / "net.onnx"
-    export_model(net, path, (size, size))
+    path, program = folder / "net.onnx", folder / "net.pt2"
+    for file in (path, program):
+        export_model(net, file, (size, size))
     return {
+        "exported, torch": partial(run_net, torch.export.load(program).module(), "auto"),
         "onnxruntime, float32": onnxruntime_net(path, threads=threads),
         "OpenVINO, float32": openvino_net(path, precision="f32", threads=threads),
         "OpenVINO, bfloat16": openvino_net(path, precision="bf16", threads=threads),
@@ -66,21 +70,23 @@ def make_runtimes(net, folder: Path, size: int, threads: int) -> dict[str, Calla
 def ratios(batch: int, size: int, repeats: int, clock: str) -> dict[str, float]:
     """Return how many times faster than the baseline each form is."""
     image = torch.randn(batch, 3, size, size)
-    calls = {name: partial(run, image) for name, run in make_forms()[1].items()}
+    calls = {name: partial(run, image) for name, run in make_forms("lmnet_release")[1].items()}
     times = median_ms(calls, repeats=repeats, clock=clock)
     return {name: times[BASELINE] / value for name, value in times.items() if name != BASELINE}
 
 
-def print_table(runs: dict[str, Callable], batch: int, args) -> None:
+def print_table(spec: str, runs: dict[str, Callable], batch: int, args) -> None:
     """Print times, ratios, peaks and errors at one batch size."""
     image = torch.randn(batch, 3, args.size, args.size, generator=torch.Generator().manual_seed(0))
     times = median_ms({n: partial(run, image) for n, run in runs.items()}, repeats=args.repeats, clock=args.clock)
-    expected = runs[BASELINE](image)
-    print(f"\nlmnet_release, batch {batch}, {args.size}x{args.size}\n")
+    images = [image, image[:, :, 64:]]
+    expected = [runs[BASELINE](each) for each in images]
+    print(f"\n{spec}, batch {batch}, {args.size}x{args.size}\n")
     print("| form | ms | faster | peak MB | relative error |\n|---|---|---|---|---|")
     for name, run in runs.items():
-        peak = f"{peak_megabytes(make_peak, name, batch, args.size):.0f}" if name in FORMS else "-"
-        error = (run(image) - expected).abs().max() / expected.abs().max()
+        peak = f"{peak_megabytes(make_peak, spec, name, batch, args.size):.0f}" if name in FORMS else "-"
+        pairs = ((run(each), wanted) for each, wanted in zip(images, expected, strict=True))
+        error = max(float((out - wanted).abs().max() / wanted.abs().max()) for out, wanted in pairs)
         print(
             f"| {name} | {times[name]:.1f} | {times[BASELINE] / times[name]:.2f}x | {peak} | {error:.1e} |", flush=True
         )
@@ -89,6 +95,7 @@ def print_table(runs: dict[str, Callable], batch: int, args) -> None:
 def main() -> None:
     """Read the options and print."""
     parser = make_parser(__doc__, repeats=9)
+    parser.add_argument("--nets", nargs="+", default=["lmnet_release"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--runtimes", action="store_true", help="onnxruntime and OpenVINO too")
@@ -96,12 +103,13 @@ def main() -> None:
     if not build_attention_kernel():
         parser.error("the compiled attention does not build here; install g++")
     print(where_measured(args))
-    net, runs = make_forms()
-    with tempfile.TemporaryDirectory() as folder:
-        if args.runtimes:
-            runs |= make_runtimes(net, Path(folder), args.size, args.threads)
-        for batch in args.batch:
-            print_table(runs, batch, args)
+    for spec in args.nets:
+        net, runs = make_forms(spec)
+        with tempfile.TemporaryDirectory() as folder:
+            if args.runtimes:
+                runs |= make_runtimes(net, Path(folder), args.size, args.threads)
+            for batch in args.batch:
+                print_table(spec, runs, batch, args)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "RESULTS.md"
 SECTIONS = {
     "attention": ("Window attention by backend", []),
-    "inference": ("Inference of the whole net", ["--runtimes"]),
+    "inference": ("Inference of the whole net", ["--nets", "lmnet_release", "lmnet_paper", "--runtimes"]),
     "training_step": ("Training step", []),
-    "side_by_side": ("Side by side with other packages' nets", []),
+    "side_by_side": ("Side by side with other packages' nets", ["--runtimes"]),
 }
 HEAD = """\
 # Speed, measured
