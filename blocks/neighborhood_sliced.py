@@ -41,14 +41,15 @@ def _clamped(window: int, length: int | torch.SymInt) -> int:
 
 def _shifts(x: Tensor, sides: tuple[int, int]) -> Iterator[Tensor]:
     """Return maps like ``x``: for each place in the window, row by row, every pixel's neighbour."""
-    (above, below), (left, right) = ((side // 2, side - 1 - side // 2) for side in sides)
-    for row in range(sides[0]):
-        for column in range(sides[1]):
-            part = x[..., _from(row, sides[0]), _from(column, sides[1])]
-            yield F.pad(part, (left, right, above, below, 0, 0), mode="replicate")
+    for rows in _along(x, sides[0], -2):
+        yield from _along(rows, sides[1], -1)
 
 
-def _from(place: int, side: int) -> slice:
-    """Return the rows of the keys that stand at a place in windows that slide."""
-    after = side - 1 - place
-    return slice(place, -after or None)
+def _along(x: Tensor, side: int, axis: int) -> Iterator[Tensor]:
+    """Return the map shifted along one of its last two axes, once for each place in the window."""
+    before, after = side // 2, side - 1 - side // 2
+    border = (0, 0, before, after, 0, 0) if axis == -2 else (before, after, 0, 0, 0, 0)
+    for place in range(side):
+        following = side - 1 - place  # pixels behind the last one of the middle
+        middle = slice(place, -following or None)
+        yield F.pad(x[..., middle, :] if axis == -2 else x[..., middle], border, mode="replicate")

@@ -126,8 +126,30 @@ def _is_sliced(model: GraphModel, size: Sequence[int]) -> bool:
     return min(size) >= _smallest_steps(model) * model.plan.stride
 
 
-def _attention(model: GraphModel, size: Sequence[int]) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext() if _is_sliced(model, size) else attention_backend("gather")
+@contextlib.contextmanager
+def _form_for_files(model: GraphModel, size: Sequence[int]) -> Iterator[None]:
+    """Give layers, while they are traced, the form that exported files hold."""
+    with contextlib.nullcontext() if _is_sliced(model, size) else attention_backend("gather"), _fixed_same_padding():
+        yield
+
+
+@contextlib.contextmanager
+def _fixed_same_padding() -> Iterator[None]:
+    """Let timm's "same" padding not depend on the map's size: it does not where the stride divides the size.
+
+    Else torch takes minutes over the terms for the sizes of the maps behind it.
+    """
+    from timm.layers import padding  # late: its import takes longer than torch's
+
+    def amount(length: Any, kernel: int, stride: int, dilation: int) -> int:
+        return max((kernel - 1) * dilation + 1 - stride, 0)
+
+    before = padding.get_same_padding
+    padding.get_same_padding = amount
+    try:
+        yield
+    finally:
+        padding.get_same_padding = before
 
 
 def _traced(model: GraphModel, size: Sequence[int]) -> tuple[nn.Module, Tensor, dict[str, Any], list[Tensor]]:
@@ -188,7 +210,7 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
     except ImportError as err:
         raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
     deployed, example, free, others = _traced(model, size)
-    with _quiet(), _attention(model, size):
+    with _quiet(), _form_for_files(model, size):
         program = torch.onnx.export(
             deployed,
             (example,),
@@ -196,6 +218,7 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
             input_names=["image"],
             output_names=list(model.plan.outputs),
             dynamic_shapes=free,
+            optimize=False,  # takes minutes where windows are large, and the runtimes do it again
             verbose=False,
         )
         assert program is not None
@@ -207,7 +230,7 @@ def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[
 
 def _write_pt2(model: GraphModel, path: Path, size: Sequence[int], facts: dict[str, str]) -> list[ExportCheck]:
     deployed, example, free, others = _traced(model, size)
-    with _quiet(), _attention(model, size):
+    with _quiet(), _form_for_files(model, size):
         program = torch.export.export(deployed, (example,), dynamic_shapes=free, strict=False)
         content = io.BytesIO()  # torch's own writer aborts the process where the disk is full
         torch.export.save(program, content, extra_files={FACTS_FILE: json.dumps(facts)})

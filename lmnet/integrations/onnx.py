@@ -48,7 +48,7 @@ def export_onnx(model: nn.Module, image: Tensor, path: str | Path) -> float:
         warnings.simplefilter("ignore")  # the exporter's notes on its own deprecated internals
         program = torch.onnx.export(
             model, (image,), dynamo=True, dynamic_shapes=batch, input_names=["image"], output_names=["logits"],
-            verbose=False,
+            optimize=False, verbose=False,
         )  # fmt: skip
         assert program is not None
         program.save(path)
