@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from lmnet.blocks.neighborhood_attention import NeighborhoodAttentionTokens
 from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import deploy, is_deployed
+from lmnet.builder.onnx_file import quiet_exporter, save_onnx
 from lmnet.builder.weights import Weights, checksum, read_weights, weights_bytes
 
 TOLERANCE = 1e-4
@@ -180,20 +179,6 @@ def _traced(model: GraphModel, size: Sequence[int]) -> tuple[nn.Module, Tensor, 
     return deployed, picture(2, *steps), free, others
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress chatter and its notes on deprecated internals from the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def _error(out: Tensor, expected: Tensor) -> float:
     return float((out - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
 
@@ -204,33 +189,15 @@ def _compare(run: Any, deployed: nn.Module, inputs: Sequence[Tensor]) -> list[Ex
 
 
 def _write_onnx(model: GraphModel, path: Path, size: Sequence[int], facts: dict[str, str]) -> list[ExportCheck]:
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401 - torch.onnx needs it
-    except ImportError as err:
-        raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
     deployed, example, free, others = _traced(model, size)
-    with _quiet(), _form_for_files(model, size):
-        program = torch.onnx.export(
-            deployed,
-            (example,),
-            dynamo=True,
-            input_names=["image"],
-            output_names=list(model.plan.outputs),
-            dynamic_shapes=free,
-            optimize=False,  # takes minutes where windows are large, and the runtimes do it again
-            verbose=False,
-        )
-        assert program is not None
-        program.model.metadata_props.update(facts)
-        program.save(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return _compare(lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0]), deployed, others)
+    with _form_for_files(model, size):
+        run = save_onnx(deployed, example, path, free=free, outputs=list(model.plan.outputs), facts=facts)
+    return _compare(run, deployed, others)
 
 
 def _write_pt2(model: GraphModel, path: Path, size: Sequence[int], facts: dict[str, str]) -> list[ExportCheck]:
     deployed, example, free, others = _traced(model, size)
-    with _quiet(), _form_for_files(model, size):
+    with quiet_exporter(), _form_for_files(model, size):
         program = torch.export.export(deployed, (example,), dynamic_shapes=free, strict=False)
         content = io.BytesIO()  # torch's own writer aborts the process where the disk is full
         torch.export.save(program, content, extra_files={FACTS_FILE: json.dumps(facts)})

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+
+from lmnet.builder.onnx_file import save_onnx
 
 TOLERANCE = 1e-4
 
@@ -33,28 +32,15 @@ def export_onnx(model: nn.Module, image: Tensor, path: str | Path) -> float:
         ImportError: the packages for ONNX are missing.
         RuntimeError: the file's output differs by more than 1e-4; the file is removed.
     """
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401 - torch.onnx needs it
-    except ImportError as err:
-        raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
     if image.ndim != 4 or len(image) < 2:
         raise ValueError(
             f"export: image must be (N, C, H, W) with N of 2 or more, got {tuple(image.shape)}. Pass two images."
         )
     model.eval()
     batch: Any = ({0: Dim("batch", min=1, max=4096)},)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter's notes on its own deprecated internals
-        program = torch.onnx.export(
-            model, (image,), dynamo=True, dynamic_shapes=batch, input_names=["image"], output_names=["logits"],
-            optimize=False, verbose=False,
-        )  # fmt: skip
-        assert program is not None
-        program.save(path)
+    run = save_onnx(model, image, path, free=batch)
     single = image[:1]
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    out = torch.from_numpy(session.run(None, {"image": single.numpy()})[0])
+    out = run(single)
     with torch.no_grad():
         expected = model(single)
     error = float((out - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
