@@ -69,6 +69,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--diff", metavar="OTHER", help="compare with another spec: knobs, params, MACs")
     add("--graph", metavar="FILE", help="draw the graph: .svg or .mmd (Mermaid)")
     add("--export", metavar="FILE", help="write .onnx, .pt2 or .safetensors, checked against the eager model")
+    add(
+        "--quantize", metavar="DATA", help="with --export net.onnx: int8 for onnxruntime, calibrated and scored on DATA"
+    )
+    add(
+        "--max-loss",
+        type=float,
+        default=0.01,
+        metavar="DICE",
+        help="most Dice that --quantize may lose (default: 0.01)",
+    )
     add("--forward", nargs="?", const="", metavar="IMAGE", help="run on an image (without IMAGE, a synthetic one)")
     add("--out", metavar="MASK.png", default="mask.png", help="where --forward writes the mask (default: mask.png)")
     add("--cross-check", action="store_true", help="print our count of MACs beside torch's and ptflops'")
@@ -134,6 +144,8 @@ def _build(args: argparse.Namespace) -> int:
         weights_file(args.weights)
     if args.forward and not Path(args.forward).exists():
         raise ValueError(f"{args.forward}: there is no such file. Check the path.")
+    if args.quantize is not None:
+        _check_quantize(args)
     _import_torch(args)
     from lmnet.builder.planner import Planner
     from lmnet.builder.search_space import read_knobs
@@ -215,12 +227,31 @@ def _run_model(spec: Spec, plan: Plan, args: argparse.Namespace) -> None:
     if args.forward is not None:
         _forward(model, args, loaded)
     if args.export:
-        from lmnet.builder.export import export_facts, export_model
+        _export(model, args, loaded)
 
-        facts = export_facts(model, loaded)
-        for check in export_model(model, args.export, plan.padded_size, facts=facts):
-            shape = "x".join(map(str, check.shape))
-            print(f"{args.export}: at {shape} equal to the eager model to {check.error:.1e}", file=sys.stderr)
+
+def _export(model: GraphModel, args: argparse.Namespace, weights: Weights | None) -> None:
+    from lmnet.builder.export import export_facts, export_model
+
+    facts, size = export_facts(model, weights), model.plan.padded_size
+    if args.quantize is not None:
+        from lmnet.training.quantization import export_int8
+
+        side = args.input_size[0] if args.input_size else int(facts.get("size", max(size)))
+        result = export_int8(model, args.export, side, args.quantize, max_loss=args.max_loss, facts=facts)
+        print(f"{args.export}: {result}", file=sys.stderr)
+        return
+    for check in export_model(model, args.export, size, facts=facts):
+        shape = "x".join(map(str, check.shape))
+        print(f"{args.export}: at {shape} equal to the eager model to {check.error:.1e}", file=sys.stderr)
+
+
+def _check_quantize(args: argparse.Namespace) -> None:
+    if not args.export:
+        raise ValueError("--quantize: it goes with --export, got no file. Add --export net.onnx.")
+    if args.input_size and len(set(args.input_size)) > 1:
+        given = " ".join(map(str, args.input_size))
+        raise ValueError(f"--quantize: images must be square, got --input-size {given}. Give one side.")
 
 
 def _forward(model: GraphModel, args: argparse.Namespace, weights: Weights | None) -> None:

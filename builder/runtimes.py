@@ -20,44 +20,56 @@ from lmnet.builder.optimize import optimize_for_inference
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 
 
-class ExportedNet(nn.Module):
-    """A net whose exported file another runtime runs, on the CPU, for images of any size as GraphModel takes them.
+class FileNet(nn.Module):
+    """What runs an exported file, for images of any size: they are padded to the net's stride, as GraphModel pads.
+
+    Args:
+        run: image -> logits, for heights and widths that are multiples of the stride.
+        stride: of the net.
+
+    Shapes:
+        image (N, C, H, W) -> logits (N, num_classes, H, W), float32.
+    """
+
+    def __init__(self, run: Callable[[Tensor], Tensor], stride: int) -> None:
+        super().__init__()
+        self.run, self.stride = run, stride
+
+    def padded(self, image: Tensor) -> Tensor:
+        """Return what the file is fed."""
+        height, width = image.shape[2:]
+        return F.pad(image, (0, -width % self.stride, 0, -height % self.stride), mode="replicate")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the logits."""
+        return self.run(self.padded(image))[..., : image.shape[2], : image.shape[3]]
+
+
+def exported_net(model: GraphModel, runtime: str) -> FileNet:
+    """Return a net whose exported file another runtime runs, on the CPU.
 
     Args:
         model: the net, on the CPU, with one output.
         runtime: onnxruntime or openvino.
-
-    Shapes:
-        image (N, C, H, W) -> logits (N, num_classes, H, W), float32.
 
     Raises:
         ValueError: an unknown runtime.
         ImportError: a package is missing.
         RuntimeError: the exported file's output differs from the net's.
     """
-
-    def __init__(self, model: GraphModel, runtime: str) -> None:
-        super().__init__()
-        check_choice("runtime", RUNTIMES[1:], runtime=runtime)
-        self.stride = model.plan.stride
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "net.onnx"
-            load = onnxruntime_net if runtime == "onnxruntime" else openvino_net
-            check_installed(runtime)
-            export_model(model, path, model.plan.padded_size)
-            self.run = load(path)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the logits."""
-        height, width = image.shape[2:]
-        border = (0, -width % self.stride, 0, -height % self.stride)
-        return self.run(F.pad(image, border, mode="replicate"))[..., :height, :width]
+    check_choice("runtime", RUNTIMES[1:], runtime=runtime)
+    check_installed(runtime)
+    load = onnxruntime_net if runtime == "onnxruntime" else openvino_net
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        export_model(model, path, model.plan.padded_size)
+        return FileNet(load(path), model.plan.stride)
 
 
 def runtime_net(model: GraphModel, runtime: str) -> nn.Module:
     """Return a net for inference in a runtime: torch (see optimize_for_inference), onnxruntime or openvino."""
     check_choice("runtime", RUNTIMES, runtime=runtime)
-    return optimize_for_inference(model) if runtime == "torch" else ExportedNet(model, runtime)
+    return optimize_for_inference(model) if runtime == "torch" else exported_net(model, runtime)
 
 
 def check_installed(runtime: str) -> None:
