@@ -27,13 +27,13 @@ def quantize(tmp_path, write_folder):
 def test_an_int8_file_is_scored_beside_its_float32_file(quantize, tmp_path, capsys):
     assert quantize("--max-loss", "1") == 0
     said = capsys.readouterr().err
-    assert "(2 test images of data; calibrated on 16 training images)" in said
+    assert "(2 test images of folders; calibrated on 16 training images)" in said
     assert "int8: Dice 0." in said
     assert " ms an image, float32 " in said
     file = onnx.load(tmp_path / "net.onnx")
     kinds = [array.data_type for array in file.graph.initializer if len(array.dims) == 4]
     assert kinds.count(onnx.TensorProto.FLOAT) == 1  # the first convolution's
-    assert kinds.count(onnx.TensorProto.INT8) > 3
+    assert kinds.count(onnx.TensorProto.INT8) > 1
     facts = {prop.key: prop.value for prop in file.metadata_props}
     assert facts["quantized"] == "int8 convolutions"
     assert facts["lmnet"] == "tiny"
