@@ -1,0 +1,68 @@
+"""One net trained with several seeds, all scored on the same test images: the interval over images and seeds.
+
+    python benchmarks/seeds.py ../shared/data/Kvasir-SEG efficientnet_lite0_lm_s runs/SEED1 runs/SEED2
+
+The first model is the zoo's, with its shipped weights; the others are run folders on the same split. Writes
+benchmarks/seeds.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from lmnet.builder.benchmark import describe_machine
+from lmnet.training import CaseScores, open_model
+from lmnet.training.score_run import score_model
+from lmnet.training.train_run import DataChoice
+
+OUT = Path(__file__).with_name("seeds.md")
+REPEATS = 10_000
+
+
+def interval(dice: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of (seeds, images) by bootstrap over both."""
+    generator = np.random.default_rng(0)
+    seeds, images = dice.shape
+    means = [
+        dice[generator.integers(seeds, size=seeds)][:, generator.integers(images, size=images)].mean()
+        for _ in range(REPEATS)
+    ]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Score and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("models", nargs="+")
+    args = parser.parse_args()
+    found: dict[str, CaseScores] = {}
+    for name in args.models:
+        opened = open_model(name)
+        manifest = {} if opened.run is None else opened.run.manifest()
+        label = f"seed {manifest['seed']}, {manifest['recipe']['epochs']} epochs" if manifest else f"shipped: {name}"
+        found[label] = score_model(opened, DataChoice(path=args.data), side="test", device="cpu")[0]
+    dice = np.stack([scores.dice for scores in found.values()])
+    low, high = interval(dice)
+    lines = [
+        f"# {args.models[0]} with several seeds",
+        "",
+        f"Written by `python benchmarks/seeds.py`: lesion Dice, mean over the same {dice.shape[1]} test images. "
+        f"{describe_machine()}.",
+        "",
+        "| training | test Dice |",
+        "|---|---|",
+        *(f"| {name} | {row.mean():.3f} |" for name, row in zip(found, dice, strict=True)),
+        f"| all, 95 % interval by bootstrap over images and seeds | {dice.mean():.3f} [{low:.3f}, {high:.3f}] |",
+        "",
+    ]
+    OUT.write_text("\n".join(lines), encoding="utf-8")
+    print(OUT.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
