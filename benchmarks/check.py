@@ -15,7 +15,13 @@ from interleaved import make_parser, read_options, where_measured
 
 from lmnet.blocks import build_attention_kernel
 
-INFERENCE_FLOORS = {"optimised, pure PyTorch": 1.8, "optimised, compiled": 2.2}
+INFERENCE_FLOORS = {
+    "optimised, pure PyTorch": 2.6,
+    "optimised, compiled": 3.0,
+    "onnxruntime, float32": 2.4,
+    "OpenVINO, float32": 2.8,
+    "OpenVINO, bfloat16": 5.0,
+}
 TRAINING_FLOORS = {"channels last, pure PyTorch (lmnet-train)": 1.5}
 
 
@@ -32,8 +38,10 @@ def main() -> int:
     args = read_options(make_parser(__doc__, repeats=5))
     has_kernel = build_attention_kernel()
     print(where_measured(args))
-    floors = {name: floor for name, floor in INFERENCE_FLOORS.items() if has_kernel or "compiled" not in name}
-    forward = inference.ratios(1, 224, args.repeats, args.clock)
+    forward = inference.ratios(1, 224, args)
+    floors = {name: floor for name, floor in INFERENCE_FLOORS.items() if name in forward}
+    if not has_kernel:
+        del floors["optimised, compiled"]
     is_met = report("inference", forward, floors)
     step = training_step.ratios(1, 128, args.repeats, args.clock)
     return 0 if report("training step", step, TRAINING_FLOORS) and is_met else 1

@@ -11,6 +11,7 @@ the ONNX file in onnxruntime and OpenVINO (the extras `export` and `openvino`).
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -67,11 +68,15 @@ def make_runtimes(net, folder: Path, size: int, threads: int) -> dict[str, Calla
     }
 
 
-def ratios(batch: int, size: int, repeats: int, clock: str) -> dict[str, float]:
-    """Return how many times faster than the baseline each form is."""
+def ratios(batch: int, size: int, args) -> dict[str, float]:
+    """Return how many times faster than the baseline each form of lmnet_release is; the runtimes where installed."""
     image = torch.randn(batch, 3, size, size)
-    calls = {name: partial(run, image) for name, run in make_forms("lmnet_release")[1].items()}
-    times = median_ms(calls, repeats=repeats, clock=clock)
+    net, runs = make_forms("lmnet_release")
+    with tempfile.TemporaryDirectory() as folder:
+        if importlib.util.find_spec("openvino") and importlib.util.find_spec("onnxruntime"):
+            runs |= make_runtimes(net, Path(folder), size, args.threads)
+        calls = {name: partial(run, image) for name, run in runs.items()}
+        times = median_ms(calls, repeats=args.repeats, clock=args.clock)
     return {name: times[BASELINE] / value for name, value in times.items() if name != BASELINE}
 
 

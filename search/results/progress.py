@@ -16,10 +16,12 @@ from lmnet.search.results.summary import Overview
 
 MOST_ROWS = 8
 """Trainings that are shown one by one."""
+QUIET_S = 60.0
+"""Longest silence where stderr is no terminal."""
 
 
 class LiveProgress:
-    """A display that is redrawn in place, as a context manager; nothing where stderr is no terminal.
+    """A display that is redrawn in place, as a context manager; where stderr is no terminal, a line now and then.
 
     Args:
         console: to draw on.
@@ -31,6 +33,8 @@ class LiveProgress:
         self._began = time.monotonic()
         self._first: int | None = None
         self._overview: Overview | None = None
+        self._said: int | None = None
+        self._said_at = 0.0
 
     def __enter__(self) -> LiveProgress:
         if self._live is not None:
@@ -48,23 +52,37 @@ class LiveProgress:
 
     def update(self, counts: Tally) -> None:
         """Show the counts."""
-        if self._live is None or self._overview is None:
+        if self._overview is None:
             return
         if self._first is None:
             self._first = counts.trials
         total = self._overview.trials or 0
-        best = counts.best
         head = f"trials {counts.trials}/{total}  running {counts.running}  failed {sum(counts.failed.values())}  "
-        head += f"infeasible {counts.infeasible}  {self._left(counts)}"
-        lines: list[Text | ProgressBar] = [
-            Text(head),
-            ProgressBar(total=max(1, total), completed=counts.trials, width=60),
-            Text(),  # a bar does not end its line
-        ]
-        if best is not None:
-            lines.append(
-                Text(f"best  {best.score:.4f}  {best.gmacs:.3f} GMACs  {best.params / 1e6:.2f} M  {best.hash}")
-            )
+        head += f"infeasible {counts.infeasible}  {self._left(counts)}".rstrip()
+        best = counts.best
+        shown = (
+            f"best  {best.score:.4f}  {best.gmacs:.3f} GMACs  {best.params / 1e6:.2f} M  {best.hash}" if best else ""
+        )
+        if self._live is None:
+            self._say(counts, "  ".join(filter(None, [head, shown])))
+        else:
+            bar = ProgressBar(total=max(1, total), completed=counts.trials, width=60)
+            lines: list[Text | ProgressBar] = [Text(head), bar, Text()]  # a bar does not end its line
+            self._live.update(Group(*lines, *([Text(shown)] if shown else []), *self._tables(counts)))
+
+    def _say(self, counts: Tally, line: str) -> None:
+        """Print a line when a trial has ended, and after a minute of silence."""
+        now = time.monotonic()
+        if counts.trials == self._said and now - self._said_at < QUIET_S:
+            return
+        self._said, self._said_at = counts.trials, now
+        under_way = (f"{each.trial} epoch {each.epoch or 0} {clock(each.seconds)}" for each in counts.under_way)
+        training = ", ".join(under_way)
+        self._console.print(
+            line + (f"  training {training}" if training else ""), highlight=False, soft_wrap=True, markup=False
+        )
+
+    def _tables(self, counts: Tally) -> list[Table]:
         trainings = Table("training", "where", "epoch", "time", box=None)
         for each in counts.under_way[:MOST_ROWS]:
             trainings.add_row(f"{each.trial} {each.hash[:8]}", each.place, str(each.epoch or ""), clock(each.seconds))
@@ -73,7 +91,7 @@ class LiveProgress:
         front = Table("front: score", "GMACs", "parameters", box=None)
         for one in counts.front[-6:]:
             front.add_row(f"{one.score:.4f}", f"{one.gmacs:.3f}", f"{one.params:,}")
-        self._live.update(Group(*lines, trainings, front))
+        return [trainings, front]
 
     def _left(self, counts: Tally) -> str:
         assert self._overview is not None

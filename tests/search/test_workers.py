@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 
 import lmnet.search.train.executors
+from lmnet.search.results.counts import Tally
 from lmnet.search.results.progress import LiveProgress
 from lmnet.search.run_search import run
+from lmnet.search.train.outcome import UnderWay
 from tests.search.killing import trials_of
 from tests.search.objectives import epoch_score, hanging_score, killing_score, width_score
 
@@ -71,3 +73,20 @@ def test_the_progress_names_each_training_its_place_and_its_epoch(small, tmp_pat
     assert {one.epoch for one in seen} >= {0, 1}
     assert all(one.seconds >= 0 and len(one.hash) == 16 for one in seen)
     assert "worker 1" in screen.getvalue()
+
+
+def test_a_line_tells_of_each_trial_where_stderr_is_no_terminal(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmnet.search.train.loop.WATCH_S", 0.0)
+    log = io.StringIO()
+    progress = LiveProgress(Console(force_terminal=False, file=log, width=80))
+    options = {"objective": epoch_score, "max_gflops": 0.004, "trials": 3, "workers": 1, "out": tmp_path}
+    run(small, on_overview=progress.overview, on_progress=progress.update, **options)
+    lines = [line for line in log.getvalue().splitlines() if line.startswith("trials ")]
+    assert lines[-1].split()[1] == "3/3"
+    assert len(lines) == len({line.split()[1] for line in lines}) >= 3  # one a trial, as none took a minute
+    assert "best  " in lines[-1]
+
+    monkeypatch.setattr("lmnet.search.results.progress.QUIET_S", 0.0)
+    training = UnderWay(3, "0" * 16, "worker 1", 2, 65.0)
+    progress.update(Tally(3, 0, {}, 0, 1, 0, (), under_way=(training,)))
+    assert log.getvalue().splitlines()[-1].endswith("training 3 epoch 2 1:05")
