@@ -8,6 +8,7 @@ import torch
 
 import lmnet
 from lmnet.builder.cli import main
+from lmnet.builder.export import export_model
 from lmnet.builder.runtimes import runtime_net
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
@@ -49,3 +50,23 @@ def test_the_runtimes_are_measured_side_by_side(capsys, monkeypatch):
     assert list(rows) == ["PyTorch, training form", "PyTorch, optimised", "onnxruntime"]
     assert all(float(line.split("│")[-2]) < 1e-5 for line in rows.values())
     assert "OpenVINO, float32: not measured (runtime: openvino must be installed" in shown
+
+
+def test_an_encoder_with_same_padding_is_exported_at_free_sizes(tmp_path):
+    """Its padding depends on the image's size for torch, which took hours over it."""
+    pytest.importorskip("onnxruntime", reason="needs the extra export")
+    spec = tmp_path / "net.yaml"
+    spec.write_text(
+        """
+        schema: lmnet/1
+        name: same
+        input: {channels: 3, size: [64, 64]}
+        nodes:
+          encoder: {block: timm_encoder, from: input, model: tf_efficientnet_lite0, out_indices: [0, 1, 2]}
+          head: {block: segmentation_head, from: encoder.2, num_classes: 2, scale: 8}
+        outputs: {logits: head}
+        """
+    )
+    checks = export_model(lmnet.create_model(str(spec)).eval(), tmp_path / "net.onnx", (64, 64))
+    assert len({check.shape[2:] for check in checks}) == 2
+    assert max(check.error for check in checks) < 1e-5
