@@ -24,6 +24,7 @@ KNOWS_THE_BUILDER = {
     "training/cli_train.py",
     "training/data_arguments.py",
     "training/opened_model.py",
+    "training/quantization.py",
     "training/recipe.py",
     "training/train_run.py",
 }
@@ -32,6 +33,8 @@ FILE_READERS = ("lmnet.builder.image_files", "lmnet.builder.intensities", "lmnet
 FILE_READERS += ("lmnet.builder.picture",)
 # So do the one writer of files and the one reader of weights.
 FILE_READERS += ("lmnet.builder.files", "lmnet.builder.weights")
+# One command line reaches upwards: `lmnet-build --quantize` scores the file that it exports, which only training can.
+UPWARDS = {("builder/cli.py", "lmnet.training.quantization.export_int8")}
 # What blocks may use besides torch and timm, and where.
 THIRD_PARTY_OF_BLOCKS = {
     "blocks/neighborhood_natten.py": {"natten"},
@@ -67,6 +70,7 @@ def test_imports_go_downwards(file):
         for name in imports_of(file)
         if room_of(name) not in allowed | {None}
         and name != "lmnet.__version__"
+        and (file, name) not in UPWARDS
         and not (file.startswith("training/") and name.startswith(FILE_READERS))
     ]
     assert upwards == []
