@@ -72,6 +72,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/results.py $(BENCH)
 
 bench-check: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,openvino]'
 	$(BIN)/python benchmarks/check.py $(BENCH)
 
 format: $(INSTALLED)

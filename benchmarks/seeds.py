@@ -52,7 +52,8 @@ def main() -> None:
         f"# {args.models[0]} with several seeds",
         "",
         f"Written by `python benchmarks/seeds.py`: lesion Dice, mean over the same {dice.shape[1]} test images. "
-        f"{describe_machine()}.",
+        f"{describe_machine()}. The shipped training's length and teacher are on its card; it was chosen by its val "
+        "score.",
         "",
         "| training | test Dice |",
         "|---|---|",

@@ -237,8 +237,16 @@ def _export(model: GraphModel, args: argparse.Namespace, weights: Weights | None
     if args.quantize is not None:
         from lmnet.training.quantization import export_int8
 
-        side = args.input_size[0] if args.input_size else int(facts.get("size", max(size)))
-        result = export_int8(model, args.export, side, args.quantize, max_loss=args.max_loss, facts=facts)
+        result = export_int8(
+            model,
+            weights,
+            args.export,
+            args.quantize,
+            size=args.input_size[0] if args.input_size else None,
+            max_loss=args.max_loss,
+            facts=facts,
+            say=lambda text: print(text, file=sys.stderr),
+        )
         print(f"{args.export}: {result}", file=sys.stderr)
         return
     for check in export_model(model, args.export, size, facts=facts):

@@ -12,8 +12,10 @@ import numpy.typing as npt
 from PIL import Image
 from torch import nn
 
+from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import create_model, load_weights
 from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
+from lmnet.builder.weights import Weights
 from lmnet.builder.zoo import split_name, weights_file, zoo_path, zoo_weights
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.meaning import DataMeaning
@@ -127,19 +129,36 @@ def model_facts(model: nn.Module) -> tuple[str, int, int]:
 
 def _opened(spec: str, weights: Path, size: int | None, run: RunFolder | None) -> OpenedModel:
     net = create_model(spec)
-    facts = load_weights(net, weights).facts
+    return opened_with(net, load_weights(net, weights), size=size, run=run)
+
+
+def opened_with(
+    net: GraphModel, weights: Weights | None, *, size: int | None = None, run: RunFolder | None = None
+) -> OpenedModel:
+    """Return a net, whose weights are loaded, with what they say about its images.
+
+    Args:
+        net: put in eval mode.
+        weights: what it holds; None for random ones.
+        size: side in pixels to feed it; None for the one it was trained at.
+        run: its run folder, if it is from one.
+
+    Raises:
+        ValueError: the weights say what cannot be.
+    """
+    facts, where = (weights.facts, weights.path) if weights is not None else ({}, Path())
     mean, std = net.normalization or (IMAGENET_MEAN, IMAGENET_STD)
     net.eval()
     name, in_channels, num_classes = model_facts(net)
     return OpenedModel(
         name=name,
         model=net,
-        size=size or _size(facts, weights),
+        size=size or _size(facts, where),
         in_channels=in_channels,
         num_classes=num_classes,
         mean=mean,
         std=std,
-        meaning=DataMeaning.load(facts["data"], where=str(weights)) if "data" in facts else None,
+        meaning=DataMeaning.load(facts["data"], where=str(where)) if "data" in facts else None,
         run=run,
     )
 

@@ -11,7 +11,7 @@ import logging
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,20 @@ from lmnet.builder.benchmark import measure_interleaved
 from lmnet.builder.export import export_model
 from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD, normalized
+from lmnet.builder.picture import normalized
 from lmnet.builder.runtimes import FileNet, check_installed, onnxruntime_net
+from lmnet.builder.weights import Weights
 from lmnet.training.data.case_set import CaseSet
-from lmnet.training.data.load import load_data
-from lmnet.training.evaluation import evaluate
-from lmnet.training.inference import probe_classes
 from lmnet.training.loaders import scoring_loader
-from lmnet.training.metrics.store import CaseScores
+from lmnet.training.opened_model import OpenedModel, opened_with
+from lmnet.training.run_folder import RunFolder
+from lmnet.training.score_run import Say, cases_of, score_model
+from lmnet.training.train_run import DataChoice
 
 IMAGES = 100
 """Most images to calibrate on."""
 PERCENTILE = 99.99
-"""Values beyond it are clipped: measured on efficientnet_lite0_lm_s, whole ranges lose five times as much Dice."""
+"""Values beyond it are clipped, so that a few outliers do not widen a range."""
 METRIC = "dice_foreground_mean"
 
 
@@ -73,22 +74,29 @@ class QuantizedFile:
 
 def export_int8(
     model: GraphModel,
+    weights: Weights | None,
     path: str | Path,
-    size: int,
     data: str,
     *,
+    size: int | None = None,
     max_loss: float = 0.01,
     facts: Mapping[str, str] | None = None,
+    say: Say = lambda text: None,
 ) -> QuantizedFile:
     """Write an int8 ONNX file whose convolutions, but the first, compute in 8 bits; the rest stays float32.
 
+    Ranges are taken from training images, scores from test images: those of the run that the weights are from, else of
+    the split of seed 0. What values mean is what they meant in training.
+
     Args:
-        model: the net with its trained weights, on the CPU.
+        model: the net, on the CPU.
+        weights: what it holds; None for random ones.
         path: the file, ending in .onnx.
-        size: side in pixels of the images.
-        data: a data set, see ``load_data``; split of seed 0: ranges from train, scores on test.
+        data: a data set, see ``load_data``.
+        size: side in pixels of the images; None for the one it was trained at.
         max_loss: most Dice that may be lost.
         facts: kept in the file.
+        say: told notes, above all where test images may have been trained on.
 
     Raises:
         ValueError: the file does not end in .onnx, or more Dice is lost; no file is written then.
@@ -99,27 +107,28 @@ def export_int8(
     if path.suffix != ".onnx":
         raise ValueError(f"quantize: the file must end in .onnx, got {path.name}. Name it so.")
     check_installed("onnxruntime")
-    channels = model.plan.input_shape[0]
-    mean, std = model.normalization or (IMAGENET_MEAN, IMAGENET_STD)
-    sets = load_data(data, seed=0, num_classes=probe_classes(model, size=size, in_channels=channels))
-    with tempfile.TemporaryDirectory() as folder, written_aside(path, suffix=path.suffix) as small:
-        whole = Path(folder) / "float32.onnx"
-        export_model(model, whole, (size, size))
-        nets = [FileNet(onnxruntime_net(whole), model.plan.stride)]
-        images = [nets[0].padded(normalized(image, mean, std)) for image in _images(sets.train, size, channels)]
+    folder = RunFolder(weights.path.parent) if weights is not None else None
+    is_run = folder is not None and folder.file("split").is_file()
+    opened = opened_with(model, weights, size=size, run=folder if is_run else None)
+    choice = DataChoice(path=data)
+    name, train, _ = cases_of(opened, choice, side="train")
+    with tempfile.TemporaryDirectory() as aside, written_aside(path, suffix=path.suffix) as small:
+        whole = Path(aside) / "float32.onnx"
+        export_model(model, whole, (opened.size, opened.size))
+        before = FileNet(onnxruntime_net(whole), model.plan.stride)
+        images = [before.padded(image) for image in _images(train, opened)]
         _quantize(whole, small, images, {**(facts or {}), "quantized": "int8 convolutions"})
-        nets.append(FileNet(onnxruntime_net(small), model.plan.stride))
-        scores = [
-            evaluate(net, sets.test, size=size, in_channels=channels, mean=mean, std=std, device="cpu") for net in nets
-        ]
-        seconds = measure_interleaved([lambda net=net: net(images[0]) for net in nets], repeats=15)  # type: ignore[misc]
-        before, after = (1e3 * statistics.median(times) for times in seconds)
+        after = FileNet(onnxruntime_net(small), model.plan.stride)
+        first, _ = score_model(replace(opened, model=before), choice, side="test", device="cpu", say=say)
+        second, _ = score_model(replace(opened, model=after), choice, side="test", device="cpu")
+        seconds = measure_interleaved([lambda: before(images[0]), lambda: after(images[0])], repeats=15)
+        slow, fast = (1e3 * statistics.median(times) for times in seconds)
         result = QuantizedFile(
-            sets.name,
+            name,
             len(images),
-            len(scores[0]),
-            _both(scores),
-            (before, after),
+            len(first),
+            (first.values()[METRIC], second.values()[METRIC]),
+            (slow, fast),
             (whole.stat().st_size / 1e6, small.stat().st_size / 1e6),
         )
         if not result.loss <= max_loss:
@@ -130,16 +139,11 @@ def export_int8(
     return result
 
 
-def _both(scores: Sequence[CaseScores]) -> tuple[float, float]:
-    before, after = (score.values()[METRIC] for score in scores)
-    return before, after
-
-
-def _images(cases: CaseSet, size: int, channels: int) -> Iterator[Tensor]:
-    """Return up to IMAGES images (1, C, S, S) uint8, evenly from all cases."""
+def _images(cases: CaseSet, opened: OpenedModel) -> Iterator[Tensor]:
+    """Return up to IMAGES images (1, C, S, S) as the net is fed them, evenly from all cases."""
     step = max(1, -(-len(cases) // IMAGES))
-    chosen = cases.subset(range(0, len(cases), step))
-    return (image for image, _, _ in scoring_loader(chosen.at(size, channels), batch_size=1))
+    chosen = cases.subset(range(0, len(cases), step)).at(opened.size, opened.in_channels)
+    return (normalized(image, opened.mean, opened.std) for image, _, _ in scoring_loader(chosen, batch_size=1))
 
 
 def _quantize(whole: Path, small: Path, images: Sequence[Tensor], facts: Mapping[str, str]) -> None:

@@ -49,13 +49,7 @@ def score_model(
     Raises:
         ValueError: anything wrong with the data, or no data was named.
     """
-    if not choice.path and opened.run is None:
-        raise ValueError("data: a model that is no run folder must be told its data, got no --data. Give --data PATH.")
-    if opened.run is not None:
-        manifest = opened.run.manifest()
-        choice = replace(choice, path=choice.path or manifest["data"])
-        seed = manifest["seed"]
-    name, cases, notes = _cases(opened, choice, side, seed)
+    name, cases, notes = cases_of(opened, choice, side=side, seed=seed)
     for note in notes:
         say(f"note: {note}")
     scores = evaluate(opened.model, cases, batch_size=batch_size, device=device, **opened.settings())
@@ -96,8 +90,19 @@ def compare_models(
     return compare(*scores)
 
 
-def _cases(opened: OpenedModel, choice: DataChoice, side: str, seed: int) -> tuple[str, CaseSet, tuple[str, ...]]:
-    """Return the name of the data, the cases to score, and notes: above all which of them the model was trained on."""
+def cases_of(
+    opened: OpenedModel, choice: DataChoice, *, side: str, seed: int = 0
+) -> tuple[str, CaseSet, tuple[str, ...]]:
+    """Return the name of the data, one side's cases, and notes: above all which of them the model was trained on.
+
+    The arguments and errors are ``score_model``'s.
+    """
+    if not choice.path and opened.run is None:
+        raise ValueError("data: a model that is no run folder must be told its data, got no --data. Give --data PATH.")
+    if opened.run is not None:
+        manifest = opened.run.manifest()
+        choice = replace(choice, path=choice.path or manifest["data"])
+        seed = manifest["seed"]
     if opened.run is not None and choice.split_file is None:
         return _cases_of_run(opened, opened.run.split(), choice, side, seed)
     if side == "all":

@@ -76,8 +76,10 @@ class LiveProgress:
         if counts.trials == self._said and now - self._said_at < QUIET_S:
             return
         self._said, self._said_at = counts.trials, now
-        under_way = (f"{each.trial} epoch {each.epoch or 0} {clock(each.seconds)}" for each in counts.under_way)
-        training = ", ".join(under_way)
+        shown = counts.under_way[:MOST_ROWS]
+        training = ", ".join(f"{each.trial} epoch {each.epoch or 0} {clock(each.seconds)}" for each in shown)
+        if len(counts.under_way) > MOST_ROWS:
+            training += f" and {len(counts.under_way) - MOST_ROWS} more"
         self._console.print(
             line + (f"  training {training}" if training else ""), highlight=False, soft_wrap=True, markup=False
         )

@@ -53,7 +53,7 @@ def test_the_runtimes_are_measured_side_by_side(capsys, monkeypatch):
 
 
 def test_an_encoder_with_same_padding_is_exported_at_free_sizes(tmp_path):
-    """Its padding depends on the image's size for torch, which took hours over it."""
+    """Its padding depends on the image's size; with that in the graph, torch does not come to an end."""
     pytest.importorskip("onnxruntime", reason="needs the extra export")
     spec = tmp_path / "net.yaml"
     spec.write_text(

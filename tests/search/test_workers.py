@@ -90,3 +90,5 @@ def test_a_line_tells_of_each_trial_where_stderr_is_no_terminal(small, tmp_path,
     training = UnderWay(3, "0" * 16, "worker 1", 2, 65.0)
     progress.update(Tally(3, 0, {}, 0, 1, 0, (), under_way=(training,)))
     assert log.getvalue().splitlines()[-1].endswith("training 3 epoch 2 1:05")
+    progress.update(Tally(3, 0, {}, 0, 512, 0, (), under_way=(training,) * 512))
+    assert log.getvalue().splitlines()[-1].endswith("3 epoch 2 1:05 and 504 more")

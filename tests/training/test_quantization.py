@@ -1,11 +1,13 @@
 """int8 files: scored beside the float32 file, refused where they lose too much."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lmnet.builder.cli import main
+from lmnet.training.cli_train import main as train
 
 onnx = pytest.importorskip("onnx", reason="needs the extra export")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra export")
@@ -29,6 +31,7 @@ def test_an_int8_file_is_scored_beside_its_float32_file(quantize, tmp_path, caps
     said = capsys.readouterr().err
     assert "(2 test images of folders; calibrated on 16 training images)" in said
     assert "int8: Dice 0." in said
+    assert "note: it is not known which of these images the weights were trained on" in said
     assert " ms an image, float32 " in said
     file = onnx.load(tmp_path / "net.onnx")
     kinds = [array.data_type for array in file.graph.initializer if len(array.dims) == 4]
@@ -40,6 +43,20 @@ def test_an_int8_file_is_scored_beside_its_float32_file(quantize, tmp_path, caps
     session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"image": np.zeros((3, 3, 96, 64), dtype=np.float32)})
     assert logits.shape == (3, 2, 96, 64)
+
+
+def test_the_images_are_those_of_the_run_that_the_weights_are_from(tmp_path, write_folder, capsys):
+    data, run, split = write_folder(tmp_path / "data", 20), tmp_path / "run", tmp_path / "split.json"
+    names = [f"case_{index:02d}" for index in range(20)]
+    split.write_text(json.dumps({"train": names[:7], "val": names[7:9], "test": names[9:]}))
+    quick = ["--size", "32", "--epochs", "1", "--workers", "0", "--device", "cpu"]
+    assert train([TINY, "--data", str(data), "--split-file", str(split), "--out", str(run), *quick]) == 0
+    capsys.readouterr()
+    start = [TINY, "--weights", str(run), "--export", str(tmp_path / "net.onnx"), "--max-loss", "1"]
+    assert main([*start, "--quantize", str(data)]) == 0
+    said = capsys.readouterr().err
+    assert "(11 test images of folders; calibrated on 7 training images)" in said
+    assert "not known which of these images" not in said
 
 
 def test_a_file_that_loses_too_much_is_not_written(quantize, tmp_path, capsys):
