@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import platform
 import statistics
 import time
@@ -17,6 +16,7 @@ from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
 from lmnet.builder.planner import plan_spec
+from lmnet.builder.processes import fresh_processes
 from lmnet.builder.spec import parse_spec
 
 STATUS = Path("/proc/self/status")
@@ -126,9 +126,7 @@ def peak_memory(plan: Plan, *, batch: int, optimised: bool) -> int:
     if not STATUS.exists():
         return 0
     arguments = (plan.spec.dump(), plan.padded_size, batch, optimised, torch.get_num_threads())
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # torch is imported once, not once a net
-    with context.Pool(1) as pool:
+    with fresh_processes(__name__).Pool(1) as pool:
         return pool.apply(_peak_of_one_pass, arguments)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 BEST = "best.safetensors"
 """A run folder's weights of its best epoch."""
+SAVED = "model.safetensors"
+"""The weights that ``save_pretrained`` writes."""
 
 _OWNER = re.sub(r"\W", "", platform.node())[:24] or "host"
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from lmnet.blocks import TimmEncoder
 from lmnet.blocks.encoder_weights import EncoderWeights
-from lmnet.builder.files import SaveError, write_together
+from lmnet.builder.files import SAVED, SaveError, write_together
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.plan import Plan
 from lmnet.builder.planner import plan_spec
@@ -23,7 +23,6 @@ from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights
 from lmnet.builder.zoo import DEFAULT_DATA, list_models, split_name, weights_file, zoo_folder, zoo_path, zoo_weights
 
 SPEC_FILE = "spec.yaml"
-WEIGHTS_FILE = "model.safetensors"
 
 
 def build_model(spec: Spec, *, input_size: Sequence[int] | None = None) -> GraphModel:
@@ -215,7 +214,7 @@ def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise SaveError(f"{folder}: the folder cannot be made ({err.strerror}). Name another.") from err
-    write_together({folder / SPEC_FILE: model.spec.dump().encode(), folder / WEIGHTS_FILE: content})
+    write_together({folder / SPEC_FILE: model.spec.dump().encode(), folder / SAVED: content})
 
 
 def from_pretrained(folder: str | Path) -> GraphModel:
@@ -237,7 +236,7 @@ def from_pretrained(folder: str | Path) -> GraphModel:
         return create_model(name, pretrained=data).eval()
     folder = Path(folder)
     spec = load_spec(folder / SPEC_FILE)
-    weights = _translated(read_weights(folder / WEIGHTS_FILE))
+    weights = _translated(read_weights(folder / SAVED))
     outline = _outline(plan_spec(spec)).eval()
     as_deployed = weights.facts.get("deploy") == "true"
     if as_deployed:

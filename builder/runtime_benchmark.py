@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from lmnet.builder.export import export_model
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
+from lmnet.builder.processes import fresh_processes
 from lmnet.builder.runtimes import check_installed, onnxruntime_net, openvino_net
 
 Run = Callable[[Tensor], Tensor]
@@ -108,7 +108,7 @@ def _peak_memory(name: str, path: Path, image: Tensor) -> int:
     """Return the bytes that one pass adds at its peak, in a fresh process (Linux; else 0)."""
     if not STATUS.exists():
         return 0
-    with multiprocessing.get_context("forkserver").Pool(1) as pool:
+    with fresh_processes(__name__).Pool(1) as pool:
         return pool.apply(_peak_of_exported, (name, path, tuple(image.shape), torch.get_num_threads()))
 
 

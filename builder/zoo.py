@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
-from lmnet.builder.files import BEST
+from lmnet.builder.files import BEST, SAVED
 from lmnet.builder.problems import Problem, SpecError, did_you_mean
 
 DEFAULT_DATA = "kvasir"
@@ -61,17 +61,18 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
 
 
 def weights_file(weights: str | Path) -> Path:
-    """Return the file that ``--weights`` names: the file itself, a run folder's best, or what a zoo name ships.
+    """Return the file that ``--weights`` names: the file itself, what its folder holds, or what a zoo name ships.
 
     Args:
-        weights: ``net.safetensors``, ``runs/polyps``, ``lmnet_xs`` or ``lmnet_xs@busi``.
+        weights: ``net.safetensors``; ``runs/polyps``, a run folder or one that ``save_pretrained`` wrote; ``lmnet_xs``
+            or ``lmnet_xs@busi``.
 
     Raises:
         ValueError: there is no such file, or the zoo ships no such weights.
     """
     path = Path(weights)
     if path.is_dir():
-        path /= BEST
+        path /= SAVED if (path / SAVED).exists() else BEST
     if path.exists():
         return path
     net, data = split_name(str(weights))

@@ -7,8 +7,11 @@ import tempfile
 
 import torch
 
+from tests.warm import warm_up
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the workers share the cores: with more threads each waits for the others
+    warm_up()
 
 # costs are measured afresh in every run, never taken from the user's store
 if "LMNET_CACHE" not in os.environ:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 
 from lmnet.builder.command_line import import_modules
+from lmnet.builder.processes import fresh_processes
 from lmnet.search.train.outcome import Outcome
 from lmnet.search.train.training import Job, Objective, run_training
 
@@ -98,7 +99,7 @@ class InlinePool:
 
 class _Worker:
     def __init__(self, objective: Objective, threads: int, imports: Sequence[str]) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = fresh_processes(__name__, "lmnet.training.fitting")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
             target=serve, args=(theirs, tuple(imports), pickle.dumps(objective), threads), daemon=True
@@ -249,7 +250,7 @@ def _signal(pid: int | None, name: str) -> None:
 def serve(connection: Connection, imports: Sequence[str], pickled: bytes, threads: int) -> None:
     """Import the user's modules; train the jobs that come through a pipe, until it closes or the search is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
-    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_search, daemon=True).start()
     torch.set_num_threads(threads)
     import_modules(imports)  # the blocks that specs name, and perhaps the objective
     objective: Objective = pickle.loads(pickled)
@@ -265,7 +266,8 @@ def serve(connection: Connection, imports: Sequence[str], pickled: bytes, thread
             connection.send(replace(run_training(job, objective, report)))
 
 
-def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+def _exit_with_search() -> None:
+    search = multiprocessing.parent_process()
+    if search is not None:
+        search.join()
+        os._exit(1)

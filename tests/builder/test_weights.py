@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from lmnet.builder.models import build_model, from_pretrained, is_deployed, load
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights import read_weights, save_weights
 
+TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
 WIDTH = {"width": 6}
 
 
@@ -227,12 +229,21 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("name", ["net.safetensors", "net.pt2", "net.onnx"])
-def test_a_full_disk_is_one_line_and_the_old_file_is_kept(small_disk, capsys, name):
-    (small_disk / name).write_bytes(b"old")
-    (small_disk / "fill").write_bytes(b"0" * 900 * 1024)
+@pytest.fixture
+def saved(tmp_path):
+    """The arguments that name a net of three nodes and its weights, which are exported in a second."""
+    net = build_model(load_spec(TINY).override({"width": 64}))
+    net.normalization = ((0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+    save_pretrained(net, tmp_path / "saved")
+    return [str(tmp_path / "saved" / "spec.yaml"), "--weights", str(tmp_path / "saved")]
 
-    assert main(["lmnet_xs", "--export", str(small_disk / name), "--input-size", "64"]) == 1
+
+@pytest.mark.parametrize("name", ["net.safetensors", "net.pt2", "net.onnx"])
+def test_a_full_disk_is_one_line_and_the_old_file_is_kept(small_disk, saved, capsys, name):
+    (small_disk / name).write_bytes(b"old")
+    (small_disk / "fill").write_bytes(b"0" * 1016 * 1024)
+
+    assert main([*saved, "--export", str(small_disk / name), "--input-size", "64"]) == 1
 
     assert f"{small_disk / name}: it cannot be written" in capsys.readouterr().err
     assert (small_disk / name).read_bytes() == b"old"
@@ -280,16 +291,16 @@ def lmnet_zoo():
     return zoo_folder()
 
 
-def test_exported_files_hold_their_facts(tmp_path):
+def test_exported_files_hold_their_facts(saved, tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs the extra export")
     for name in ("net.onnx", "net.pt2"):
-        assert main(["lmnet_xs", "--export", str(tmp_path / name), "--input-size", "64"]) == 0
+        assert main([*saved, "--export", str(tmp_path / name), "--input-size", "64"]) == 0
 
     properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
     extra = {"lmnet.json": ""}
     torch.export.load(tmp_path / "net.pt2", extra_files=extra)
     assert properties["spec_hash"] == json.loads(extra["lmnet.json"])["spec_hash"]
-    assert json.loads(properties["mean"]) == [0.485, 0.456, 0.406]
+    assert json.loads(properties["mean"]) == [0.4, 0.5, 0.6]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*")

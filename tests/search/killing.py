@@ -1,28 +1,18 @@
 """Start a search, kill it, start it again: what the crash tests on SQLite and PostgreSQL share."""
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import optuna
 
 from lmnet.search.study.storage import open_storage
+from tests.search.run_search import run_search
+from tests.warm import Program
 
-SCRIPT = Path(__file__).with_name("run_search.py")
 TRIALS = 24
 
 
 def start(storage, folder, workers=1, cluster=None):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), storage, str(folder / "out"), str(TRIALS), str(workers)]
-    command += [cluster] if cluster else []
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    return Program(run_search, storage, str(folder / "out"), TRIALS, workers, cluster)
 
 
 def trials_of(storage):
@@ -41,13 +31,10 @@ def kill_once(storage, folder, delay_s, workers=1, cluster=None):
     process = start(storage, folder, workers, cluster)
     log = folder / "trained.log"
     size = log.stat().st_size if log.exists() else 0
-    while process.poll() is None and (log.stat().st_size if log.exists() else 0) <= size:
+    while process.is_running() and (log.stat().st_size if log.exists() else 0) <= size:
         time.sleep(0.01)
     time.sleep(delay_s)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGKILL)
-    process.stdout.close()
-    process.wait()
+    process.kill()
     return scored(storage)
 
 
@@ -60,8 +47,7 @@ def crash(storage, folder, times, rng, workers=1, cluster=None):
         if len(before) == TRIALS:
             break
     process = start(storage, folder, workers, cluster)
-    output = process.communicate(timeout=300)[0].decode()
-    assert process.returncode == 0, output
+    assert process.wait() == 0, process.err
     assert before.items() <= scored(storage).items()
     check_complete(storage, folder)
 

@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import time
 
 import optuna
 import pytest
@@ -35,12 +34,10 @@ def test_a_search_killed_at_random_moments_goes_on(tmp_path, workers):
 def test_ctrl_c_ends_cleanly_and_the_same_command_goes_on(tmp_path):
     storage = f"sqlite:///{tmp_path}/study.db"
     process = start(storage, tmp_path, 2)
-    while not (tmp_path / "trained.log").exists():
-        time.sleep(0.05)
+    process.wait_for((tmp_path / "trained.log").exists)
     os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate(timeout=60)[0].decode()
-    assert process.returncode == 0, output
-    assert "Traceback" not in output
+    assert process.wait() == 0, process.err
+    assert "Traceback" not in process.err
     assert (tmp_path / "out" / "report.html").exists()
     assert not [trial for trial in trials_of(storage) if trial.state == optuna.trial.TrialState.RUNNING]
     crash(storage, tmp_path, 0, random.Random(0), 2)

@@ -1,6 +1,5 @@
 """The storage on a real PostgreSQL server of the test's own: several searches at once, and connections that break."""
 
-import multiprocessing
 import os
 import pwd
 import random
@@ -8,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 
 from lmnet.search.study.storage import open_storage
 from tests.search.killing import TRIALS, crash, scored, start
+from tests.warm import CONTEXT
 
 pytestmark = [pytest.mark.postgres]
 
@@ -79,25 +78,19 @@ def break_connections(storage):
 
 def test_two_searches_at_once_share_one_budget(storage, tmp_path):
     processes = [start(storage, tmp_path, 1) for _ in range(2)]
-    outputs = [process.communicate(timeout=300)[0].decode() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [process.wait() for process in processes] == [0, 0], [process.err for process in processes]
     hashes = [hash_ for hash_, _ in scored(storage).values()]
     assert len(hashes) == len(set(hashes)) == TRIALS
 
 
 def test_a_search_survives_connections_broken_at_5_random_moments(storage, tmp_path):
     rng, process = random.Random(5), start(storage, tmp_path, 1)
-    output = []
-    reader = threading.Thread(target=lambda: output.append(process.communicate()[0].decode()))
-    reader.start()
-    while process.poll() is None and not (tmp_path / "trained.log").exists():
-        time.sleep(0.02)
+    process.wait_for((tmp_path / "trained.log").exists)
     for _ in range(5):
         break_connections(storage)
         time.sleep(rng.uniform(0.05, 0.6))
-    reader.join(300)
-    if process.returncode != 0:  # then the same command has to go on from there
-        print(output)
+    if process.wait() != 0:  # then the same command has to go on from there
+        print(process.err)
     crash(storage, tmp_path, 0, rng)
     hashes = [hash_ for hash_, _ in scored(storage).values()]
     assert len(hashes) == len(set(hashes)) == TRIALS
@@ -119,16 +112,15 @@ def open_once(url, begin, results):
 def test_searches_that_open_a_new_database_at_one_moment_all_go_on(server):
     import psycopg
 
-    context = multiprocessing.get_context("spawn")
     for attempt in range(2):
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f"create database fresh{attempt}")
-        begin, results = context.Event(), context.Queue()
+        begin, results = CONTEXT.Event(), CONTEXT.Queue()
         url = f"{server.rpartition('/')[0]}/fresh{attempt}"
-        processes = [context.Process(target=open_once, args=(url, begin, results)) for _ in range(4)]
+        processes = [CONTEXT.Process(target=open_once, args=(url, begin, results)) for _ in range(4)]
         for process in processes:
             process.start()
-        time.sleep(8)  # until all have imported Optuna
+        time.sleep(2)  # until all wait
         begin.set()
         assert [results.get(timeout=60) for _ in processes] == ["opened"] * 4
         for process in processes:

@@ -1,5 +1,6 @@
 """Several workers: exact totals, the same study in batches, and workers that die or hang."""
 
+import functools
 import io
 
 import optuna
@@ -60,7 +61,8 @@ def test_a_worker_that_hangs_in_one_call_is_killed(small, tmp_path, monkeypatch)
 def test_the_progress_names_each_training_its_place_and_its_epoch(small, tmp_path, monkeypatch):
     monkeypatch.setattr("lmnet.search.train.loop.WATCH_S", 0.0)  # these trainings take less than that
     seen, screen = [], io.StringIO()
-    options = {"objective": epoch_score, "max_gflops": 0.004, "trials": 6, "workers": 2, "out": tmp_path}
+    seen_by_people = functools.partial(epoch_score, pause_s=0.05)  # the screen changes twice a second
+    options = {"objective": seen_by_people, "max_gflops": 0.004, "trials": 6, "workers": 2, "out": tmp_path}
     with LiveProgress(Console(force_terminal=True, file=screen, width=120)) as progress:
 
         def note(counts):

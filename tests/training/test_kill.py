@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -11,60 +10,56 @@ from pathlib import Path
 
 import pytest
 
+from lmnet.training.cli_train import main
+from tests.warm import Program
+
 KILLS = int(os.environ.get("LMNET_KILLS", "6"))
 THREADS = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def command(spec: str, data: object, out: Path, *more: str) -> list[str]:
-    options = ["--size", "64", "--epochs", "3", "--batch-size", "2", "--device", "cpu", "--workers", "0"]
-    program = [sys.executable, "-m", "lmnet.training.cli_train"]
-    return [*program, spec, "--data", str(data), "--out", str(out), *options, *more]
+    return [sys.executable, "-m", "lmnet.training.cli_train", *options(spec, data, out), *more]
+
+
+def options(spec: str, data: object, out: Path) -> list[str]:
+    few = ["--size", "64", "--epochs", "3", "--batch-size", "2", "--device", "cpu", "--workers", "0"]
+    return [spec, "--data", str(data), "--out", str(out), *few]
 
 
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(tiny_spec, tmp_path, write_folder):
     data = write_folder(tmp_path / "data", 60)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    unbroken = subprocess.Popen(
-        command(tiny_spec, data, whole), env=THREADS, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
-    killed = subprocess.Popen(
-        command(tiny_spec, data, cut), env=THREADS, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-    )
-    assert killed.stderr is not None
-    for line in killed.stderr:
-        if line.startswith(b"epoch 1:"):
-            time.sleep(0.05)  # into epoch 2
-            killed.send_signal(signal.SIGKILL)
-            break
-    killed.stderr.close()
-    killed.wait(timeout=60)
+    unbroken = Program(main, options(tiny_spec, data, whole))
+    killed = Program(main, options(tiny_spec, data, cut))
+    killed.wait_for(lambda: "epoch 1:" in killed.err)
+    time.sleep(0.05)  # into epoch 2
+    killed.kill()
     assert (cut / "last.ckpt").exists()
     assert not (cut / "metrics.json").exists()
 
-    resumed = subprocess.run(command(tiny_spec, data, cut), env=THREADS, capture_output=True, text=True, check=True)
+    resumed = Program(main, options(tiny_spec, data, cut))
 
-    printed, _ = unbroken.communicate(timeout=120)
-    assert unbroken.returncode == 0
-    assert "going on in" in resumed.stderr
-    assert "epoch 1:" not in resumed.stderr
+    assert [resumed.wait(), unbroken.wait()] == [0, 0], resumed.err + unbroken.err
+    assert "going on in" in resumed.err
+    assert "epoch 1:" not in resumed.err
     assert (cut / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
     assert (cut / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()
-    assert resumed.stdout.splitlines()[:-1] == printed.splitlines()[:-1]
+    assert resumed.out.splitlines()[:-1] == unbroken.out.splitlines()[:-1]
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_loses_nothing(tiny_spec, tmp_path, write_folder):
     """Killed so often and at any moment, the import of torch among them, the run ends as one that was never killed."""
     data, rng = write_folder(tmp_path / "data", 60), random.Random(0)
-    options = ["--epochs", "30"]
+    more = ["--epochs", "30"]
     whole = tmp_path / "whole"
-    subprocess.run(command(tiny_spec, data, whole, *options), env=THREADS, check=True, capture_output=True)
+    subprocess.run(command(tiny_spec, data, whole, *more), env=THREADS, check=True, capture_output=True)
     kills = 0
     while kills < KILLS:
         cut = tmp_path / f"cut{kills}"
         while not (cut / "metrics.json").exists():
             process = subprocess.Popen(
-                command(tiny_spec, data, cut, *options),
+                command(tiny_spec, data, cut, *more),
                 env=THREADS,
                 stderr=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
