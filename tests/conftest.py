@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -11,9 +12,16 @@ from tests.warm import warm_up
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)  # the workers share the cores: with more threads each waits for the others
-    warm_up()
 
 # costs are measured afresh in every run, never taken from the user's store
 if "LMNET_CACHE" not in os.environ:
     os.environ["LMNET_CACHE"] = folder = tempfile.mkdtemp(prefix="lmnet-costs-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    warm_up()  # its processes see the environment of this moment
+
+
+def pytest_collection_finish():
+    """Spare all that was imported from the garbage collector: a search collects after each training."""
+    gc.freeze()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lmnet.search.results.counts import Scored
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#0969da", "#d4570a", "#8c959f"
@@ -22,9 +23,7 @@ def scatter(scored: Sequence[Scored], front: Sequence[Scored], start: Scored | N
     figure = _figure(9, 4.4)
     axes = figure.subplots()
     on_front = {one.number for one in front}
-    for one in scored:
-        colour = BLUE if one.number in on_front else GREY
-        axes.plot(one.gmacs, one.score, "o", color=colour, markerfacecolor="white" if one.is_stopped else colour)
+    _dots(axes, [one.gmacs for one in scored], scored, [BLUE if one.number in on_front else GREY for one in scored])
     axes.plot([one.gmacs for one in front], [one.score for one in front], color=BLUE)
     if start is not None:
         axes.plot(start.gmacs, start.score, "o", color=ORANGE, markersize=9)
@@ -42,10 +41,9 @@ def history(scored: Sequence[Scored]) -> str:
         return ""
     figure = _figure(5.2, 3)
     axes = figure.subplots()
-    scores = [one.score for one in scored]
-    for place, one in enumerate(scored, 1):
-        axes.plot(place, one.score, "o", color=GREY, markerfacecolor="white" if one.is_stopped else GREY)
-    axes.plot(range(1, len(scores) + 1), list(itertools.accumulate(scores, max)), color=BLUE)
+    places = range(1, len(scored) + 1)
+    _dots(axes, places, scored, [GREY] * len(scored))
+    axes.plot(places, list(itertools.accumulate((one.score for one in scored), max)), color=BLUE)
     axes.set(xlabel="trial", ylabel="score")
     return _svg(figure)
 
@@ -62,6 +60,12 @@ def bars(shares: Mapping[str, float]) -> str:
     axes.xaxis.set_visible(False)
     axes.margins(x=0.15)
     return _svg(figure)
+
+
+def _dots(axes: Axes, places: Sequence[float], scored: Sequence[Scored], colours: Sequence[str]) -> None:
+    """Draw a dot for each net, empty where its training was stopped early."""
+    faces = ["white" if one.is_stopped else colour for one, colour in zip(scored, colours, strict=True)]
+    axes.scatter(places, [one.score for one in scored], s=36, edgecolors=colours, facecolors=faces, zorder=2)
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from PIL import Image
 import lmnet
 from lmnet.builder.cli import main
 from lmnet.builder.zoo import zoo_path
+from tests.warm import Program
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
 
@@ -212,10 +214,14 @@ def test_an_own_block_from_outside_the_package(tmp_path):
         "schema: lmnet/1\nname: blurred\nnodes:\n  soft: {block: blur, from: input}\n"
         "  head: {block: segmentation_head, from: soft}\noutputs: {logits: head}\n"
     )
-    command = [sys.executable, "-m", "lmnet.builder.cli", "net.yaml", "--import", "my_blocks", "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["nodes"][0]["block"] == "blur"
+    program = Program(_main_in, tmp_path, ["net.yaml", "--import", "my_blocks", "--json"])
+    assert program.wait() == 0, program.err
+    assert json.loads(program.out)["nodes"][0]["block"] == "blur"
+
+
+def _main_in(folder, arguments):
+    os.chdir(folder)
+    return main(arguments)
 
 
 def test_help_does_not_import_torch():

@@ -49,10 +49,12 @@ def test_status_of_nothing_is_a_usage_error(small, tmp_path, capsys, storage, na
     assert __import__("re").search(message, capsys.readouterr().err)
 
 
-def test_a_cluster_of_this_machine_alone_is_said(without_ray, tmp_path, monkeypatch, capsys):
+def test_a_cluster_of_this_machine_alone_is_said(small, without_ray, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    spec = tmp_path / "small.yaml"
+    spec.write_text(small.dump())
 
-    code = main(["--spec", "lmnet_xxs", "--max-gflops", "0.1", "--cluster", "ray", "--out", str(tmp_path / "out")])
+    code = main(["--spec", str(spec), "--max-gflops", "0.004", "--cluster", "ray", "--out", str(tmp_path / "out")])
 
     assert code == 2
     said = capsys.readouterr().err

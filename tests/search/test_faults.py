@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import multiprocessing
 import os
 import signal
 import time
@@ -17,6 +16,7 @@ from lmnet.search.cli import main
 from lmnet.search.results.counts import used_up_text
 from lmnet.search.study.storage import open_storage, quiet_optuna, retry, without_password
 from lmnet.search.train.training import OutOfTime, time_limit
+from tests.warm import CONTEXT
 
 SPACE = """\
 schema: lmnet/1
@@ -52,11 +52,10 @@ def open_once(url, start, results):
 
 
 def test_searches_that_open_a_new_database_at_one_moment_all_go_on(tmp_path):
-    context = multiprocessing.get_context("fork")
     for attempt in range(3):
         url = f"sqlite:///{tmp_path}/{attempt}/study.db"
-        start, results = context.Event(), context.Queue()
-        processes = [context.Process(target=open_once, args=(url, start, results)) for _ in range(6)]
+        start, results = CONTEXT.Event(), CONTEXT.Queue()
+        processes = [CONTEXT.Process(target=open_once, args=(url, start, results)) for _ in range(6)]
         for process in processes:
             process.start()
         start.set()
@@ -143,14 +142,14 @@ def test_the_time_limit_holds_while_candidates_are_looked_for(space, tmp_path, m
     import lmnet.search.run_search as module
 
     def slow(spec, device, runtime):
-        time.sleep(0.3)
+        time.sleep(0.1)
         return 5.0 if spec.layout.vars["width"] == 8 else 50.0
 
     monkeypatch.setattr("lmnet.search.train.latency.measure_latency_ms", slow)
     monkeypatch.setattr(module, "survey", functools.partial(_survey_of_start, module.survey))
     start = time.monotonic()
 
-    lmnet.search.run(space, objective=score, max_latency_ms=10, timeout_s=1.0, trials=30, out=tmp_path / "out")
+    lmnet.search.run(space, objective=score, max_latency_ms=10, timeout_s=0.5, trials=30, out=tmp_path / "out")
 
     assert time.monotonic() - start < 8
 
