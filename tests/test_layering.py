@@ -38,7 +38,7 @@ UPWARDS = {("builder/cli.py", "lmnet.training.quantization.export_int8")}
 # What blocks may use besides torch and timm, and where.
 THIRD_PARTY_OF_BLOCKS = {
     "blocks/neighborhood_natten.py": {"natten"},
-    "blocks/testing.py": {"onnxruntime", "onnxscript"},
+    "blocks/testing/checks.py": {"onnxruntime", "onnxscript"},
 }
 FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
