@@ -11,8 +11,8 @@ import numpy as np
 from search_table import net_near
 
 from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.propose.candidates import Candidates
-from lmnet.search.propose.proposer import Proposer
+from lmnet.search.propose.mirror import MirrorStudy
+from lmnet.search.propose.proposals import Proposals
 from lmnet.search.space_survey import repaired
 
 MOST = 60
@@ -116,7 +116,7 @@ def ridge(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
 
 
 class _Memory:
-    """As much of a ledger as ``Candidates`` needs, in memory; without the spec's own net as the start."""
+    """As much of a ledger as ``Proposals`` needs, in memory; without the spec's own net as the start."""
 
     def __init__(self) -> None:
         self.space, self.trials, self.known = self, [], set()
@@ -137,13 +137,13 @@ def lmnet_search(sampler: str) -> Way:
 
     def way(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
         ledger = _Memory()
-        proposer = Proposer(pricer.space, sampler=sampler, seed=seed, session=0)
-        candidates = Candidates(pricer, proposer, ledger, seed=seed)
-        while (found := candidates.next()) is not None:
+        mirror = MirrorStudy(pricer.space, sampler=sampler, seed=seed, session=0)
+        proposals = Proposals(pricer, mirror, ledger, seed=seed)
+        while (found := proposals.next()) is not None:
             one, trial = found
             ledger.known.add(one.hash)
-            proposer.begin(one.hash, one.point, one.violations, trial)
-            proposer.finish(one.hash, (yield one))
+            mirror.begin(one.hash, one.point, one.violations, trial)
+            mirror.finish(one.hash, (yield one))
 
     return way
 

@@ -22,8 +22,8 @@ from lmnet.search.confirmation import confirm_search
 from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.options import EPOCHS, SIZE, SearchOptions, split_options
 from lmnet.search.pricing import Pricer
-from lmnet.search.propose.candidates import Candidates
-from lmnet.search.propose.proposer import Proposer
+from lmnet.search.propose.mirror import MirrorStudy
+from lmnet.search.propose.proposals import Proposals
 from lmnet.search.results.counts import Tally, tally
 from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import Overview, SearchResult
@@ -240,8 +240,8 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
         return False, False
     options, pricer = search.options, search.pricer
     known = len(ledger.trials)
-    proposer = Proposer(search.space, sampler=options.sampler, seed=options.seed, session=known)
-    candidates = Candidates(pricer, proposer, ledger, seed=options.seed + known)
+    mirror = MirrorStudy(search.space, sampler=options.sampler, seed=options.seed, session=known)
+    proposals = Proposals(pricer, mirror, ledger, seed=options.seed + known)
     timeout_s = search.overview.timeout_s
     if timeout_s is not None and search.confirming:
         timeout_s *= SHARE_OF_TIME
@@ -259,8 +259,8 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
 
     loop = Loop(
         ledger,
-        candidates,
-        proposer,
+        proposals,
+        mirror,
         pricer,
         pool,
         rules,

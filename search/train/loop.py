@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lmnet.search.pricing import Pricer, ProposingStopped
-from lmnet.search.propose.candidates import Candidates
-from lmnet.search.propose.proposer import Proposer
+from lmnet.search.propose.mirror import MirrorStudy
+from lmnet.search.propose.proposals import Proposals
 from lmnet.search.study.ledger import Claim, Ledger
 from lmnet.search.train.executors import Pool
 from lmnet.search.train.halving import is_promising
@@ -55,8 +55,8 @@ class Loop:
 
     Args:
         ledger: of the study.
-        candidates: gives what to train.
-        proposer: learns what became of it.
+        proposals: gives what to train.
+        mirror: learns what became of it.
         pricer: makes specs of points.
         pool: trains.
         rules: how.
@@ -65,8 +65,8 @@ class Loop:
     """
 
     ledger: Ledger
-    candidates: Candidates
-    proposer: Proposer
+    proposals: Proposals
+    mirror: MirrorStudy
     pricer: Pricer
     pool: Pool
     rules: TrainingRules
@@ -151,8 +151,8 @@ class Loop:
     def _claim(self) -> Claim | None:
         """Return the next candidate to train; what another study knows already is written down on the way."""
         while self.ledger.room > 0:
-            self.candidates.learn()
-            found = self.candidates.next()
+            self.proposals.learn()
+            found = self.proposals.next()
             if found is None:
                 self.is_used_up = True
                 return None
@@ -160,15 +160,15 @@ class Loop:
             claim = self.ledger.claim(candidate)
             if claim is None:
                 if trial is not None:
-                    self.proposer.forget(trial)
+                    self.mirror.forget(trial)
                 continue
-            self.candidates.note_own(claim.number)
-            self.proposer.begin(str(claim.number), candidate.point, candidate.violations, trial)
+            self.proposals.note_own(claim.number)
+            self.mirror.begin(str(claim.number), candidate.point, candidate.violations, trial)
             known = self.ledger.score_elsewhere(candidate)
             if known is None:
                 return claim
             if self.ledger.close(claim, known):
-                self.proposer.finish(str(claim.number), known.score)
+                self.mirror.finish(str(claim.number), known.score)
             self.ledger.refresh()
         return None
 
@@ -226,10 +226,10 @@ class Loop:
                 f"({outcome.error}). Correct the objective or the machine, then run the same command to continue."
             )
         if not self.rules.sync_batch:
-            self.proposer.finish(str(claim.number), outcome.score)
+            self.mirror.finish(str(claim.number), outcome.score)
             return
         self._held[claim.number] = outcome
         if len(self._held) == len(self._batch):
             for done in self._batch:
-                self.proposer.finish(str(done.number), self._held[done.number].score)
+                self.mirror.finish(str(done.number), self._held[done.number].score)
             self._batch, self._held = [], {}

@@ -6,7 +6,7 @@ from timm.utils import reparameterize_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmnet.builder.spec import load_spec
-from lmnet.search.propose.proposer import Proposer
+from lmnet.search.propose.mirror import MirrorStudy
 from lmnet.search.run_search import run
 
 LIMITS = {"max_gflops": 0.16, "min_gflops": 0.1, "max_params": 120_000.0}
@@ -30,8 +30,8 @@ def check(model, spec):
 @pytest.mark.parametrize("sampler", ["model", "random", "tpe", "nsga2", "gp"])
 def test_a_thousand_proposals_train_nothing_over_a_limit(tmp_path, monkeypatch, sampler):
     spec, proposals, seed = load_spec("lmnet_xxs"), [], 0
-    propose = Proposer.propose
-    monkeypatch.setattr(Proposer, "propose", lambda self: proposals.append(1) or propose(self))
+    propose = MirrorStudy.ask
+    monkeypatch.setattr(MirrorStudy, "ask", lambda self: proposals.append(1) or propose(self))
     while len(proposals) < PROPOSALS:
         for trials in range(40, 121, 40):  # each study is gone on with twice
             out = tmp_path / str(seed)

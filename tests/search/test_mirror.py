@@ -1,11 +1,11 @@
-"""What a proposer makes of what it is told."""
+"""What a sampler makes of what the mirror of the study is told."""
 
 import random
 
 import pytest
 
 from lmnet.builder.spec import load_spec
-from lmnet.search.propose.proposer import Proposer
+from lmnet.search.propose.mirror import MirrorStudy
 from lmnet.search.space import Space
 
 
@@ -15,19 +15,19 @@ def test_refused_proposals_teach_the_sampler(sampler):
     space = Space(load_spec("lmnet_xxs"))
     width = [knob.name for knob in space.knobs].index("width")
     rng = random.Random(0)
-    proposer = Proposer(space, sampler=sampler, seed=0, session=0)
-    while len(proposer.scored) < 12:
+    mirror = MirrorStudy(space, sampler=sampler, seed=0, session=0)
+    while len(mirror.scored) < 12:
         point = space.sample(rng)
         if point[width] <= 2:
-            proposer.learn(point, float(point[width]), {"max_gflops": (point[width] - 2.5) / 2.5})
+            mirror.learn(point, float(point[width]), {"max_gflops": (point[width] - 2.5) / 2.5})
     refused = []
     for number in range(12):
-        trial, point = proposer.propose()
+        trial, point = mirror.ask()
         excess = {"max_gflops": (point[width] - 2.5) / 2.5}
         if point[width] > 2:
-            proposer.refuse(trial, excess)
+            mirror.refuse(trial, excess)
             refused.append(point)
         else:
-            proposer.begin(str(number), point, excess, trial)
-            proposer.finish(str(number), float(point[width]))
+            mirror.begin(str(number), point, excess, trial)
+            mirror.finish(str(number), float(point[width]))
     assert len(set(refused)) == len(refused) <= 6

@@ -8,7 +8,7 @@ from optuna.trial import Trial, TrialState
 
 from lmnet.search.pricing import Candidate, Pricer
 from lmnet.search.propose.feasible_pool import ENUMERABLE, FeasiblePool
-from lmnet.search.propose.proposer import Proposer
+from lmnet.search.propose.mirror import MirrorStudy
 from lmnet.search.space import Point
 from lmnet.search.space_survey import repaired
 from lmnet.search.study.ledger import Ledger
@@ -20,20 +20,20 @@ KNOWN_IN_ROW = 3
 NEIGHBOURS = 300
 
 
-class Candidates:
+class Proposals:
     """Gives feasible candidates that nobody has trained.
 
     Args:
         pricer: prices points.
-        proposer: asks the sampler.
+        mirror: what the sampler looks at.
         ledger: knows what is trained.
         seed: of the draws beside the sampler's.
     """
 
-    def __init__(self, pricer: Pricer, proposer: Proposer, ledger: Ledger, *, seed: int) -> None:
-        self._pricer, self._proposer, self._ledger = pricer, proposer, ledger
+    def __init__(self, pricer: Pricer, mirror: MirrorStudy, ledger: Ledger, *, seed: int) -> None:
+        self._pricer, self._mirror, self._ledger = pricer, mirror, ledger
         self._rng = random.Random(seed)
-        self._pool = FeasiblePool(pricer, seed=seed) if proposer.is_model else None
+        self._pool = FeasiblePool(pricer, seed=seed) if mirror.is_model else None
         self._seen: set[int] = set()
         self.learn()
 
@@ -45,7 +45,7 @@ class Candidates:
             self._seen.add(trial.number)
             infeasible = any(value > 0 for value in trial.constraints.values())
             if trial.state == TrialState.COMPLETE or infeasible:
-                self._proposer.learn(self._ledger.space.point(trial.params), trial.value, trial.constraints)
+                self._mirror.learn(self._ledger.space.point(trial.params), trial.value, trial.constraints)
 
     def note_own(self, number: int) -> None:
         """Leave a trial out of ``learn``: the sampler knows it already."""
@@ -61,7 +61,7 @@ class Candidates:
             return self._pricer.price(start), None
         if self._pool is None:
             return self._proposed(taken)
-        observed = [(self._pricer.plan(point), score) for point, score in self._proposer.scored]
+        observed = [(self._pricer.plan(point), score) for point, score in self._mirror.scored]
         while True:
             found = self._pool.choose(observed, taken)
             if found is None or self._is_new(found, taken):
@@ -71,10 +71,10 @@ class Candidates:
     def _proposed(self, taken: set[str]) -> tuple[Candidate, Trial | None] | None:
         known = infeasible = 0
         while True:
-            trial, point = self._proposer.propose()
+            trial, point = self._mirror.ask()
             candidate = self._pricer.price(point)
             if not candidate.is_feasible:
-                self._proposer.refuse(trial, candidate.violations)
+                self._mirror.refuse(trial, candidate.violations)
                 infeasible += 1
                 if infeasible >= 10 * INFEASIBLE_IN_ROW:  # nothing near can be repaired
                     far = self._any(taken)
@@ -86,7 +86,7 @@ class Candidates:
             elif self._is_new(candidate, taken):
                 return candidate, trial
             else:
-                self._proposer.forget(trial)
+                self._mirror.forget(trial)
                 known += 1
             if known >= KNOWN_IN_ROW:
                 near = self._nearby(point, taken) or self._any(taken)

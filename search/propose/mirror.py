@@ -1,6 +1,6 @@
-"""Proposals: a sampler that looks at an in-memory mirror of the study.
+"""An in-memory mirror of the study, which Optuna's sampler looks at.
 
-The mirror makes a proposal cost a millisecond whatever database holds the study, and lets the sampler see knobs as it
+It makes a proposal cost a millisecond whatever database holds the study, and lets the sampler see knobs as it
 can use them best: numbers with an order as whole steps, everything else as categories.
 """
 
@@ -22,8 +22,8 @@ MODELLED = 200
 """So many infeasible proposals are scored for a sampler that models scored trials only; its time grows with them."""
 
 
-class Proposer:
-    """Asks a sampler for points and tells it what became of them.
+class MirrorStudy:
+    """Asks a sampler for points, and tells it what became of them.
 
     Args:
         space: the space.
@@ -61,7 +61,7 @@ class Proposer:
             )
         self._open: dict[str, Trial] = {}
 
-    def propose(self) -> tuple[Trial, Point]:
+    def ask(self) -> tuple[Trial, Point]:
         """Return a point, and the mirror's trial for ``refuse``, ``forget`` or ``start``."""
         trial = self._study.ask(self._distributions)
         return trial, tuple(trial.params[knob.name] for knob in self.space.knobs)
