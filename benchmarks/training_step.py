@@ -16,20 +16,23 @@ from fresh_process import peak_megabytes
 from interleaved import make_parser, median_ms, read_options, where_measured
 
 from lmnet import create_model
-from lmnet.blocks import attention_backend, build_attention_kernel
+from lmnet.blocks import attention_backend, build_kernels
+from lmnet.blocks.branches_compiled import branch_kernel
 
 BASELINE = "NCHW, gather"
+KERNELS = "channels last, compiled attention and branches (lmnet-train)"
 FORMS = {
-    BASELINE: (torch.contiguous_format, "gather"),
-    "NCHW, pure PyTorch": (torch.contiguous_format, "torch"),
-    "channels last, pure PyTorch (lmnet-train)": (torch.channels_last, "torch"),
-    "channels last, compiled": (torch.channels_last, "compiled"),
+    BASELINE: (torch.contiguous_format, "gather", False),
+    "NCHW, pure PyTorch": (torch.contiguous_format, "torch", False),
+    "channels last, pure PyTorch": (torch.channels_last, "torch", False),
+    "channels last, compiled attention": (torch.channels_last, "compiled", False),
+    KERNELS: (torch.channels_last, "compiled", True),
 }
 
 
-def run_step(net, optimizer, backend, image, mask):
+def run_step(net, optimizer, backend, branches, image, mask):
     """One step."""
-    with attention_backend(backend):
+    with attention_backend(backend), branch_kernel(branches):
         loss = F.cross_entropy(net(image), mask)
         optimizer.zero_grad()
         loss.backward()
@@ -39,12 +42,12 @@ def run_step(net, optimizer, backend, image, mask):
 def make_step(form, batch, size):
     """Return a step of a form on a random batch, and one on a small batch."""
     torch.manual_seed(0)
-    layout, backend = FORMS[form]
+    layout, backend, branches = FORMS[form]
     net = create_model("lmnet_release").to(memory_format=layout).train()
     optimizer = torch.optim.AdamW(net.parameters())
     image = torch.randn(batch, 3, size, size).contiguous(memory_format=layout)
     mask = torch.randint(0, 2, (batch, size, size))
-    run = partial(run_step, net, optimizer, backend)
+    run = partial(run_step, net, optimizer, backend, branches)
     return partial(run, image[:, :, :64, :64], mask[:, :64, :64]), partial(run, image, mask)
 
 
@@ -60,8 +63,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--size", type=int, default=224)
     args = read_options(parser)
-    if not build_attention_kernel():
-        parser.error("the compiled attention does not build here; install g++")
+    if not build_kernels():
+        parser.error("the compiled kernels do not build here; install g++")
     print(where_measured(args))
     steps = {form: make_step(form, args.batch, args.size)[1] for form in FORMS}
     times = median_ms(steps, repeats=args.repeats, clock=args.clock)

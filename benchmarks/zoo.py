@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 import lmnet
+from lmnet.blocks import build_kernels
 from lmnet.blocks.encoder_weights import find_encoder_weights
 from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.cross_check import count_with_torch
@@ -129,6 +130,7 @@ def main() -> None:
     add("--out", type=Path, default=Path("runs/zoo"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    build_kernels()  # as lmnet-train does
     recipe = replace(load_recipe("small_machine"), size=args.size, epochs=args.epochs)
     data = load_data(args.data, seed=args.seed, split_file=args.split_file)
     rows = [train(name, data, recipe, args) for name in args.nets]

@@ -7,6 +7,8 @@ added below.
 import importlib
 import pkgutil
 
+from lmnet.blocks.branches_compiled import build_branch_kernel
+from lmnet.blocks.compiled import build_kernels
 from lmnet.blocks.conv_norm_act import ConvNormAct
 from lmnet.blocks.cross_scale_fusion import CrossScaleFusion
 from lmnet.blocks.double_conv import DoubleConv
@@ -46,6 +48,8 @@ __all__ = [
     "Upsample",
     "attention_backend",
     "build_attention_kernel",
+    "build_branch_kernel",
+    "build_kernels",
     "neighborhood_attention",
     "register",
 ]

@@ -6,6 +6,7 @@ Source: "LM-Net: A Light-weight and Multi-scale Network for Medical Image Segmen
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 from torch.utils.checkpoint import checkpoint
 
+from lmnet.blocks import branches_compiled
 from lmnet.blocks.checks import check_map, check_odd, check_positive
 from lmnet.blocks.fused_conv import FusedConv2d
 from lmnet.blocks.registry import Example, register
@@ -137,13 +139,7 @@ class MultiBranchConv(nn.Module):
         """Return the mixed map."""
         check_map("multi_branch", x, self.in_channels)
         hidden = self.expand_act(self.expand_norm(self.expand(x)))
-        if self.depthwise is not None:
-            mixed = self.depthwise(hidden)
-        else:
-            assert self.branches is not None
-            mixed = self.branches[0](hidden)
-            for branch in list(self.branches)[1:]:
-                mixed = mixed + branch(hidden)
+        mixed = self._sum_of_branches(hidden) if self.depthwise is None else self.depthwise(hidden)
         if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # two maps less to keep for the backward pass, which computes them again: a tenth of a net's memory
             weighed = checkpoint(self._weigh, mixed, use_reentrant=False, preserve_rng_state=False)
@@ -152,6 +148,17 @@ class MultiBranchConv(nn.Module):
         if isinstance(self.shortcut, FusedConv2d):
             return self.shortcut(x, plus=weighed)
         return weighed + self.shortcut(x)
+
+    def _sum_of_branches(self, hidden: Tensor) -> Tensor:
+        assert self.branches is not None
+        branches = [cast("DepthwiseBranch", branch) for branch in self.branches]
+        convs, norms = [branch.conv for branch in branches], [branch.norm for branch in branches]
+        if self.training and branches_compiled.can_compute(hidden, convs, norms):
+            return branches_compiled.sum_of_branches(hidden, convs, norms)
+        mixed: Tensor = branches[0](hidden)
+        for branch in branches[1:]:
+            mixed = mixed + branch(hidden)
+        return mixed
 
     def _weigh(self, mixed: Tensor) -> Tensor:
         return self.project(self.squeeze_excite(self.act(mixed)))

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lmnet.blocks import build_kernels
 from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.files import write_durably
 from lmnet.builder.graph import GraphModel
@@ -140,7 +141,7 @@ def train_run(
         SaveError: the disk is full; the last good checkpoint is kept.
     """
     chosen = (recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).override(changes or {}, where="--set")
-    resolve_device(device)
+    _prepare_device(device, say)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(load_spec(spec).override(dict(variables or {})))
@@ -199,6 +200,11 @@ def train_run(
     write_report(folder, model, data, scores["test"], metrics, cost=_cost(model, chosen.size), **settings)
     write_durably(folder.file("metrics"), (json.dumps(metrics, indent=1) + "\n").encode())  # last: it marks the end
     return TrainedRun(folder, metrics)
+
+
+def _prepare_device(device: str, say: Callable[[str], None]) -> None:
+    if resolve_device(device).type == "cpu" and not build_kernels():
+        say("note: with a C++ compiler, such as g++, compiled kernels would make this training run faster.")
 
 
 def _start(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lmnet.blocks import build_kernels
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import encoder_tensors, load_encoder
 from lmnet.builder.spec import Spec
@@ -20,6 +21,7 @@ from lmnet.search.train.training import Report
 from lmnet.training import CaseScores, DataSets, EpochReport, Recipe, Split, evaluate, fit, load_data
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.inference import resolve_device
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
 """Images on each side of the synthetic data set: few, for searches of minutes."""
@@ -69,6 +71,8 @@ class TrainingObjective:
             seed: of order and augmentation.
             epochs: None for the recipe's.
         """
+        if resolve_device(self.device).type == "cpu":
+            build_kernels()
         given: frozenset[str] = frozenset()
         if self.pretrained_encoder is not None:
             assert isinstance(model, GraphModel)

@@ -1,0 +1,215 @@
+"""The compiled sum of depthwise branches with their batch norms, for training on a CPU: calls branches_kernel.cpp."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from lmnet.blocks.cpu_kernels import load_library
+
+LANES = 8
+"""The kernel works on so many channels at a time and needs as many."""
+
+_is_default = False
+
+
+def build_branch_kernel() -> bool:
+    """Build and load the compiled branches; from then on multi-branch convolutions train with them on a CPU.
+
+    They keep one map for the backward pass instead of one a branch, and are faster: ``benchmarks/training_step.py``.
+    Results are those of pure PyTorch up to rounding.
+
+    Returns:
+        Whether the kernel can be used. If not, the reason is logged (once) and training runs in pure PyTorch.
+    """
+    global _is_default
+    _is_default = load_kernel() is not None
+    return _is_default
+
+
+@contextmanager
+def branch_kernel(is_used: bool) -> Iterator[None]:
+    """Inside, train with the compiled branches where they are built, or without them."""
+    global _is_default
+    before, _is_default = _is_default, is_used and load_kernel() is not None
+    try:
+        yield
+    finally:
+        _is_default = before
+
+
+@cache
+def load_kernel() -> ctypes.CDLL | None:
+    """Build and load the kernel, once a process; None, and a line in the log, where that fails."""
+    kernel = load_library("branches_kernel.cpp", "multi_branch")
+    if kernel is None:
+        return None
+    pointer, integer = ctypes.c_void_p, ctypes.c_int64
+    kernel.lmnet_branch_statistics.argtypes = [pointer] * 2 + [integer] + [pointer] * 4 + [integer]
+    kernel.lmnet_depthwise.argtypes = [pointer] * 6 + [integer]
+    kernel.lmnet_branch_sums.argtypes = [pointer] * 3 + [integer] + [pointer] * 5 + [integer]
+    kernel.lmnet_branch_gradients.argtypes = [pointer] * 3 + [integer] + [pointer] * 7 + [integer]
+    for name in ("lmnet_branch_statistics", "lmnet_depthwise", "lmnet_branch_sums", "lmnet_branch_gradients"):
+        getattr(kernel, name).restype = None
+    return kernel
+
+
+def can_compute(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.Module]) -> bool:
+    """Say whether the kernel was asked for and takes a map: float32 on a CPU, channels last, plain batch norms."""
+    return (
+        _is_default
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.shape[1] >= LANES
+        and x.numel() > x.shape[1]  # batch norm needs more than one value a channel, and says so itself
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and all(conv.weight.dtype == torch.float32 for conv in convs)
+        and all(
+            type(norm) is nn.BatchNorm2d and norm.affine and norm.track_running_stats and norm.momentum is not None
+            for norm in norms
+        )
+    )
+
+
+def sum_of_branches(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """Return the sum over branches of norm(conv(x)) in training mode, and update the norms' running statistics.
+
+    Args:
+        x: (N, C, H, W), as ``can_compute`` wants it.
+        convs: depthwise, without bias, padded to keep the size.
+        norms: one a convolution.
+    """
+    weights = [conv.weight for conv in convs]
+    with torch.no_grad():
+        mean, var = _statistics(x, weights)
+        count = x.numel() // x.shape[1]
+        for norm, one_mean, one_var in zip(norms, mean.float(), var.float() * (count / (count - 1)), strict=True):
+            assert norm.momentum is not None
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked.add_(1)
+            norm.running_mean.lerp_(one_mean, norm.momentum)
+            norm.running_var.lerp_(one_var, norm.momentum)
+        eps = torch.tensor([norm.eps for norm in norms], dtype=torch.float64)
+        inverse = (var + eps[:, None]).rsqrt()
+    scale, shift = (torch.stack([getattr(norm, name) for norm in norms]) for name in ("weight", "bias"))
+    out: Tensor = _SumOfBranches.apply(x, scale, shift, mean, inverse, *weights)
+    return out
+
+
+class _SumOfBranches(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, inverse: Tensor, *weights: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, scale, mean, inverse, *weights)
+        factor = scale.double() * inverse
+        sides = [max(weight.shape[dim] for weight in weights) for dim in (2, 3)]
+        merged = sum(
+            one[:, None, None, None] * _padded(weight, sides) for one, weight in zip(factor, weights, strict=True)
+        )
+        bias = (shift.double() - factor * mean).sum(0).float()
+        assert isinstance(merged, Tensor)
+        return _depthwise(x, merged.float().contiguous(), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, mean, inverse, *weights = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        of_grad, of_product = _sums(x, grad, weights, mean.float())
+        count = x.numel() // x.shape[1]
+        by_grad = scale.double() * inverse
+        by_map = -by_grad * inverse.square() * of_product / count
+        constant = -by_grad * of_grad / count - by_map * mean
+        of_input, of_weights = _gradients(x, grad, weights, by_grad.float(), constant.float(), by_map.float())
+        of_scale, of_shift = (inverse * of_product).float(), of_grad.float().expand_as(scale)
+        return of_input, of_scale, of_shift, None, None, *of_weights
+
+
+def _padded(weight: Tensor, sides: Sequence[int]) -> Tensor:
+    above, left = (sides[0] - weight.shape[2]) // 2, (sides[1] - weight.shape[3]) // 2
+    return F.pad(weight.double(), (left, left, above, above))
+
+
+def _shape(x: Tensor) -> Any:
+    n, channels, height, width = x.shape
+    return (ctypes.c_int64 * 4)(n, height, width, channels)
+
+
+def _weights(weights: Sequence[Tensor]) -> tuple[list[Tensor], Any, Any]:
+    """Return the tensors that must live during a call, their addresses, and their sides."""
+    flat = [weight.detach().contiguous() for weight in weights]
+    addresses = (ctypes.c_void_p * len(flat))(*(weight.data_ptr() for weight in flat))
+    sides = (ctypes.c_int64 * (2 * len(flat)))(*(side for weight in flat for side in weight.shape[2:]))
+    return flat, addresses, sides
+
+
+def _kernel() -> ctypes.CDLL:
+    kernel = load_kernel()
+    assert kernel is not None  # ``can_compute`` was asked
+    return kernel
+
+
+def _statistics(x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of each branch's map, (branches, C) float64."""
+    mean, var = torch.empty(2, len(weights), x.shape[1], dtype=torch.float64).unbind()
+    _flat, addresses, sides = _weights(weights)
+    _kernel().lmnet_branch_statistics(
+        x.data_ptr(),
+        _shape(x),
+        len(weights),
+        addresses,
+        sides,
+        mean.data_ptr(),
+        var.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return mean, var
+
+
+def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    out = torch.empty_like(x, memory_format=torch.channels_last)
+    sides = (ctypes.c_int64 * 2)(*weight.shape[2:])
+    _kernel().lmnet_depthwise(
+        x.data_ptr(), _shape(x), weight.data_ptr(), sides, bias.data_ptr(), out.data_ptr(), torch.get_num_threads()
+    )
+    return out
+
+
+def _sums(x: Tensor, grad: Tensor, weights: Sequence[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sums of the gradient, (C), and of the gradient times each centred branch, (branches, C), float64."""
+    of_grad = torch.empty(x.shape[1], dtype=torch.float64)
+    of_product = torch.empty(len(weights), x.shape[1], dtype=torch.float64)
+    _flat, addresses, sides = _weights(weights)
+    _kernel().lmnet_branch_sums(
+        x.data_ptr(), grad.data_ptr(), _shape(x), len(weights), addresses, sides, mean.data_ptr(), of_grad.data_ptr(),
+        of_product.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
+    return of_grad, of_product
+
+
+def _gradients(
+    x: Tensor, grad: Tensor, weights: Sequence[Tensor], by_grad: Tensor, constant: Tensor, by_map: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the gradients of the input and of each weight."""
+    of_input = torch.empty_like(x, memory_format=torch.channels_last)
+    _flat, addresses, sides = _weights(weights)
+    of_weights = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
+    to = (ctypes.c_void_p * len(weights))(*(each.data_ptr() for each in of_weights))
+    _kernel().lmnet_branch_gradients(
+        x.data_ptr(), grad.data_ptr(), _shape(x), len(weights), addresses, sides, by_grad.data_ptr(),
+        constant.data_ptr(), by_map.data_ptr(), of_input.data_ptr(), to, torch.get_num_threads(),
+    )  # fmt: skip
+    return of_input, of_weights

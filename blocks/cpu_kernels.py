@@ -1,0 +1,68 @@
+"""C++ files of this folder as libraries: built on first use, kept, and loaded.
+
+They have a plain C interface, so that they need nothing but a C++ compiler: no Python or torch headers, a build in
+seconds instead of a minute, and no rebuild with a new torch. Their threads are those of torch's own OpenMP.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
+_COMPILERS = ("c++", "g++", "clang++")
+
+
+def find_compiler() -> str | None:
+    """Return the path of a C++ compiler, or None."""
+    return next(filter(None, map(shutil.which, _COMPILERS)), None)
+
+
+def load_library(source: str, block: str) -> ctypes.CDLL | None:
+    """Build and load a C++ file; None, and a line in the log that names the block, where that fails.
+
+    Libraries are kept in ``~/.cache/lmnet``. One that was built before, from the same source, by the same compiler, for
+    the same processor, is only loaded.
+    """
+    try:
+        return ctypes.CDLL(str(_build(source, Path.home() / ".cache" / "lmnet")))
+    except (OSError, subprocess.CalledProcessError) as err:
+        logging.getLogger("lmnet").warning(
+            "%s: no compiled kernel, pure PyTorch is used instead: %s", block, _reason(err)
+        )
+        return None
+
+
+def _reason(err: OSError | subprocess.CalledProcessError) -> str:
+    if isinstance(err, subprocess.CalledProcessError):
+        lines = err.stderr.strip().splitlines() or [f"exit code {err.returncode}"]
+        return f"{err.cmd[0]}: {lines[0]}"
+    return str(err)
+
+
+def _build(source: str, directory: Path) -> Path:
+    """Return the library in ``directory``, built unless it is there."""
+    compiler = find_compiler()
+    if compiler is None:
+        raise FileNotFoundError(f"no C++ compiler found, looked for {', '.join(_COMPILERS)}. Install g++.")
+    text = resources.files("lmnet.blocks").joinpath(source).read_text()
+    # -### prints the compiler's version, and what -march=native means on this processor.
+    target = subprocess.run([compiler, *_FLAGS, "-###", "-x", "c++", "-E", "-"],
+                            input="", capture_output=True, text=True, check=True)  # fmt: skip
+    name = hashlib.sha256("\n".join([text, compiler, *_FLAGS, target.stderr]).encode()).hexdigest()[:16]
+    library = directory / f"{source.removesuffix('.cpp')}_{name}.so"
+    if not library.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory) as folder:  # then renamed: processes may build at once
+            built = Path(folder) / library.name
+            command = [compiler, *_FLAGS, "-x", "c++", "-", "-o", str(built)]
+            subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+            os.replace(built, library)
+    return library
