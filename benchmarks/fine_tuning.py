@@ -22,12 +22,15 @@ from lmnet.training import CaseScores, compare, load_data
 from lmnet.training.train_run import DataChoice, train_run
 
 OUT = Path(__file__).with_name("fine_tuning.md")
-NET = "lmnet_xs"
+NETS = ("efficientnet_lite0_lm_s", "lmnet_xs")
+SCRATCH, ENCODER = "from scratch", "ImageNet encoder, small_machine"
 STARTS = {
-    "from scratch": (None, "small_machine"),
-    "shipped weights, small_machine": (NET, "small_machine"),
-    "shipped weights, fine_tune": (NET, "fine_tune"),
+    SCRATCH: "small_machine",
+    ENCODER: "small_machine",
+    "shipped weights, small_machine": "small_machine",
+    "shipped weights, fine_tune": "fine_tune",
 }
+"""How a net starts, and the recipe that it is then trained by."""
 METRICS = ("dice_macro_pooled", "dice_foreground_mean")
 TEST_SHARE, VAL_SHARE = 0.4, 0.1
 """The set has few images, so more of them than usual are kept for the test."""
@@ -54,7 +57,7 @@ def main() -> None:
     parser.add_argument("data", help="the BUSI data set")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/fine_tuning"))
     args = parser.parse_args()
@@ -66,9 +69,13 @@ def main() -> None:
         Task("1 channel, lesion", {"input.channels": 1}, args.data),
     ]
     lines = []
-    for task in tasks:
-        found = {start: [train(task, start, seed, split, args) for seed in range(args.seeds)] for start in STARTS}
-        lines += table(task, found)
+    for net in NETS:
+        for task in tasks:
+            starts = [start for start in STARTS if start != ENCODER or net.startswith("efficientnet")]
+            found = {
+                start: [train(net, task, start, seed, split, args) for seed in range(args.seeds)] for start in starts
+            }
+            lines += table(f"{net}, {task.text}", found)
     OUT.write_text("\n".join([*head(args), *lines]), encoding="utf-8")
     print(OUT.read_text(encoding="utf-8"))
 
@@ -107,17 +114,17 @@ def three_classes(data: str, out: Path) -> str:
     return str(table_file)
 
 
-def train(task: Task, start: str, seed: int, split: str, args: argparse.Namespace) -> CaseScores:
+def train(net: str, task: Task, start: str, seed: int, split: str, args: argparse.Namespace) -> CaseScores:
     """Return the scores of a net's test images, trained now or before."""
-    weights, recipe = STARTS[start]
-    name = f"{'-'.join(task.variables)}-{'_'.join(start.split())}-s{seed}".replace(",", "")
+    name = f"{net}-{'-'.join(task.variables)}-{'_'.join(start.split())}-s{seed}".replace(",", "")
     run = train_run(
-        NET,
+        net,
         DataChoice(task.data, split_file=split),
-        recipe=recipe,
+        recipe=STARTS[start],
         changes={"size": args.size, "epochs": args.epochs, "start_size": 0},
         variables=task.variables,
-        weights=weights,
+        weights=net if start.startswith("shipped") else None,
+        pretrained_encoder="package" if start == ENCODER else None,
         seed=seed,
         out=str(args.out / name),
         device="cpu",
@@ -127,11 +134,11 @@ def train(task: Task, start: str, seed: int, split: str, args: argparse.Namespac
     return CaseScores.load(json.loads(run.folder.file("scores").read_text())["test"])
 
 
-def table(task: Task, found: dict[str, list[CaseScores]]) -> list[str]:
+def table(title: str, found: dict[str, list[CaseScores]]) -> list[str]:
     """Return the rows of one task: means over seeds, and the paired difference to the start from scratch by seed."""
-    first = found["from scratch"]
+    first = found[SCRATCH]
     lines = [
-        f"## {task.text}",
+        f"## {title}",
         "",
         "| start | Dice, mean over classes (by seed) | Dice of the lesion, mean over images (by seed) "
         "| minus from scratch, mean over classes, by seed with 95 % interval |",
@@ -154,7 +161,7 @@ def head(args: argparse.Namespace) -> list[str]:
     return [
         "# Fine-tuning the shipped weights",
         "",
-        f"Written by `python benchmarks/fine_tuning.py`: {NET}, from random weights and from its Kvasir-SEG weights, "
+        "Written by `python benchmarks/fine_tuning.py`: nets from random weights and from their Kvasir-SEG weights, "
         f"on BUSI (breast ultrasound) at {args.size} px, {args.epochs} epochs, {args.seeds} seeds, split 50/10/40 % "
         f"with the kinds spread evenly, scored on the test images at their own size. {describe_machine()}; torch "
         f"{torch.__version__}.",

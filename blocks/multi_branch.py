@@ -140,7 +140,8 @@ class MultiBranchConv(nn.Module):
         check_map("multi_branch", x, self.in_channels)
         hidden = self.expand_act(self.expand_norm(self.expand(x)))
         mixed = self._sum_of_branches(hidden) if self.depthwise is None else self.depthwise(hidden)
-        if self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        saves_memory = self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if saves_memory and not branches_compiled.is_kernel_default():  # the kernel itself saves more
             # two maps less to keep for the backward pass, which computes them again: a tenth of a net's memory
             weighed = checkpoint(self._weigh, mixed, use_reentrant=False, preserve_rng_state=False)
         else:
