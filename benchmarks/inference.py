@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -63,9 +63,33 @@ def make_runtimes(net, folder: Path, size: int, threads: int) -> dict[str, Calla
     return {
         "exported, torch": partial(run_net, torch.export.load(program).module(), "auto"),
         "onnxruntime, float32": onnxruntime_net(path, threads=threads),
+        "onnxruntime, float32, shape fixed": fixed_onnxruntime(path, threads),
         "OpenVINO, float32": openvino_net(path, precision="f32", threads=threads),
         "OpenVINO, bfloat16": openvino_net(path, precision="bf16", threads=threads),
     }
+
+
+def fixed_onnxruntime(path: Path, threads: int) -> Callable:
+    """Return a function of an image that runs the file in onnxruntime, told the image's shape beforehand."""
+    import onnxruntime
+
+    @cache
+    def session(shape):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        for name, size in zip(onnxruntime_names(path), shape, strict=True):
+            if isinstance(name, str):
+                options.add_free_dimension_override_by_name(name, size)
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    return lambda image: torch.from_numpy(session(image.shape).run(None, {"image": image.contiguous().numpy()})[0])
+
+
+def onnxruntime_names(path: Path) -> list[str | int]:
+    """Return what the file calls the sides of its image, numbers where they are fixed."""
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()[0].shape
 
 
 def ratios(batch: int, size: int, args) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Nets in other runtimes give the net's own logits, at any size."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -70,3 +71,19 @@ def test_an_encoder_with_same_padding_is_exported_at_free_sizes(tmp_path):
     checks = export_model(lmnet.create_model(str(spec)).eval(), tmp_path / "net.onnx", (64, 64))
     assert len({check.shape[2:] for check in checks}) == 2
     assert max(check.error for check in checks) < 1e-5
+
+
+def test_the_file_for_phones_computes_what_the_onnx_file_does(tmp_path):
+    """As docs/howto/export.md converts it; the file itself also runs on this processor."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net = lmnet.create_model(str(TINY)).eval()
+    export_model(net, tmp_path / "net.onnx", (64, 64))
+    command = [sys.executable, "-m", "onnxruntime.tools.convert_onnx_models_to_ort", str(tmp_path / "net.onnx")]
+    subprocess.run([*command, "--target_platform", "arm"], check=True, capture_output=True)
+
+    image = {"image": torch.randn(2, 3, 64, 96).numpy()}
+    found = [
+        onnxruntime.InferenceSession(tmp_path / f"net.{kind}", providers=["CPUExecutionProvider"]).run(None, image)[0]
+        for kind in ("onnx", "ort")
+    ]
+    assert abs(found[0] - found[1]).max() < 1e-5
