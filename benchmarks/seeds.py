@@ -2,8 +2,8 @@
 
     python benchmarks/seeds.py ../shared/data/Kvasir-SEG efficientnet_lite0_lm_s runs/SEED1 runs/SEED2
 
-The first model is the zoo's, with its shipped weights; the others are run folders on the same split. Writes
-benchmarks/seeds.md.
+The first model is the zoo's, with its shipped weights; the others are run folders on the same split. Writes the net's
+part of benchmarks/seeds.md, and leaves the other nets' parts as they are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from lmnet.training.train_run import DataChoice
 
 OUT = Path(__file__).with_name("seeds.md")
 REPEATS = 10_000
+HEAD = """# Shipped nets with several seeds
+
+Written by `python benchmarks/seeds.py`: lesion Dice, mean over the same 90 test images of Kvasir-SEG. The shipped run's
+length and teacher are on its card; it was chosen by its val score.
+"""
 
 
 def interval(dice: np.ndarray) -> tuple[float, float]:
@@ -48,20 +53,20 @@ def main() -> None:
         found[label] = score_model(opened, DataChoice(path=args.data), side="test", device="cpu")[0]
     dice = np.stack([scores.dice for scores in found.values()])
     low, high = interval(dice)
-    lines = [
-        f"# {args.models[0]} with several seeds",
+    part = [
+        f"## {args.models[0]}",
         "",
-        f"Written by `python benchmarks/seeds.py`: lesion Dice, mean over the same {dice.shape[1]} test images. "
-        f"{describe_machine()}. The shipped training's length and teacher are on its card; it was chosen by its val "
-        "score.",
+        f"{describe_machine()}.",
         "",
-        "| training | test Dice |",
+        "| training run | test Dice |",
         "|---|---|",
         *(f"| {name} | {row.mean():.3f} |" for name, row in zip(found, dice, strict=True)),
         f"| all, 95 % interval by bootstrap over images and seeds | {dice.mean():.3f} [{low:.3f}, {high:.3f}] |",
         "",
     ]
-    OUT.write_text("\n".join(lines), encoding="utf-8")
+    parts = {text.split("\n")[0]: text for text in OUT.read_text(encoding="utf-8").split("\n## ")[1:]}
+    parts[args.models[0]] = "\n".join(part).removeprefix("## ")
+    OUT.write_text("\n## ".join([HEAD, *(text.rstrip() + "\n" for text in parts.values())]), encoding="utf-8")
     print(OUT.read_text(encoding="utf-8"))
 
 

@@ -73,6 +73,7 @@ def test_an_encoder_with_same_padding_is_exported_at_free_sizes(tmp_path):
     assert max(check.error for check in checks) < 1e-5
 
 
+@pytest.mark.integration
 def test_the_file_for_phones_computes_what_the_onnx_file_does(tmp_path):
     """As docs/howto/export.md converts it; the file itself also runs on this processor."""
     onnxruntime = pytest.importorskip("onnxruntime")
