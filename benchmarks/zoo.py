@@ -195,10 +195,11 @@ def render(
         "# Nets of the zoo beside what a user would take instead",
         "",
         f"Written by `python benchmarks/zoo.py`: recipe `small_machine` at {args.size} px for {args.epochs} epochs, "
-        f"seed {args.seed}, one training each, scored on the same {len(first.test)} test images. {machine}; torch "
+        f"seed {args.seed}, one training run each, scored on the same {len(first.test)} test images. {machine}; torch "
         f"{torch.__version__}. Parameters, GMACs and milliseconds (batch 1, {args.threads} thread, interleaved, median "
-        "and quartiles) are of the form that computes masks. The last column is the difference of test Dice to the "
-        "first row, image by image, with its 95 % interval by bootstrap and Wilcoxon's p.",
+        "and quartiles) are of the form that computes masks. Training shared the machine with other work, so its "
+        "minutes say little. The last column is the difference of test Dice to the first row, "
+        "image by image, with its 95 % interval by bootstrap and Wilcoxon's p.",
         "",
         "| net | parameters | GMACs | ms | training, min | val Dice | test Dice | minus the first row |",
         "|---|---|---|---|---|---|---|---|",
