@@ -28,9 +28,9 @@ class Timing:
 
     Args:
         name: the net and its form.
-        batch: images a pass.
-        macs: multiply-accumulates an image.
-        seconds: one entry a pass.
+        batch: images per pass.
+        macs: multiply-accumulates per image.
+        seconds: one entry per pass.
         peak_bytes: most memory of one pass above what was held before it, in a process of its own.
     """
 
@@ -48,12 +48,12 @@ class Timing:
 
     @property
     def images_per_second(self) -> float:
-        """Images a second at the median."""
+        """Images per second at the median."""
         return self.batch * 1e3 / self.quartiles[1]
 
     @property
     def gflops(self) -> float:
-        """10^9 floating-point operations a second at the median, two a multiply-accumulate."""
+        """10^9 floating-point operations per second at the median, two per multiply-accumulate."""
         return 2 * self.macs * self.images_per_second / 1e9
 
 
@@ -83,12 +83,12 @@ def benchmark(
 
     Args:
         plans: the nets, each at its own padded size.
-        batch: images a pass.
+        batch: images per pass.
         threads: of torch; None to leave them.
         repeats: measured passes of each.
 
     Returns:
-        The timings, two a plan, and the machine's measured peak in GFLOP/s.
+        The timings, two per plan, and the machine's measured peak in GFLOP/s.
     """
     before = torch.get_num_threads()
     if threads is not None:

@@ -15,7 +15,7 @@ def nets(plan: Plan, against: str | None, *, batch: int, threads: int | None) ->
     Args:
         plan: of the net.
         against: spec of another net; None for none.
-        batch: images a pass.
+        batch: images per pass.
         threads: None for torch's.
     """
     timings, peak = benchmark(plan_pair(plan, against), batch=batch, threads=threads)
@@ -30,7 +30,7 @@ def runtimes(plan: Plan, *, batch: int, threads: int | None) -> tuple[Table, lis
 
     Args:
         plan: of the net.
-        batch: images a pass.
+        batch: images per pass.
         threads: None for torch's.
     """
     from lmnet.builder.runtime_benchmark import benchmark_runtimes

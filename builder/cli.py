@@ -1,4 +1,4 @@
-"""The command ``lmnet-build``: check, price, draw, run and export a spec."""
+"""The command ``lmnet-build``: check a spec, compute its cost, draw, run and export it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lmnet-build [SPEC]``."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Check a spec, price it and print what it costs; draw, run or export it.",
+        description="Check a spec and print the cost of its net; draw, run or export it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -83,10 +83,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("--out", metavar="MASK.png", default="mask.png", help="where --forward writes the mask (default: mask.png)")
     add("--cross-check", action="store_true", help="print our count of MACs beside torch's and ptflops'")
     add("--benchmark", action="store_true", help="time the net on this machine, training form and optimised")
-    add("--against", metavar="OTHER", help="with --benchmark: another spec, interleaved, as a ratio")
+    add("--against", metavar="OTHER", help="with --benchmark: another spec to compare with; the nets run in turns")
     add("--runtimes", action="store_true", help="with --benchmark: in PyTorch, onnxruntime and OpenVINO side by side")
     add("--threads", type=int, help="with --benchmark: threads (default: torch's)")
-    add("--batch", type=int, default=1, help="with --benchmark: images a pass (default: 1)")
+    add("--batch", type=int, default=1, help="with --benchmark: images per pass (default: 1)")
     add_common(parser)
     return parser
 

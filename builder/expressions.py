@@ -48,7 +48,7 @@ def is_expression(value: object) -> bool:
 
 
 class _Compiler:
-    """Turns a checked syntax tree into a chain of closures, so that a search evaluates it many times a second."""
+    """Turns a checked syntax tree into a chain of closures, so that a search evaluates it many times per second."""
 
     def __init__(self, text: str) -> None:
         self.text = text

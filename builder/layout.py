@@ -191,7 +191,7 @@ class Spec:
         return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True, default_flow_style=None)
 
     def override(self, values: Mapping[str, Any]) -> Spec:
-        """Return a spec with some values changed; its ``expect`` is dropped, as its figures no longer hold.
+        """Return a spec with some values changed; ``expect`` is dropped, as its figures no longer hold.
 
         Args:
             values: new values by variable (``width``, ``depth[0]``) or by place (``input.size``,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,8 @@ def create_model(
         in_channels: channels of the image; None for the spec's.
         num_classes: classes, background included; None for the spec's variable ``num_classes``.
         pretrained: load the zoo's weights for this name: True, or the data set that they were trained on (``kvasir``).
-            With another number of classes the head starts at random; with
-            another number of channels the stem is summed or repeated; the logger ``lmnet`` says so.
+            With another number of classes the head keeps random weights. With another number of channels the weights
+            of the stem are summed or repeated. The logger ``lmnet`` reports both.
         pretrained_encoder: load ImageNet weights into the net's timm encoder: True or ``auto`` (an installed package,
             else timm's hub), ``package``, ``hub``, or a file. ``model.normalization`` then holds the mean and deviation
             that images must be normalised with.
@@ -122,12 +122,12 @@ def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) 
     ``lmnet.builder.authors``. Half-precision weights are converted to the model's.
 
     Args:
-        model: changed in place; ``model.normalization`` then is what stands beside the weights.
-        weights: the file; a run folder (its best epoch) or a zoo name (``lmnet_xs``, ``lmnet_xs@busi``).
+        model: changed in place; ``model.normalization`` becomes the file's mean and deviation, or None.
+        weights: a file, a run folder (its best epoch) or a zoo name (``lmnet_xs``, ``lmnet_xs@busi``).
         adapt: leave out a head of another number of classes, and sum or repeat a stem's channels.
 
     Returns:
-        What was loaded, with notes on what was done to make it fit.
+        The weights, with notes on what was changed to make them fit.
 
     Raises:
         ValueError: the file is missing, unreadable, holds more than tensors, or does not fit the model.
@@ -155,18 +155,21 @@ def _heads(model: nn.Module) -> tuple[str, ...]:
     return tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
 
 
-def write_state(model: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
+def write_state(
+    model: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None, facts: Mapping[str, str] | None = None
+) -> None:
     """Write a model's weights durably as safetensors.
 
     Args:
         model: the model.
         path: the file.
         dtype: torch.float16 to store floats at half the size; None to keep theirs.
+        facts: more strings to keep beside the weights, such as those of ``training_facts``.
 
     Raises:
         SaveError: the disk is full or refuses; the file that was there before is kept.
     """
-    save_weights(path, model.state_dict(), _facts(model), half=dtype is torch.float16)
+    save_weights(path, model.state_dict(), {**_facts(model), **(facts or {})}, half=dtype is torch.float16)
 
 
 def _facts(model: nn.Module) -> dict[str, str]:
@@ -203,7 +206,7 @@ def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype
     Args:
         model: a net of the builder.
         folder: made if it does not exist.
-        dtype: see ``write_state``.
+        dtype: torch.float16 to store floats at half the size; None to keep theirs.
 
     Raises:
         SaveError: the disk is full or refuses; the files that were there before are kept.
@@ -220,10 +223,10 @@ def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype
 def from_pretrained(folder: str | Path) -> GraphModel:
     """Return the net that ``save_pretrained`` wrote, or a zoo net with its shipped weights, in eval mode.
 
-    The weights are looked at before any layer is made: a spec of another size takes no memory.
+    The weights are checked before any layer is made, so a spec that does not fit them takes no memory.
 
     Args:
-        folder: that ``save_pretrained`` wrote, or a name of the zoo (``lmnet_xs``, ``lmnet_xs@busi``).
+        folder: a folder that ``save_pretrained`` wrote, or a name of the zoo (``lmnet_xs``, ``lmnet_xs@busi``).
 
     Raises:
         SpecError: the folder has no spec, or a wrong one.

@@ -28,7 +28,7 @@ def fold_norms(model: nn.Module) -> None:
 def optimize_for_inference(
     model: nn.Module, example: Tensor | None = None, *, input_shape: Sequence[int] | None = None
 ) -> nn.Module:
-    """Return a faster copy of a net for inference; training it further makes no sense.
+    """Return a faster copy of a net, for inference only: it cannot be trained further.
 
     Multi-branch convolutions are re-parameterised, batch norms behind a convolution are folded into it, and weights are
     laid out channels last, which the blocks keep from end to end: attention and layer norm then need no copies.
@@ -36,7 +36,7 @@ def optimize_for_inference(
     Args:
         model: a net of the builder, or any module that holds blocks.
         example: an image (N, C, H, W) to check with; None for a random one.
-        input_shape: (C, H, W) of the random image; None for the net's own, at most 128 a side.
+        input_shape: (C, H, W) of the random image; None for the net's own, at most 128 per side.
 
     Raises:
         ValueError: the module has no shape of its own, and neither example nor input_shape is given.

@@ -1,4 +1,4 @@
-"""A plan: a spec with its variables filled in, every shape inferred and every node priced, before anything is built."""
+"""A plan: a spec with its variables filled in, every shape and every node's cost inferred, before anything is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a spec to a plan: shapes inferred, nodes priced, every fault found."""
+"""From a spec to a plan: shapes and costs inferred, every fault found."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Planner:
         return resolved, problems
 
     def plan(self, values: Mapping[str, Any] | None = None, *, input_size: Sequence[int] | None = None) -> Plan:
-        """Check and price the graph.
+        """Check the graph and compute its cost.
 
         Args:
             values: variables that differ from the spec's; ``input.size`` is the size.
@@ -314,5 +314,5 @@ def size_message(stride: int, size: Sequence[int], padded: Sequence[int]) -> str
 
 
 def plan_spec(spec: Spec, *, input_size: Sequence[int] | None = None) -> Plan:
-    """Check and price a spec; SpecError with everything that is wrong."""
+    """Check a spec and compute its cost; SpecError with everything that is wrong."""
     return Planner(spec).plan(input_size=input_size)

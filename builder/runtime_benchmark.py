@@ -49,7 +49,7 @@ def benchmark_runtimes(
 
     Args:
         plan: of the net, at its padded size.
-        batch: images a pass.
+        batch: images per pass.
         threads: of each runtime; None for torch's present number.
         repeats: measured passes of each.
 

@@ -1,4 +1,4 @@
-"""The ``search:`` section of a spec as knobs: which variables may move, and every value each may take."""
+"""The ``search:`` section of a spec as knobs: which variables may change, and every value each may take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ITEM = re.compile(r"[^\[]+\[([0-9]{1,4})\]")
 
 @dataclass(frozen=True)
 class Knob:
-    """One number, or other value, that a search may move.
+    """One number, or other value, that a search may change.
 
     Args:
         name: ``width``, ``depth[0]`` for an item of a list, or ``input.size``.
@@ -58,7 +58,7 @@ def read_knobs(spec: Spec) -> tuple[Knob, ...]:
         if key == INPUT_SIZE:
             variables = {**variables, INPUT_SIZE: spec.layout.input.size[0]}
         if name not in variables:
-            message = f"search must move variables, got {key}. {did_you_mean(name, variables)}"
+            message = f"search must name variables, got {key}. {did_you_mean(name, variables)}"
             problems.append(spec.document.problem(path, message, at_key=True))
             continue
         try:
@@ -67,7 +67,7 @@ def read_knobs(spec: Spec) -> tuple[Knob, ...]:
             found = [_item_knob(key, variables[name], given)] if item else _knobs_of(name, variables[name], given)
             twice = [knob.name for knob in found if any(_overlap(knob, other) for other in knobs)]
             if twice:
-                raise _Fault(f"a value must be moved once, got {twice[0]} twice. Remove one of its keys.")
+                raise _Fault(f"a value must have one key in search, got {twice[0]} twice. Remove one of its keys.")
             knobs += found
         except _Fault as fault:
             problems.append(spec.document.problem((*path, *fault.place), str(fault)))
@@ -88,7 +88,9 @@ def _check_sizes(spec: Spec, given: RangeSpec) -> None:
     """Refuse sides that no input may have."""
     height, width = spec.layout.input.size
     if height != width:
-        raise _Fault(f"input.size moves the side of a square, got {height}x{width} as the spec's. Make it square.")
+        raise _Fault(
+            f"input.size is the side of a square in search, got {height}x{width} as the spec's. Make it square."
+        )
     for side in given.choices or [given.low, given.high]:
         if side is not None and (type(side) is not int or not MIN_SIZE <= side <= MAX_SIZE):
             raise _Fault(f"a side must be from {MIN_SIZE} to {MAX_SIZE} pixels, got {side!r}. Write a whole number.")

@@ -28,7 +28,7 @@ HEADER = """\
 
 Costs are those of the re-parameterised net at batch 1 and the spec's own image size. Dice is the mean over the lesion
 Dice of the 90 test images of Kvasir-SEG (split of seed 0), scored at the images' own size, with a 95 % interval by
-bootstrap over images; one training each. A dash: no trained weights. Latency depends on your machine:
+bootstrap over images; one training run each. A dash: no trained weights. Latency depends on your machine:
 `lmnet-build NAME --benchmark` measures it.
 
 """

@@ -1,4 +1,4 @@
-"""The command ``lmnet-search``: search a spec's space under limits, or show what a search has come to."""
+"""The command ``lmnet-search``: search a spec's space under limits, or show the state of a study."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 PROGRAM = "lmnet-search"
 EPILOG = """\
 more commands:
-  lmnet-search status --storage URL --study-name NAME    the state of a study, without running
+  lmnet-search status --storage URL --study-name NAME    show the state of a study; trains nothing
 
-The same command continues where it stopped. Limits count 10^9 multiply-accumulates (what papers call GFLOPs) of the
-re-parameterised net at batch 1 and the spec's own input size, whatever --size is trained at.
-exit codes: 0 done, 1 nothing was found, 2 usage, a wrong spec or an unreachable limit, 130 after Ctrl-C
+The same command continues where it stopped. Limits are on the re-parameterised net, for one image (batch 1) of the
+spec's input size. They do not depend on --size, the side of the training images. 1 GMAC is 10^9 multiply-accumulates;
+papers call it a GFLOP.
+exit codes: 0 done, 1 no net has a score, 2 usage, a wrong spec or an unreachable limit, 130 after Ctrl-C
 """
 
 
@@ -48,7 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lmnet-search``."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Search for the net of the highest score within hard limits on its cost.",
+        description="Search for the net with the highest score within hard limits on its cost.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,7 +63,9 @@ def make_parser() -> argparse.ArgumentParser:
             keywords: dict[str, Any] = {"dest": field.name, "default": field.default, "help": texts[field.name]}
             keywords |= _kind(field)
             parser.add_argument(FLAGS.get(field.name, _flag(field.name)), **keywords)
-    parser.add_argument("--explain", action="store_true", help="print what each knob does to the cost; train nothing")
+    parser.add_argument(
+        "--explain", action="store_true", help="print how much each knob changes the cost; train nothing"
+    )
     _add_common(parser)
     return parser
 
@@ -85,8 +88,8 @@ def make_status_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lmnet-search status``."""
     parser = argparse.ArgumentParser(prog=f"{PROGRAM} status", description="Show the state of a study.")
     parser.add_argument("--storage", required=True, metavar="URL", help="sqlite:///FILE or postgresql://...")
-    parser.add_argument("--study-name", metavar="NAME", help="(default: the storage's only study)")
-    parser.add_argument("--out", metavar="FOLDER", help="folder with the results, to name the spec files")
+    parser.add_argument("--study-name", metavar="NAME", help="name of the study (default: the only one in the storage)")
+    parser.add_argument("--out", metavar="FOLDER", help="folder of the results (default: that of a SQLite storage)")
     _add_common(parser)
     return parser
 
@@ -183,13 +186,17 @@ def _show(result: SearchResult, *, as_json: bool) -> int:
               f"{content['infeasible_proposals']} infeasible proposals")  # fmt: skip
         start = content["start"]
         if start is not None:
-            print(f"start  {start['score']:.4f}  {start['gmacs']:.3f} GMACs  {start['params']:,} parameters")
-        print(f"best   {best['score']:.4f}  {best['gmacs']:.3f} GMACs  {best['params']:,} parameters  {best['spec']}")
-        verdict = content["verdict"] or {"text": "Not confirmed: these are scores of the images that chose the net."}
+            print(f"starting net  {_figures(start)}")
+        print(f"best net      {_figures(best)}  {best['spec']}")
+        verdict = content["verdict"] or {"text": "Not confirmed: these scores are on the images that chose the net."}
         print(verdict["text"])
         if content["out"]:
             print(f"report: {content['out']}/report.html")
     return DONE if best is not None else 1
+
+
+def _figures(net: dict[str, Any]) -> str:
+    return f"{net['score']:.4f}  {net['gmacs']:.3f} GMACs  {net['params']:,} parameters"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""After the search: its best nets, its start and the largest net within the limits are trained again and compared."""
+"""After the search: the best nets, the starting net and the largest feasible net are trained again and compared."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def confirm_search(
     deadline: float | None,
     is_stopped: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Train the nets of the highest scores again, choose the best of them, and compare it with simpler choices.
+    """Train the nets with the highest scores again, choose the best of them, and compare it with simpler choices.
 
-    Finished trainings are kept in the search's folder and used again.
+    Finished training runs are kept in the search's folder and used again.
 
     Args:
         tally: what the search found.
         pricer: of its space.
-        objective: of its trainings.
-        epochs: of each training.
-        seeds: trainings of each net.
-        finalists: so many nets of the highest scores are trained again.
+        objective: of its training runs.
+        epochs: of each training run.
+        seeds: training runs of each net.
+        finalists: so many nets with the highest scores are trained again.
         make_pool: makes of an objective the place where it is trained.
         folder: of the search.
         deadline: on ``time.monotonic``; None for no end.
@@ -64,8 +64,8 @@ def confirm_search(
     roles = {role: one for role, one in roles.items() if one.is_feasible}
     points |= {one.hash: one.point for one in roles.values()}
     if len(points) == 1:
-        text = "The best net is the start and the largest net within the limits: nothing else to compare."
-        return no_verdict(text, best=top[0].hash)
+        same = " and ".join(ROLES[role] for role in roles)
+        return no_verdict(f"The best net is {same}: there is no other net to compare.", best=top[0].hash)
     specs = {hash_: pricer.spec(point) for hash_, point in points.items()}
     place = folder / "confirm" / f"{epochs}-epochs"
     again = ConfirmingObjective(objective, epochs)
@@ -83,7 +83,7 @@ def confirm_search(
     verdict = make_verdict([best, *rows.values()], epochs=epochs, milliseconds=_milliseconds(specs, objective))
     verdict["finalists"] = [one.hash for one in top]
     if "start" in roles and roles["start"].hash == best.hash:
-        verdict["text"] = f"No net was found that scores better than the start. {verdict['text']}"
+        verdict["text"] = f"No net was found that scores better than the starting net. {verdict['text']}"
     drawn = [best, *(one for one in rows.values() if one.role in COMPARED)][:2]
     weights = {one.hash: place / f"{one.hash}-s{FIRST_SEED}.safetensors" for one in drawn}
     verdict["cases"] = []
@@ -91,9 +91,9 @@ def confirm_search(
         nets = [Trained(ROLES[e.role], specs[e.hash], weights[e.hash], e.scores[FIRST_SEED]) for e in drawn]
         verdict["cases"] = draw_cases(nets, objective, again.test, folder / "cases")
     if pricer.space.start is not None and "start" not in roles:
-        verdict["text"] += " The start is outside the limits and was not compared."
+        verdict["text"] += " The starting net is outside the limits and was not compared."
     if failures:
-        verdict["text"] += f" {len(failures)} of its trainings failed, the last with {failures[-1]}."
+        verdict["text"] += f" {len(failures)} of these training runs failed, the last with {failures[-1]}."
     return verdict
 
 

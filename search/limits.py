@@ -1,6 +1,6 @@
 """What a net costs, and the limits on it. A cost is one row of COSTS, a limit is one row of LIMITS.
 
-The command line, the survey, prices, trials, tables and reports read these rows.
+The command line, the survey, the costs of candidates, trials, tables and reports read these rows.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Limit:
 
 
 LIMITS = (
-    Limit("max_gflops", "gmacs", 1, "G", "most 10^9 multiply-accumulates at the spec's input size"),
-    Limit("min_gflops", "gmacs", -1, "G", "fewest 10^9 multiply-accumulates"),
+    Limit("max_gflops", "gmacs", 1, "G", "most GMACs (10^9 multiply-accumulates) at the spec's input size"),
+    Limit("min_gflops", "gmacs", -1, "G", "fewest GMACs"),
     Limit("max_params", "params", 1, "N", "most parameters, for example 5e6"),
     Limit(
         "max_memory_mib", "memory_mib", 1, "MIB", "most MiB of activations at once, float32, batch 1, without weights"
@@ -79,7 +79,7 @@ class Limits:
     """The bounds that every trained net meets.
 
     Args:
-        values: by the names of ``LIMITS``; None for no bound. ``Limits(max_gflops=5, max_params=3e6)``.
+        values: bounds by the names of ``LIMITS``; None for no limit. ``Limits(max_gflops=5, max_params=3e6)``.
 
     Raises:
         TypeError: a name is unknown.
@@ -135,7 +135,7 @@ class Limits:
         """Return by how much each limit is exceeded, relative to it; 0 or less where it is met.
 
         Args:
-            costs: by name; a limit whose cost is missing or None is left out.
+            costs: costs by their names; a limit whose cost is missing or None is left out.
         """
         return {
             limit.name: limit.sign * (value / self.bound(limit) - 1)

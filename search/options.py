@@ -21,42 +21,44 @@ class SearchOptions:
     """How to search. The first line of each option here is its help in ``lmnet-search --help``.
 
     Args:
-        data: data set to train on: a folder, a list of pairs, or synthetic (default: synthetic).
+        data: data to train on: a folder, a .csv or .json list of images and masks, or synthetic (default: synthetic).
         trials: total number of trained nets in the study, including earlier runs (default: 40).
         timeout_s: seconds that this call may take (default: 560 without a number of trials, else no limit).
-        trial_timeout_s: seconds after which one training counts as failed.
-        epochs: epochs of a training (default: 6).
-        stop_after: share of the epochs after which the worse half of the trainings ends (default: 0, none does).
-            0, or from 0.5 to below 1. The start is always trained in full.
+        trial_timeout_s: seconds after which a training run counts as failed.
+        epochs: epochs of a training run (default: 6).
+        stop_after: share of the epochs after which the worse half of the training runs ends (default: 0, none).
+            0, or from 0.5 to below 1. The starting net is always trained in full.
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
-            Where the space moves input.size, each net is priced, trained and scored at its own instead.
-        confirm_epochs: epochs of each training that confirms the result (default: as many as epochs; 0: none).
-            After the search its best nets, its start and the largest net within the limits are trained again with other
-            seeds. The result is compared with the others on the test images. Not with an own objective.
-        confirm_nets: nets of the highest scores that are trained again (default: 3).
+            Where the space varies input.size, each net is trained and scored at its own size, and its cost is counted
+            there.
+        confirm_epochs: epochs of each training run that confirms the result (default: as many as epochs; 0: none).
+            After the search, its best nets, the starting net and the largest net within the limits are trained again
+            with other seeds. The result is compared with the others on the test images. With an objective of your own
+            there is no confirmation.
+        confirm_nets: nets with the highest scores that are trained again (default: 3).
             Their mean over the new seeds, on the validation images, decides which one is the result.
-        confirm_seeds: trainings of each of these nets (default: 3).
+        confirm_seeds: training runs of each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
         pretrained_encoder: start the timm encoder from ImageNet weights: auto, package, hub or a file.
         sampler: model, tpe, gp, nsga2 or random (default: model).
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
-        workers: number of trainings at the same time (default: by the machine).
-            The default is 1 with an own objective or a GPU, else one for each two cores, and 2 on two cores. With 1
-            worker an own objective runs in the calling process. Each worker has its share of the cores, no more than
-            OMP_NUM_THREADS allows.
+        workers: number of training runs at a time (default: by the machine).
+            The default is 1 with an objective of your own or a GPU, else one for each two cores, and 2 on two cores.
+            With 1 worker, an objective of your own runs in the calling process. Each worker has its share of the cores,
+            and no more threads than OMP_NUM_THREADS allows.
         cluster: train on a Ray cluster: ray, or its address (default: on this machine, without Ray).
             ray is the cluster at RAY_ADDRESS, else a local one; an address is ray://HOST:10001 or HOST:6379.
-        cpus_per_trial: CPUs of each training on the cluster (default: 1).
-        gpus_per_trial: GPUs of each training on the cluster, may be a fraction (default: 0).
+        cpus_per_trial: CPUs for each training run on the cluster (default: 1).
+        gpus_per_trial: GPUs for each training run on the cluster, may be a fraction (default: 0).
         batch: train in batches of this many; the study is then the same with any number of workers (default: 0, off).
         storage: sqlite:///FILE or postgresql://USER@HOST/NAME (default: study.db in the folder of results).
-        study_name: name of the study (default: made of spec and limits).
+        study_name: name of the study (default: the spec's name and the limits).
         out: folder for the results (default: runs/STUDY).
         device: auto, cpu, cuda or cuda:N (default: auto).
-        devices: number of GPUs for each training (default: 1).
-        runtime: what --max-latency-ms is measured in: torch, onnxruntime or openvino (default: torch).
+        devices: number of GPUs for each training run (default: 1).
+        runtime: runtime in which --max-latency-ms is measured: torch, onnxruntime or openvino (default: torch).
             The last two measure the exported net, on the CPU; each measurement then takes some seconds.
-        dry_run: only survey the space; train nothing.
+        dry_run: print the size and the costs of the space; train nothing.
         imports: modules of yours that register blocks; every worker imports them first.
 
     Raises:
@@ -111,7 +113,7 @@ class SearchOptions:
         if self.stop_after and not 0.5 <= self.stop_after < 1:
             raise ValueError(
                 f"search: stop_after must be 0, or from 0.5 to below 1, got stop_after={self.stop_after}. Use 0.75, or "
-                "0 to stop none."
+                "0 to stop no training run."
             )
         if self.confirm_epochs is not None and self.confirm_epochs < 0:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Pricing: what an architecture would cost, known in a millisecond and before any weight exists."""
+"""What an architecture would cost, known in a millisecond and before any weight exists."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lmnet.search.limits import COSTS, Limits
 from lmnet.search.space import Point, Space
 
 KEPT = 20_000
-"""How many prices are remembered; the oldest go first."""
+"""How many candidates are remembered; the oldest go first."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A priced point of a space.
+    """A point of a space with its costs.
 
     Args:
         point: where it is.
@@ -66,7 +66,7 @@ class ProposingStopped(Exception):  # noqa: N818
 
 
 class Pricer:
-    """Prices points, and remembers the prices.
+    """Computes the costs of points, and remembers them.
 
     Args:
         space: the space.

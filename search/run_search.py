@@ -51,7 +51,7 @@ from lmnet.training.recipe import load_recipe
 SHARE_OF_TIME = 0.65
 """Share of a limited time that goes to the search; the rest is for the confirmation."""
 WRITE_S = 60.0
-"""While trainings run, the folder of results is written no more often than this."""
+"""During training, the folder of results is written no more often than this."""
 
 
 def run(
@@ -63,7 +63,7 @@ def run(
     executor: Callable[[Objective], Pool] | None = None,
     **options: Any,
 ) -> SearchResult:
-    """Search the space of a spec for the net of the highest score within the limits.
+    """Search the space of a spec for the net with the highest score within the limits.
 
     The same call again continues the study. A call with an objective of your own::
 
@@ -74,12 +74,13 @@ def run(
         result = lmnet.search.run("lmnet_xs", objective=objective, max_gflops=0.3, trials=30)
 
     Args:
-        spec: zoo name, YAML file, or a spec; its ``search`` section is the space, its own values are the start.
+        spec: zoo name, YAML file, or a spec; its ``search`` section is the space, its own values are the starting net.
         objective: ``objective(model, spec)`` returns a score, higher is better. With a third parameter ``report``,
-            ``report(epoch, score)`` returns True when the training is to end early. None trains on ``data``.
+            ``report(epoch, score)`` returns True when training is to stop early. None trains on ``data``.
         on_overview: called with what is known before trial 0.
-        on_progress: called with the study's counts now and then.
-        executor: makes of the objective what trains, see ``lmnet.search.train.executors.Pool``; None for the options'.
+        on_progress: called with the study's counts after each trial and in between.
+        executor: takes the objective and returns a pool that trains by it, see ``lmnet.search.train.executors.Pool``;
+            None for a pool by the options.
         options: limits by the names of ``LIMITS`` (``max_gflops=5``) and the fields of ``SearchOptions``
             (``trials=30``).
 
@@ -87,7 +88,7 @@ def run(
         TypeError: an option is unknown.
         SpecError: the spec or its search section is wrong.
         ValueError: a limit cannot be met, the study belongs to another search, or an option is out of range.
-        RuntimeError: a dozen trainings failed in a row.
+        RuntimeError: a dozen training runs failed in a row.
     """
     limits, chosen = split_options(options)
     import_modules(chosen.imports)
@@ -156,7 +157,7 @@ class _Search:
 
     @property
     def confirming(self) -> int:
-        """Epochs of the trainings that confirm the result; 0 for none."""
+        """Epochs of the training runs that confirm the result; 0 for none."""
         given = self.options.confirm_epochs
         return 0 if self.is_own else (self.options.epochs or EPOCHS) if given is None else given
 
@@ -188,7 +189,7 @@ def _prepare(
     total, timeout_s = options.budget
     seconds = _one_training_s(objective, pricer, found)
     if seconds is not None:
-        seconds *= total / workers * (1 + (options.stop_after or 1)) / 2  # half of the trainings may end early
+        seconds *= total / workers * (1 + (options.stop_after or 1)) / 2  # half of the training runs may end early
     overview = Overview(found, total, seconds, timeout_s)
     name = options.study_name or _study_name(spec, limits)
     return _Search(spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
@@ -218,7 +219,7 @@ def _open_study(search: _Search, storage: RDBStorage) -> tuple[optuna.Study, str
 
 
 def _about(search: _Search) -> dict[str, Any]:
-    """Return what the head of the report says of the trainings."""
+    """Return what the head of the report says of the training runs."""
     about: dict[str, Any] = {"machine": describe_machine(), "workers": search.workers, "seed": search.options.seed}
     if isinstance(search.objective, TrainingObjective):
         recipe = search.objective.recipe
@@ -295,7 +296,7 @@ def _watcher(
 
 
 def _confirm(search: _Search, study: optuna.Study, counts: Tally, deadline: float | None) -> bool:
-    """Compare the result with its start on the test images; return whether Ctrl-C ended it."""
+    """Compare the result with the starting net on the test images; return whether Ctrl-C ended it."""
     assert isinstance(search.objective, TrainingObjective)
     interrupt = Interrupt(lambda: False)
     with interrupt:
@@ -330,7 +331,7 @@ def _default_objective(space: Space, options: SearchOptions) -> TrainingObjectiv
     spec = space.spec
     if space.moves_size and options.size is not None:
         raise ValueError(
-            f"search: size must be left out where the space moves input.size, got size={options.size}. Each net is "
+            f"search: size must be left out where the space varies input.size, got size={options.size}. Each net is "
             "trained at its own size."
         )
     values: dict[str, Any] = {"epochs": options.epochs or EPOCHS, "size": options.size or SIZE}
@@ -341,7 +342,7 @@ def _default_objective(space: Space, options: SearchOptions) -> TrainingObjectiv
     if data != SYNTHETIC:
         data = str(Path(data).resolve())  # workers elsewhere may stand in another folder
     if options.pretrained_encoder is not None:
-        load_encoder(build_model(spec), options.pretrained_encoder)  # refused here, not in a dozen trainings
+        load_encoder(build_model(spec), options.pretrained_encoder)  # refused here, not in a dozen training runs
     return TrainingObjective(
         data,
         recipe,
@@ -384,7 +385,7 @@ def _default_workers(device: str, *, is_own: bool) -> int:
 
 
 def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> float | None:
-    """Return about how long one training takes; None where the objective cannot tell."""
+    """Return about how long one training run takes; None where the objective cannot tell."""
     if not hasattr(objective, "estimate_s"):
         return None
     point = (found.start or found.cheapest).point

@@ -57,7 +57,7 @@ class Space:
 
     @property
     def moves_size(self) -> bool:
-        """Whether the size of the image is a knob, so that each net is priced, trained and used at its own."""
+        """Whether the size of the image is a knob, so that each net has a size of its own."""
         return any(knob.variable == INPUT_SIZE for knob in self.knobs)
 
     def values(self, point: Point) -> dict[str, Any]:

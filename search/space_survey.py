@@ -18,10 +18,10 @@ class Survey:
 
     Args:
         size: number of points.
-        cheapest: the buildable net of fewest MACs that was found.
-        dearest: the one of most.
+        cheapest: the buildable net with the fewest MACs that was found.
+        dearest: the buildable net with the most.
         feasible_share: share of evenly sampled points that meet every limit.
-        start: the spec's own net; None where it is outside the ranges.
+        start: the starting net; None where its values are outside the ranges.
     """
 
     size: int
@@ -81,7 +81,7 @@ def repaired(pricer: Pricer, point: Point, rng: random.Random, *, steps: int = 2
 
 
 def largest_within(pricer: Pricer, point: Point) -> Candidate:
-    """Return the feasible net of most MACs that is found from a feasible point, one knob at a time."""
+    """Return the feasible net with the most MACs that is found from a feasible point, one knob at a time."""
     here = pricer.price(point)
     while True:
         nearby = [
@@ -100,7 +100,7 @@ def _badness(candidate: Candidate) -> tuple[bool, float]:
 
 
 def _end(pricer: Pricer, buildable: list[Candidate], cost: str, sign: int) -> Candidate:
-    """Return the net of the lowest cost that is found, or of the highest where the sign is -1.
+    """Return the net with the lowest cost that is found, or with the highest where the sign is -1.
 
     One knob at a time is moved to its best value, until none helps.
     """

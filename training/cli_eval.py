@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split", choices=("all", "train", "val", "test"), default="test", help="which images (default: %(default)s)"
     )
-    parser.add_argument("--size", type=int, help="side in pixels to feed the model (default: as it was trained)")
+    parser.add_argument("--size", type=int, help="side in pixels that images are resized to (default: as in training)")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     add_import_option(parser)
@@ -87,7 +87,7 @@ def _score(args: argparse.Namespace) -> int:
     else:
         from lmnet.training.score_table import print_scores
 
-        print(f"{facts['model']} on {facts['data']}, fed {facts['size']} px")
+        print(f"{facts['model']} on {facts['data']}, images at {facts['size']} px")
         print_scores({args.split: summary})
     return DONE
 

@@ -30,22 +30,29 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(
         prog="lmnet-predict",
-        description="Segment images: single files and folders; whatever Pillow reads, NIfTI and DICOM.",
+        description="Segment images: files and folders, in the formats that Pillow reads, NIfTI and DICOM.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="run folder, zoo name or spec")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image or folder of images")
-    parser.add_argument("--out", metavar="FOLDER", default="predictions", help="(default: %(default)s)")
+    parser.add_argument("--out", metavar="FOLDER", default="predictions", help="for the results (default: %(default)s)")
     parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
-    parser.add_argument("--size", type=int, help="side in pixels to feed the model (default: as it was trained)")
+    parser.add_argument("--size", type=int, help="side in pixels that images are resized to (default: as in training)")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes that resize images (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     runtimes = ("torch", "onnxruntime", "openvino")
-    parser.add_argument("--runtime", choices=runtimes, default=runtimes[0], help="what computes (default: %(default)s)")
+    parser.add_argument(
+        "--runtime", choices=runtimes, default=runtimes[0], help="what runs the net (default: %(default)s)"
+    )
     add = parser.add_argument
-    add("--threshold", type=float, metavar="P", help="least lesion probability (default: the most probable class)")
+    add(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="lesion from this probability on (default: where it is the most probable class)",
+    )
     add("--classes", metavar="NAME,...", help="classes to keep; others become background (default: all)")
     add("--flips", action="store_true", help="average over the image and its three mirror images; four times the work")
     add("--tile", type=int, default=0, metavar="PIXELS", help="cut large images into overlapping tiles of this side")

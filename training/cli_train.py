@@ -51,14 +51,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="start the timm encoder from ImageNet weights: auto (an installed package, else the hub), package, hub, "
         "or a file (default without SOURCE: auto)",
     )
-    parser.add_argument("--teacher", metavar="MODEL", help="run folder or zoo name of a net to learn from as well")
+    parser.add_argument(
+        "--teacher", metavar="MODEL", help="run folder or zoo name of a trained net to learn from as well"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes that augment (default: by the machine)")
     parser.add_argument(
-        "--threads", type=int, help="CPU threads (default: one a core); 1 is much faster where others use the cores too"
+        "--threads",
+        type=int,
+        help="CPU threads (default: one per core); 1 is much faster if other programs use the cores",
     )
     add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")

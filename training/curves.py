@@ -1,4 +1,4 @@
-"""The curves of a training as an image: losses and scores by epoch."""
+"""The curves of a training run as an image: losses and scores by epoch."""
 
 from __future__ import annotations
 

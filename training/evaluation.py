@@ -33,20 +33,19 @@ def evaluate(
 ) -> CaseScores:
     """Score a model on every case.
 
-    An image is resized to ``size``, its class shares are brought back to its own size (bilinear), and the class with
-    the largest share is compared with the mask as it is in the file: scores do not depend on the training size's own
-    rounding of the mask.
+    Each image is resized to ``size``. The class probabilities are resized back to the image's own size (bilinear), and
+    the most probable class is compared with the mask as it is in the file. So the mask is never resized.
 
     Args:
         model: image (N, C, H, W) → logits; put in eval mode and left on the CPU.
-        cases: what to score on.
-        size: side in pixels that the model is fed.
+        cases: images and masks to score on.
+        size: side in pixels that images are resized to.
         batch_size: images at once.
         device: auto, cpu, cuda or cuda:N.
-        in_channels: of the model.
-        mean: of the channels.
-        std: of the channels.
-        on_case: told how many cases are done, after each batch.
+        in_channels: input channels of the model.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        on_case: called with the number of cases that are done, after each batch.
 
     Raises:
         ValueError: there is no case, or a mask has more classes than the model.

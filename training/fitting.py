@@ -27,22 +27,22 @@ from lmnet.training.recipe import Recipe
 from lmnet.training.segmentation_module import SegmentationModule, TrainingDiverged
 from lmnet.training.state import TrainState, load_weights
 
-__all__ = ["EpochReport", "FitResult", "TrainingDiverged", "fit"]
+__all__ = ["EpochReport", "FitResult", "TrainingDiverged", "fit", "training_facts"]
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training came to.
+    """The result of a training run.
 
     Args:
         score: highest foreground Dice (mean over validation images, at the training size) of any epoch.
-        best_epoch: the epoch (from 1) that it is of; the model now holds that epoch's weights.
-        epoch: epochs done, those before a resume too.
-        history: one row an epoch: epoch, lr, train_loss, val_loss, the scores, seconds, images_per_second,
+        best_epoch: the epoch (from 1) with this score; the model now holds that epoch's weights.
+        epoch: number of epochs done, including those before a resume.
+        history: one row per epoch: epoch, lr, train_loss, val_loss, the scores, seconds, images_per_second,
             waiting_share.
-        state: to go on from here: ``fit(..., resume=result.state)``.
-        is_stopped: whether a callback ended the training.
-        is_main: False in the further processes of a training by several: only the main one should write and print.
+        state: to continue from here: ``fit(..., resume=result.state)``.
+        is_stopped: whether a callback ended the training run.
+        is_main: False in all but the first of several processes that train: only the first should write and print.
     """
 
     score: float
@@ -77,34 +77,35 @@ def fit(
     in_channels: int = 3,
     progress: bool = False,
 ) -> FitResult:
-    """Train a model until an epoch, score it after each, and leave it with its best weights, in eval mode.
+    """Train a model, score it after each epoch, and leave it in eval mode with the weights of its best epoch.
 
-    On a CPU the result depends on the arguments and the number of threads alone, not on workers or on how often the
-    training was stopped and resumed. torch's random state is left as it was.
+    On a CPU the result depends only on the arguments and the number of threads, not on workers or on how often the run
+    was stopped and resumed. torch's random state is left as it was.
 
     Args:
-        model: image (N, C, H, W) → logits (N, K, H, W); trained in place, as it is (start it from its own weights).
-        data: from ``load_data``; it may be used for any number of trainings, at any sizes.
-        recipe: how; None for the default.
+        model: image (N, C, H, W) → logits (N, K, H, W); trained in place, from the weights that it has.
+        data: from ``load_data``; it may be used for any number of training runs, at any sizes.
+        recipe: how to train; None for the default recipe.
         size: side in pixels; None for the recipe's.
-        epochs: train until so many epochs are done in all; None for the recipe's.
+        epochs: total number of epochs, including those before a resume; None for the recipe's.
         schedule_epochs: the epoch at which the learning rate's cosine ends; None for ``epochs``. Give it where a
-            training is cut in pieces (successive halving).
+            training run is cut into parts (successive halving).
         schedule_start: the epoch at which the cosine begins, after the last one ended: a warm restart.
         loss: logits (N, K, H, W) and mask (N, H, W) int64 → scalar; None for the recipe's.
-        teacher: a trained model whose class shares on the same images are learned too.
+        teacher: a trained model; its class probabilities for the same images are learned too.
         pretrained: names of the model's tensors that do not start at random: the recipe's ``pretrained_lr_scale`` and
-            ``freeze_epochs`` are theirs.
-        seed: of order, augmentation and dropout. The model's first weights are the caller's.
-        out: folder for last.ckpt, best.safetensors, log.csv and TensorBoard files, made where it is not there; a
-            last.ckpt in it is gone on from. None writes nothing.
-        resume: a state to go on from; with ``out`` too, the file there wins.
-        callbacks: called after each epoch with an ``EpochReport``; one that returns True ends the training.
+            ``freeze_epochs`` apply to them.
+        seed: random seed of the order of images, of augmentation and of dropout. The initial weights do not depend on
+            it: the model has them already.
+        out: folder for last.ckpt, best.safetensors, log.csv and TensorBoard files, made if it is missing. If it holds a
+            last.ckpt, training continues from there. None writes nothing.
+        resume: a state to continue from; a last.ckpt in ``out`` is used instead, if there is one.
+        callbacks: called after each epoch with an ``EpochReport``; one that returns True ends the training run.
         device: auto, cpu, cuda or cuda:N.
-        devices: processes on this machine, one a GPU (on CPU: gloo processes).
-        nodes: machines.
-        workers: processes that augment; None for a good number.
-        in_channels: of the model: 3, 1 (grey), or the number of channels that the images have.
+        devices: number of processes on this machine, one per GPU (on CPU: gloo processes).
+        nodes: number of machines.
+        workers: number of processes that augment; None: chosen by the machine.
+        in_channels: input channels of the model: 3, 1 (grey), or the number of channels that the images have.
         progress: show a progress bar on stderr.
 
     Raises:
@@ -143,7 +144,7 @@ def fit(
             teacher=teacher,
             loss=loss,
         )
-        keeper = EpochKeeper(state, folder, list(callbacks), _facts(recipe, side, seed, in_channels, data))
+        keeper = EpochKeeper(state, folder, list(callbacks), training_facts(recipe, side, seed, in_channels, data))
         trainer = L.Trainer(
             max_epochs=epochs - state.epoch,
             accelerator="gpu" if target.type == "cuda" else "cpu",
@@ -183,8 +184,16 @@ def _run(trainer: L.Trainer, module: SegmentationModule) -> None:
             signal.signal(signal.SIGINT, handler)
 
 
-def _facts(recipe: Recipe, size: int, seed: int, in_channels: int, data: DataSets) -> dict[str, str]:
-    """What whoever opens the weights must know to feed them."""
+def training_facts(recipe: Recipe, size: int, seed: int, in_channels: int, data: DataSets) -> dict[str, str]:
+    """Return the facts that are kept beside trained weights, so that prediction prepares images as training did.
+
+    Args:
+        recipe: of the training run.
+        size: side in pixels that the net was trained at.
+        seed: of the training run.
+        in_channels: of the net.
+        data: that the net was trained on.
+    """
     return {
         "size": str(size),
         "in_channels": str(in_channels),

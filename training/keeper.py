@@ -27,13 +27,13 @@ _LOGGED = ("dice_foreground_mean", "dice_foreground_pooled", "dice_macro_pooled"
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a callback is told after an epoch.
+    """The report that a callback gets after an epoch.
 
     Args:
-        epoch: epochs done, from 1, those before a resume too.
+        epoch: number of epochs done, including those before a resume.
         score: foreground Dice, mean over validation images, after this epoch.
         best_score: the highest so far.
-        row: the history's row: lr, losses, scores, seconds.
+        row: this epoch's row of the history: lr, losses, scores, seconds.
     """
 
     epoch: int
@@ -43,10 +43,10 @@ class EpochReport:
 
 
 class EpochKeeper(L.Callback):
-    """Keeps the state of a training up to date, in memory and in a folder.
+    """Keeps the state of a training run up to date, in memory and in a folder.
 
     Args:
-        start: the state that the training starts from; not changed.
+        start: the state that the training run starts from; not changed.
         folder: where to write; None for nowhere.
         callbacks: of the caller.
         facts: written beside the best weights.
@@ -121,7 +121,7 @@ class EpochKeeper(L.Callback):
 
 
 def history_csv(history: Sequence[dict[str, float]]) -> str:
-    """Return the history as CSV, one line an epoch."""
+    """Return the history as CSV, one line per epoch."""
     text = io.StringIO()
     if history:
         writer = csv.DictWriter(text, fieldnames=list(history[0]))

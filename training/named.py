@@ -1,4 +1,4 @@
-"""Losses, augmentations and optimizers by name: the names that recipes use, yours beside those that come along."""
+"""The names of losses, augmentations and optimizers that recipes use: those of lmnet, and yours."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MAX_SIZE = 16_384
 
 @dataclass(frozen=True)
 class OpenedModel:
-    """A model with its weights and what it wants to be fed.
+    """A model with its weights, and how its images are prepared.
 
     Args:
         name: of the spec.

@@ -39,7 +39,7 @@ def parameter_groups(model: nn.Module, pretrained: Collection[str], recipe: Reci
 
 
 def freeze(model: nn.Module, pretrained: Collection[str], *, is_frozen: bool) -> None:
-    """Stop or go on training the pretrained tensors; norms whose weights are frozen keep their statistics too."""
+    """Stop or continue training the pretrained tensors; norms whose weights are frozen keep their statistics too."""
     for name, parameter in model.named_parameters():
         if name in pretrained:
             parameter.requires_grad_(not is_frozen)

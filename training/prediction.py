@@ -35,8 +35,8 @@ class MaskRules:
             most probable one is taken. None: the most probable class of all.
         classes: names of the classes to keep; others become background. Empty for all.
         flips: whether the class shares of the image and of its three mirror images are averaged (four times the work).
-        tile: side in pixels of the overlapping tiles that an image is cut into, each fed to the model; 0 to feed the
-            whole image at once.
+        tile: side in pixels of the overlapping tiles that an image is cut into, each given to the model; 0 to give it
+            the whole image at once.
     """
 
     threshold: float | None = None
@@ -116,7 +116,7 @@ class Prediction:
         """Write NAME_mask.png, NAME_probability.png and NAME_overlay.png; return their paths.
 
         With two classes the mask is 0 and 255; with more it holds the class numbers and their colours as a palette,
-        whatever classes occur in it. The probability is 8 bit.
+        also of classes that do not occur in it. The probability is 8 bit.
 
         Args:
             folder: where to.
@@ -175,14 +175,14 @@ def predict(
 
     Args:
         model: image (N, C, H, W) → logits; put in eval mode.
-        paths: of the images.
-        size: side in pixels that the model is fed.
+        paths: files of the images.
+        size: side in pixels that images are resized to.
         batch_size: images at once.
         workers: processes that resize images; 0 for this one.
         device: auto, cpu, cuda or cuda:N.
-        in_channels: of the model.
-        mean: of the channels.
-        std: of the channels.
+        in_channels: input channels of the model.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
         meaning: what the values of images meant when the model was trained.
         options: what the user says about the files' values.
         rules: how masks are made; None for the most probable class at each pixel.

@@ -46,7 +46,7 @@ class Recipe:
     """How a model is trained. The defaults are those of ``recipes/default.yaml``.
 
     Args:
-        name: of the recipe.
+        name: name of the recipe.
         size: side in pixels that images are resized to.
         start_size: side in pixels of the first epochs' training images, which then grow to ``size`` in steps of 32 over
             the first two thirds of the epochs; 0 to train at ``size`` throughout.
@@ -66,7 +66,7 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         dice_weight: weight of the Dice loss against the cross-entropy.
         use_background_dice: whether the Dice loss averages the background in.
-        distill_weight: weight of a teacher's class shares against the loss; used where a teacher is given.
+        distill_weight: weight of the difference from a teacher's class probabilities; used where a teacher is given.
         distill_temperature: divides both logits before they are compared.
         augment: none, light (flips, affine, colour), heavy (the same and more, stronger) or paper (the authors' list),
             or the name of your own.
@@ -74,8 +74,8 @@ class Recipe:
             from 0 over the first steps, so that the average forgets the random weights.
         channels_last: memory order of the images; faster on many machines.
         precision: 32-true, 16-mixed or bf16-mixed, as Lightning names them.
-        mean: of the channels, subtracted from images in 0..1.
-        std: of the channels, divided by.
+        mean: mean of each channel, subtracted from images in 0..1.
+        std: standard deviation of each channel; images are then divided by it.
     """
 
     name: str = "default"
@@ -144,11 +144,11 @@ class Recipe:
         """Return a recipe with some values changed.
 
         Args:
-            values: new values by name.
+            values: new values by key.
             where: file or option that they come from, for messages.
 
         Raises:
-            ValueError: a name is unknown, or a value is of the wrong type or out of range.
+            ValueError: a key is unknown, or a value is of the wrong type or out of range.
         """
         hints = get_type_hints(Recipe)
         changes = {}

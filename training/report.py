@@ -117,7 +117,7 @@ def _summary(metrics: dict[str, Any]) -> str:
     low, high = test["dice_foreground_mean_interval"]
     return (
         f"Lesion Dice {test['dice_foreground_mean']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
-        f"mean over {test['images']} test images that it was neither trained nor chosen on."
+        f"mean over {test['images']} test images, which were not used to train the net or to choose the epoch."
     )
 
 

@@ -117,7 +117,7 @@ class RunFolder:
         """Write down what was asked for, or check that it is what was asked for before.
 
         Returns:
-            True where the run is begun, False where it goes on.
+            True where the run is begun, False where it continues.
 
         Raises:
             ValueError: the folder holds another run, or other files; nothing is written then.
@@ -154,7 +154,7 @@ class RunFolder:
         if changed:
             raise ValueError(
                 f"{self.path}: a run folder must be of the same run, got other values: {', '.join(changed)}. "
-                "Use another --out, or the old values to go on."
+                "Use another --out, or the old values to continue."
             )
 
 

@@ -1,4 +1,4 @@
-"""All that a training needs to go on where it stopped, in memory or in one file."""
+"""All that a training run needs to continue where it stopped, in memory or in one file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ FORMAT = "lmnet-train/1"
 
 @dataclass
 class TrainState:
-    """Where a training stands after a whole number of epochs.
+    """The state of a training run after a whole number of epochs.
 
     Args:
-        epoch: epochs done.
+        epoch: number of epochs done.
         weights: of the model, as trained.
         optimizer: the optimizer's state.
         average: the moving average of the weights; empty where the recipe has none.
         best_epoch: after which the validation score was highest; 0 before the first.
         best_score: that score.
         best_weights: weights (or their average) at that epoch.
-        history: one row an epoch: epoch, lr, losses, scores, seconds.
+        history: one row per epoch: epoch, lr, losses, scores, seconds.
     """
 
     epoch: int = 0

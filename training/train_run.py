@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from lmnet.blocks import build_kernels
+from lmnet.blocks.cpu_kernels import find_compiler
 from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.files import write_durably
 from lmnet.builder.graph import GraphModel
@@ -42,13 +43,13 @@ PASSES = 9
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a run came to.
+    """The result of a run.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         metrics: what metrics.json holds: model, data, epoch, then val and test with every metric.
         was_finished: the run was done before and nothing was trained.
-        is_main: False in the further processes of a training by several.
+        is_main: False in all but the first of several processes that train the net.
     """
 
     folder: RunFolder
@@ -112,7 +113,7 @@ def train_run(
     say: Callable[[str], None] = lambda text: None,
     callbacks: Sequence[Callable[[EpochReport], bool | None]] = (),
 ) -> TrainedRun:
-    """Train a spec, score its best epoch on val and test, and write the report. The same call again goes on.
+    """Train a spec, score its best epoch on val and test, and write the report. The same call again continues the run.
 
     Args:
         spec: zoo name or path.
@@ -163,11 +164,11 @@ def train_run(
         if folder.is_finished:
             say(f"{folder.path} is finished already.")
             return TrainedRun(folder, read_metrics(folder), was_finished=True)
-        say(f"going on in {folder.path}")
+        say(f"continuing in {folder.path}")
     sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
     say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px, weights: {start}")
     if guide is not None:
-        say(f"learning from {guide.name}, fed {guide.size} px")
+        say(f"learning from {guide.name}, which sees images at {guide.size} px")
     result = fit(
         model,
         data,
@@ -203,7 +204,7 @@ def train_run(
 
 
 def _prepare_device(device: str, say: Callable[[str], None]) -> None:
-    if resolve_device(device).type == "cpu" and not build_kernels():
+    if resolve_device(device).type == "cpu" and not build_kernels() and find_compiler() is None:
         say("note: with a C++ compiler, such as g++, compiled kernels would make this training run faster.")
 
 

@@ -34,7 +34,7 @@ class SmpEncoder(nn.Module, EncoderMixin):
 
     Map 0 is the net's own where it has one at full size (as SMP's VGG), otherwise the image. A halving that the net
     jumps over is a map without channels (as SMP does for transformers). Where the net ends above 1 / 2^depth, strided
-    3x3 convolutions that keep the channels go on: LM-Net ends at 1/16, so depth 4 is the net itself.
+    3x3 convolutions that keep the channels follow: LM-Net ends at 1/16, so depth 4 is the net itself.
 
     Args:
         spec: see SpecEncoder; its reductions are powers of 2.

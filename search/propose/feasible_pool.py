@@ -30,7 +30,7 @@ class FeasiblePool:
     """Chooses feasible nets that nobody has trained.
 
     Args:
-        pricer: prices points.
+        pricer: computes the costs of points.
         seed: of the draws.
     """
 

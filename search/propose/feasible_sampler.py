@@ -35,12 +35,12 @@ class FeasibleSampler(BaseSampler):
             return score(model)  # your training
 
     A Gaussian process over costs and knobs, which expects more of larger nets, chooses among some hundreds of nets.
-    Parameters of a trial that are no knobs of the space are drawn at random.
+    Other parameters of a trial, which are no knobs of the space, are sampled at random.
 
     Args:
         space: a zoo name, a spec's file, a spec, or its space.
-        limits: what a net may cost; known costs only, no latency.
-        seed: of the draws.
+        limits: limits on the costs of a net; not on latency, which has to be measured.
+        seed: random seed of the proposals.
 
     Raises:
         ValueError: a limit is on a cost that has to be measured.
@@ -93,8 +93,8 @@ class FeasibleSampler(BaseSampler):
         found = self._pool.choose(observed, taken)
         if found is None:
             raise ValueError(
-                f"FeasibleSampler: a new net must be left within the limits, got {len(taken)} that are used. Widen "
-                "the ranges in search or the limits."
+                f"FeasibleSampler: no new net is left within the limits; {len(taken)} are used already. Widen the "
+                "ranges in search, or the limits."
             )
         self._given[trial.number] = found.hash
         return self.space.params(found.point)

@@ -29,7 +29,7 @@ class MirrorStudy:
         space: the space.
         sampler: model, tpe, gp, nsga2 or random.
         seed: of the study.
-        session: what else the draws depend on: the number of trials at the start, so that a resumed study goes on
+        session: what else the draws depend on: the number of trials at the start, so that a resumed study continues
             with new draws instead of repeating its first ones.
 
     Attributes:
@@ -83,7 +83,7 @@ class MirrorStudy:
         Args:
             key: a name for ``finish``.
             point: the candidate's.
-            violations: as its price says.
+            violations: those of its costs.
             trial: the proposal; None where the candidate came from elsewhere.
         """
         if trial is None:
@@ -95,7 +95,7 @@ class MirrorStudy:
         self._points[key] = point
 
     def finish(self, key: str, score: float | None) -> None:
-        """Tell the sampler a candidate's score, or None where its training failed."""
+        """Tell the sampler a candidate's score, or None where its training run failed."""
         trial, point = self._open.pop(key), self._points.pop(key)
         if score is None:
             self._study.tell(trial, state=TrialState.FAIL)

@@ -24,7 +24,7 @@ class Proposals:
     """Gives feasible candidates that nobody has trained.
 
     Args:
-        pricer: prices points.
+        pricer: computes the costs of points.
         mirror: what the sampler looks at.
         ledger: knows what is trained.
         seed: of the draws beside the sampler's.

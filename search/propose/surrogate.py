@@ -86,7 +86,7 @@ class Surrogate:
 
 
 def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array) -> Surrogate:
-    """Return the process of the highest likelihood; without a score, the prior.
+    """Return the process with the highest likelihood; without a score, the prior.
 
     Args:
         costs: (N, C) positive numbers; the prior mean rises with the first.

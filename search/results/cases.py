@@ -1,4 +1,4 @@
-"""Pictures of test images for the report of a search: what its best net and what it is compared with make of them."""
+"""Test images for the report of a search, as its best net and the net that it is compared with see them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Trained:
     Args:
         name: for captions.
         spec: of the net.
-        weights: of one training.
+        weights: of one training run.
         scores: of the test images in that training.
     """
 

@@ -17,7 +17,7 @@ BLUE, ORANGE, GREY = "#0969da", "#d4570a", "#8c959f"
 
 
 def scatter(scored: Sequence[Scored], front: Sequence[Scored], start: Scored | None, limit: float | None) -> str:
-    """Return the nets as score against GMACs: the front joined, the start marked, the limit as a line."""
+    """Return the nets as score against GMACs: the front joined, the starting net marked, the limit as a line."""
     if not scored:
         return ""
     figure = _figure(9, 4.4)
@@ -27,7 +27,7 @@ def scatter(scored: Sequence[Scored], front: Sequence[Scored], start: Scored | N
     axes.plot([one.gmacs for one in front], [one.score for one in front], color=BLUE)
     if start is not None:
         axes.plot(start.gmacs, start.score, "o", color=ORANGE, markersize=9)
-        axes.annotate("start", (start.gmacs, start.score), (-10, -3), textcoords="offset points", ha="right")
+        axes.annotate("starting net", (start.gmacs, start.score), (-10, -3), textcoords="offset points", ha="right")
     if limit is not None:
         axes.axvline(limit, color=ORANGE, linestyle="--", linewidth=1)
         axes.annotate(f"limit {limit:g}", (limit, 1), (-4, -12), ("data", "axes fraction"), "offset points", ha="right")
@@ -63,7 +63,7 @@ def bars(shares: Mapping[str, float]) -> str:
 
 
 def _dots(axes: Axes, places: Sequence[float], scored: Sequence[Scored], colours: Sequence[str]) -> None:
-    """Draw a dot for each net, empty where its training was stopped early."""
+    """Draw a dot for each net, empty where its training run was stopped early."""
     faces = ["white" if one.is_stopped else colour for one, colour in zip(scored, colours, strict=True)]
     axes.scatter(places, [one.score for one in scored], s=36, edgecolors=colours, facecolors=faces, zorder=2)
 

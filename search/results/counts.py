@@ -19,16 +19,16 @@ class Scored:
     """A trained net.
 
     Args:
-        number: of its trial.
-        point: in the space.
-        hash: of the architecture.
-        score: the objective's.
+        number: number of its trial.
+        point: its point in the space.
+        hash: hash of its architecture.
+        score: what the objective returned.
         costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size; measured ones only
             where a limit needed them.
-        is_stopped: whether its training was ended early, as not promising.
-        epochs: that it was trained for.
-        seconds: that this took.
-        reused_from: the study that trained it.
+        is_stopped: whether its training run was stopped early.
+        epochs: number of epochs that it was trained for.
+        seconds: time that this took.
+        reused_from: name of the other study that trained it; None where this one did.
     """
 
     number: int
@@ -62,16 +62,16 @@ class Tally:
     """A study's counts and nets.
 
     Args:
-        trials: with a score.
-        stopped: of these, those whose training was ended early.
-        failed: trainings that gave no score, by reason.
-        cut_off: trainings that were interrupted, or whose process died; they are done again.
-        running: trainings under way.
-        infeasible: proposals that missed a limit; none was trained.
-        scored: nets with a score, in the order of their trials.
-        last_error: what the last failed training said.
-        under_way: this process's trainings, while it searches.
-        chosen: hash of the net that further trainings showed to be the best of the finalists; None without them.
+        trials: number of trials with a score.
+        stopped: number of these that were stopped early.
+        failed: number of training runs that gave no score, by reason.
+        cut_off: number of training runs that were interrupted, or whose process died; they start again.
+        running: number of training runs under way.
+        infeasible: number of proposals that missed a limit; none was trained.
+        scored: the nets with a score, in the order of their trials.
+        last_error: message of the last failed training run.
+        under_way: the training runs of this process, while it searches.
+        chosen: hash of the net that further training runs showed to be the best of the finalists; None without them.
     """
 
     trials: int
@@ -87,18 +87,18 @@ class Tally:
 
     @property
     def best(self) -> Scored | None:
-        """The net that was chosen among the finalists, else that of the highest score; the cheaper one of equals."""
+        """The net that was chosen among the finalists, else that with the highest score; of equals, the cheaper one."""
         chosen = [one for one in self.scored if one.hash == self.chosen]
         return next(iter([*chosen, *self.ranked]), None)
 
     @property
     def ranked(self) -> list[Scored]:
-        """All nets, the highest score first, the cheaper one of equals; those that were stopped early at the end."""
+        """All nets, the highest score first, of equals the cheaper one; those that were stopped early come last."""
         return sorted(self.scored, key=lambda one: (one.is_stopped, -one.score, one.gmacs))
 
     @property
     def front(self) -> tuple[Scored, ...]:
-        """The fully trained nets that no other beats in score and MACs both, the cheapest first."""
+        """The fully trained nets that no other net beats in both score and MACs, the cheapest first."""
         front: list[Scored] = []
         full = [one for one in self.scored if not one.is_stopped]
         for one in sorted(full, key=lambda one: (one.gmacs, -one.score)):

@@ -1,4 +1,4 @@
-"""What each knob of a space does to a net's cost, known before anything is trained."""
+"""How much each knob of a space changes a net's cost, known before anything is trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lmnet.builder.table import make_table
 from lmnet.search.pricing import Candidate, Pricer
 
 MINOR = 0.01
-"""A knob that moves less than this share of the cost is called minor."""
+"""A knob that changes less than this share of the cost is called minor."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class KnobEffect:
     Args:
         name: of the knob.
         values: that it takes, for people.
-        cheapest: the net of fewest multiply-accumulates along it.
-        dearest: the one of most.
+        cheapest: the net with the fewest multiply-accumulates along it.
+        dearest: the net with the most.
         share: their difference, of the cost of the net in the middle of it all.
     """
 
@@ -35,7 +35,7 @@ class KnobEffect:
 def explain(pricer: Pricer) -> tuple[Candidate, list[KnobEffect]]:
     """Turn each knob of a space; return the net that the others stay at, and the effects, the largest first.
 
-    The net is the start, or the middle of the ranges where the start is outside of them. Values with which no net can
+    The net is the starting net, or the middle of the ranges where that is outside of them. Values with which no net can
     be built are left out.
 
     Raises:
@@ -62,7 +62,7 @@ def explain_table(middle: Candidate, effects: list[KnobEffect]) -> Table:
         params = f"{one.cheapest.params / 1e6:.2f} to {one.dearest.params / 1e6:.2f} M"
         share = f"{one.share:.1%}" + (" (minor)" if one.share < MINOR else "")
         rows.append((one.name, one.values, f"{one.cheapest.gmacs:.3f} to {one.dearest.gmacs:.3f}", share, params))
-    title = f"each knob from end to end, the others as in a net of {middle.gmacs:.3f} GMACs"
+    title = f"each knob from end to end, the others as in a net with {middle.gmacs:.3f} GMACs"
     return make_table(title, ("knob", "values", "GMACs", "share of cost", "parameters"), rows)
 
 

@@ -29,7 +29,7 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, i
         result: of the search, so far.
         pricer: of its space.
         study: with its trials.
-        is_final: whether the trainings are over; only then are weights dropped that nobody needs.
+        is_final: whether the training runs are over; only then are weights dropped that nobody needs.
     """
     folder = result.folder
     assert folder is not None
@@ -77,10 +77,10 @@ def found_spec(pricer: Pricer, one: Scored, study: str) -> Spec:
 
 
 def diff(pricer: Pricer, tally: Any, start: Any) -> str:
-    """Return what the best net has other than the start, one knob a line, and what both cost."""
+    """Return the knobs in which the best net differs from the starting net, one per line, and what both cost."""
     space, best = pricer.space, tally.best
     first, own = pricer.plan(start), tally.at(start)
-    lines = [f"{'':24}{'start':>22}{'best':>22}"]
+    lines = [f"{'':24}{'starting net':>22}{'best net':>22}"]
     before, after = space.params(start), space.params(best.point)
     lines += [f"{name:24}{before[name]!s:>22}{after[name]!s:>22}" for name in before if before[name] != after[name]]
     for cost in COSTS:
@@ -127,7 +127,7 @@ def _write_best_weights(folder: Path, tally: Tally) -> None:
 
 
 def _drop_weights(folder: Path, tally: Tally, *, finalists: Collection[str]) -> None:
-    """Drop the weights of nets that are not on the front, not the best, and cannot become it by further trainings."""
+    """Drop the weights of nets that are not on the front, not the best, and not among the finalists."""
     kept = {one.hash for one in tally.front} | set(finalists) | {tally.best.hash if tally.best else ""}
     for file in (folder / "weights").glob("*.safetensors"):
         if file.stem not in kept:

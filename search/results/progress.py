@@ -15,7 +15,7 @@ from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview
 
 MOST_ROWS = 8
-"""Trainings that are shown one by one."""
+"""Training runs that are shown one by one."""
 QUIET_S = 60.0
 """Longest silence where stderr is no terminal."""
 
@@ -85,7 +85,7 @@ class LiveProgress:
         )
 
     def _tables(self, counts: Tally) -> list[Table]:
-        trainings = Table("training", "where", "epoch", "time", box=None)
+        trainings = Table("trial", "where", "epoch", "time", box=None)
         for each in counts.under_way[:MOST_ROWS]:
             trainings.add_row(f"{each.trial} {each.hash[:8]}", each.place, str(each.epoch or ""), clock(each.seconds))
         if len(counts.under_way) > MOST_ROWS:
@@ -111,17 +111,17 @@ def overview_text(overview: Overview) -> str:
     """Return what is known before trial 0, for people."""
     seen = overview.survey
     lines = [
-        f"space: {seen.size:,} points, {seen.feasible_share:.0%} of sampled ones within the limits",
+        f"space: {seen.size:,} combinations of values, {seen.feasible_share:.0%} of the sampled ones within the limits",
         f"cheapest net: {seen.cheapest.gmacs:.3f} GMACs, {seen.cheapest.params:,} parameters",
         f"most expensive net: {seen.dearest.gmacs:.3f} GMACs, {seen.dearest.params:,} parameters",
     ]
     if seen.start is not None:
         within = "within the limits" if seen.start.is_feasible else "outside the limits, so it is not trained"
-        lines.append(f"start: {seen.start.gmacs:.3f} GMACs, {seen.start.params:,} parameters, {within}")
+        lines.append(f"starting net: {seen.start.gmacs:.3f} GMACs, {seen.start.params:,} parameters, {within}")
     if overview.seconds is not None:
         about = f"about {clock(overview.seconds)} for {overview.trials} trials"
         if overview.timeout_s is not None:
-            about += f", ended after {clock(overview.timeout_s)}"
+            about += f", at most {clock(overview.timeout_s)}"
         lines.append(f"time: {about}")
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ from lmnet.search.study.fingerprint import ABOUT
 from lmnet.training.page import render
 
 TEMPLATE = Path(__file__).with_name("report.html")
-NOT_CONFIRMED = "Not confirmed: scores are those of the images that chose the net, one training each."
+NOT_CONFIRMED = "Not confirmed: these scores are on the images that chose the net, from one training run each."
 ENOUGH = 24
 """Number of trials with a score from which importances are shown."""
 
@@ -31,6 +31,7 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
     counts, start = result.tally, result.tally.at(result.space.start)
     limits = ", ".join(f"{name} = {value:g}" for name, value in pricer.limits.describe().items()) or "none"
     failed = ", ".join(f"{count} {reason}" for reason, count in counts.failed.items()) or "none"
+    space = f"{result.space.size:,} combinations of values"
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
     stopped = {one.number for one in counts.scored if one.is_stopped}
     trials.sort(key=lambda trial: (trial.number in stopped, -(trial.value or 0.0)))
@@ -40,7 +41,7 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
         summary=_headline(counts.best, start),
         facts=[
             ("limits", "trained nets", "stopped early", "failed", "infeasible proposals", "space"),
-            (limits, counts.trials, counts.stopped, failed, counts.infeasible, f"{result.space.size:,} points"),
+            (limits, counts.trials, counts.stopped, failed, counts.infeasible, space),
         ],
         verdict=(result.verdict or {}).get("text", NOT_CONFIRMED),
         confirmed=_confirmed(result),
@@ -98,19 +99,20 @@ def _headline(best: Scored | None, start: Scored | None) -> str:
     text = f"The best net scores {best.score:.4f} at {best.gmacs:.3f} GMACs and {best.params:,} parameters"
     if start is None:
         return text + "."
-    return text + f"; the start scores {start.score:.4f} at {start.gmacs:.3f} GMACs and {start.params:,} parameters."
+    own = f"the starting net scores {start.score:.4f} at {start.gmacs:.3f} GMACs and {start.params:,} parameters"
+    return f"{text}; {own}."
 
 
 def _comparison(
     result: SearchResult, pricer: Pricer, best: Scored | None, start: Scored | None
 ) -> list[tuple[object, ...]]:
-    """Return the rows of score, costs and differing knobs of the start and the best net."""
+    """Return the rows of score, costs and differing knobs of the starting net and the best net."""
     point = result.space.start
     if best is None or point is None:
         return [("",)]
     before, after = result.space.params(point), result.space.params(best.point)
     first = pricer.plan(point).costs
-    rows: list[tuple[object, ...]] = [("", "start", "best")]
+    rows: list[tuple[object, ...]] = [("", "starting net", "best net")]
     rows.append(("score", "-" if start is None else f"{start.score:.4f}", f"{best.score:.4f}"))
     rows += [
         (cost.label, cost.text(first.get(cost.name)), cost.text(best.costs.get(cost.name)))

@@ -1,4 +1,4 @@
-"""What a study in a storage has come to, without running anything."""
+"""The state of a study in a storage, without running anything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
     from lmnet.builder.spec import parse_spec
 
     if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
-        raise ValueError(f"storage: the file must exist, got {storage}. Begin a study with lmnet-search.")
+        raise ValueError(f"storage: the file must exist, got {storage}. Start a study with lmnet-search.")
     with open_storage(storage) as opened:
         names = retry(lambda: optuna.get_all_study_names(opened))
         if study_name is None and len(names) == 1:
@@ -41,7 +41,7 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
         study = retry(lambda: optuna.load_study(study_name=study_name, storage=opened))
         attrs = study.user_attrs
         if FINGERPRINT not in attrs or SPEC not in attrs:
-            raise ValueError(f"status: a study must be a search's, got {study_name}. Name one that lmnet-search began.")
+            raise ValueError(f"status: {study_name} is a study of another program. Name one that lmnet-search made.")
         space = Space(parse_spec(attrs[SPEC]))
         counts, verdict = with_verdict(attrs.get(VERDICT), tally(study.get_trials(deepcopy=False), space))
     if folder is None and storage.startswith("sqlite:///"):

@@ -40,7 +40,8 @@ class SearchResult:
         space: the space.
         tally: counts and nets.
         overview: what was known before trial 0.
-        verdict: whether the best net is better than the start, see ``make_verdict``; None where it was not confirmed.
+        verdict: whether the best net is better than the starting net, see ``make_verdict``; None where nothing was
+            confirmed.
         is_used_up: whether the space has no feasible net left.
         is_interrupted: whether Ctrl-C ended the search.
     """

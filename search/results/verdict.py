@@ -1,4 +1,4 @@
-"""The verdict: whether the best net of a search is better than its start, by trainings that the search did not see."""
+"""The verdict: whether the best net is better than the starting net, by training runs that the search did not see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRAWINGS = 4000
 SEED = 0
 ROLES = {
     "best": "the best net",
-    "start": "the start",
+    "start": "the starting net",
     "largest": "the largest net within the limits",
     "finalist": "another of the best nets",
 }
@@ -66,8 +66,8 @@ class Difference:
 def difference(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]) -> Difference | None:
     """Return the paired difference of foreground Dice, by bootstrap over images and seeds; None without a common seed.
 
-    Images are drawn once for both nets; seeds are drawn for each net by itself, as a seed means another start for
-    another net.
+    Images are drawn once for both nets; seeds are drawn for each net by itself, as a seed means other initial weights
+    for another net.
     """
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
@@ -88,8 +88,8 @@ def choose(finalists: Sequence[Confirmed]) -> Confirmed:
     """Return the finalist to hand back: by the validation images, over the seeds that all have.
 
     Those that are no further below the best than the noise of their seeds count as equal, and the cheapest of them is
-    chosen. The test images have no say in it. A finalist without a further training is left out; where none has one,
-    the first is returned.
+    chosen. The test images have no say in it. A finalist without a further training run is left out; where none has
+    one, the first is returned.
     """
     finalists = [one for one in finalists if one.val] or finalists
     seeds = sorted(set.intersection(*(set(one.val) for one in finalists)))
@@ -107,8 +107,8 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
     """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, and each net's score.
 
     Args:
-        nets: best first; the start, the largest net and other finalists, where they are other nets.
-        epochs: of each training.
+        nets: best first; the starting net, the largest net and other finalists, where they are other nets.
+        epochs: of each training run.
         milliseconds: median time of an image by hash, measured side by side.
     """
     best = nets[0]
@@ -146,14 +146,14 @@ def with_verdict(verdict: dict[str, Any] | None, counts: Tally) -> tuple[Tally, 
 def _sentence(best: Confirmed, other: Confirmed, found: Difference | None, milliseconds: Mapping[str, float]) -> str:
     name = ROLES[other.role]
     if found is None:
-        return f"The best net was not compared with {name}: no training of both with one seed was finished in time."
+        return f"The best net was not compared with {name}: for no seed were both training runs finished in time."
     if found.low > 0:
         said = f"is better than {name}"
     elif found.high < 0:
         said = f"is worse than {name}"
     else:
         said = f"is not shown to be better than {name}"
-    runs = f"{found.seeds} training{'s' if found.seeds > 1 else ''} each"
+    runs = f"{found.seeds} training run{'s' if found.seeds > 1 else ''} each"
     text = (
         f"The best net {said}: test Dice {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] over {found.images} "
         f"images and {runs}, at {best.gmacs / other.gmacs:.2f} times its GMACs"

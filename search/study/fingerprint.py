@@ -1,4 +1,4 @@
-"""A study's fingerprint: what must not change between two sessions, checked by name."""
+"""A study's fingerprint: what must not change between two sessions; an error names each difference."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any], *, objectiv
     before = retry(lambda: study.user_attrs).get(FINGERPRINT)
     if before is None:
         if retry(lambda: study.get_trials(deepcopy=False)):
-            raise ValueError(
-                f"study {study.study_name}: it must be a search's, got trials of another program. Use --study-name."
-            )
+            raise ValueError(f"study {study.study_name}: it has trials of another program. Use another --study-name.")
         retry(lambda: study.set_user_attr(FINGERPRINT, now))
         retry(lambda: study.set_user_attr(OtherStudies.ATTRIBUTE, objective))
         return
@@ -50,8 +48,8 @@ def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any], *, objectiv
                for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]  # fmt: skip
     if changed:
         raise ValueError(
-            f"study {study.study_name}: a study must go on as it began, got {', '.join(changed)}. "
-            "Use --study-name for a new study, or the old values to go on."
+            f"study {study.study_name}: a study must continue as it began, got {', '.join(changed)}. "
+            "Use --study-name for a new study, or the old values to continue."
         )
 
 

@@ -1,4 +1,4 @@
-"""The ledger: which trials a study has, who may train what, and what came of it - exact with any number of searches.
+"""The ledger: which trials a study has, who may train what, and the outcomes - exact with any number of searches.
 
 A candidate is claimed by writing a running trial with its hash. Numbers of trials rise in the order in which they are
 committed, so two searches that claim the same architecture, or the last place of the budget, agree without a lock on
@@ -28,7 +28,7 @@ from lmnet.search.study.trials import is_cut_off
 from lmnet.search.train.outcome import Outcome
 
 ATTEMPTS = 3
-"""How often a candidate is trained whose training was cut off by a dying process."""
+"""How often a candidate is trained whose training run was cut off by a dying process."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Ledger:
         return taken
 
     def unfinished(self) -> list[FrozenTrial]:
-        """Return the trials that were cut off and are to be trained again, the oldest first, one an architecture."""
+        """Return the trials that were cut off and are to be trained again, the oldest first, one per architecture."""
         taken = self.taken()
         found: dict[str, FrozenTrial] = {}
         for trial in self.trials:
@@ -161,7 +161,7 @@ class Ledger:
         """Read a trial that was just created, and all others where some came in between; return it.
 
         Where none did, the states of known trials may be out of date, which a claim can bear: a trial that has ended
-        since counts as one that runs. So a claim costs the same however many trainings run.
+        since counts as one that runs. So a claim costs the same however many nets are in training.
         """
         mine: FrozenTrial = retry(lambda: self._storage.get_trial(trial_id))
         if mine.number == len(self.trials):
@@ -186,11 +186,11 @@ class Ledger:
             mine.intermediate_values[epoch] = score
 
     def scores_at(self, epoch: int, *, but: Claim, upto: int | None = None) -> list[float]:
-        """Return the highest scores that other trainings had reached after so many epochs.
+        """Return the highest scores that other training runs had reached after so many epochs.
 
         Args:
             epoch: of the rung.
-            but: the training in question.
+            but: the training run in question.
             upto: look at trials below this number only.
         """
         found = []
@@ -202,7 +202,7 @@ class Ledger:
         return found
 
     def close(self, claim: Claim, outcome: Outcome) -> bool:
-        """Write down what a training came to; False where the trial was taken away meanwhile, and nothing counts."""
+        """Write down the outcome of a training run; False where the trial was taken away, and nothing counts."""
         self.open.pop(claim.trial_id, None)
         result = {
             name: value for name, value in asdict(outcome).items() if value not in (None, False) and name != "score"

@@ -1,4 +1,4 @@
-"""What a trial in the storage says: whether it was infeasible, cut off, and what it came to."""
+"""What a trial in the storage says: whether it was infeasible or cut off, and its outcome."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_cut_off(trial: FrozenTrial) -> bool:
 
 
 def outcome_of(trial: FrozenTrial) -> Outcome:
-    """Return what a finished trial came to."""
+    """Return the outcome of a finished trial."""
     result = trial.user_attrs.get("result", {})
     known = {name: result[name] for name in Outcome.__dataclass_fields__ if name in result}
     return replace(Outcome(score=trial.value if trial.state == TrialState.COMPLETE else None), **known)

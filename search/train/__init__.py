@@ -1,1 +1,1 @@
-"""The trainings of a search: the loop, who runs them, and when one is stopped early."""
+"""The training runs of a search: the loop, who runs them, and when one is stopped early."""

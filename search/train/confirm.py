@@ -33,7 +33,7 @@ class ConfirmingObjective:
 
     Args:
         base: the search's objective.
-        epochs: of each training.
+        epochs: of each training run.
     """
 
     base: TrainingObjective
@@ -46,6 +46,10 @@ class ConfirmingObjective:
     def __call__(self, model: nn.Module, spec: Spec, report: Report, seed: int) -> float:
         """Return the lesion Dice, mean over val, of the best epoch; the net is left as it was then."""
         return self.base.train(model, spec, report, seed=seed, epochs=self.epochs)
+
+    def weights_facts(self, model: nn.Module, spec: Spec, seed: int) -> dict[str, str]:
+        """Return the facts to keep beside a net's weights: those of the search's own objective."""
+        return self.base.weights_facts(model, spec, seed)
 
     @cached_property
     def test(self) -> CaseSet:
@@ -72,16 +76,16 @@ def confirm(
     deadline: float | None,
     is_stopped: Callable[[], bool],
 ) -> list[str]:
-    """Train what has no scores yet, one seed after the other, until the time is up; return why trainings failed.
+    """Train what has no scores yet, one seed after the other, until the time is up; return why training runs failed.
 
     The weights come back from wherever they were trained and are scored here on the test images. Those of the first
     seed are kept, to draw what the nets see; the others are deleted.
 
     Args:
         nets: hash and spec.
-        objective: of the trainings.
+        objective: of the training runs.
         make_pool: makes a pool of it, which is closed at the end; called where something is to be trained.
-        seeds: number of trainings of each net.
+        seeds: number of training runs of each net.
         folder: for HASH-sSEED.json.
         deadline: on ``time.monotonic``; None for no end.
         is_stopped: asked between steps.

@@ -1,4 +1,4 @@
-"""Where trainings run: in this process, or in worker processes that may crash or hang without harm to the search."""
+"""Where nets are trained: in this process, or in worker processes that may crash or hang without harm to the search."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from lmnet.search.train.outcome import Outcome
 from lmnet.search.train.training import Job, Objective, run_training
 
 GRACE_S = 15.0
-"""How much longer than its limit a training may hang in one call before its process is killed."""
+"""How much longer than its limit a training run may hang in one call before its process is killed."""
 
 OnReport = Callable[[int, int, float], bool]
-"""Told slot, epoch and score; True means that the training is to end."""
+"""Told slot, epoch and score; True means that the training run is to end."""
 
 
 class Pool(Protocol):
@@ -53,7 +53,7 @@ class Pool(Protocol):
         """Return where a slot's job is trained, in a word or two for people."""
 
     def paused(self) -> AbstractContextManager[None]:
-        """Hold all trainings still."""
+        """Hold all training runs still."""
 
     def close(self) -> None:
         """End everything at once."""
@@ -194,7 +194,10 @@ class ProcessPool:
                 ended.append((slot, outcome))
         done = {slot for slot, _ in ended}
         ended += [
-            (slot, self._replace(slot, "time-out", f"a training must end within {worker.job.time_limit_s:g} s"))
+            (
+                slot,
+                self._replace(slot, "time-out", f"the training run did not end within {worker.job.time_limit_s:g} s"),
+            )
             for slot, worker in enumerate(self._workers)
             if slot not in done and worker.job is not None and self._is_hung(worker)
         ]

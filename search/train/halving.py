@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterable
 
 KEPT = 2
-"""One of so many trainings goes on."""
+"""One of so many training runs continues."""
 
 
 def rungs(epochs: int, share: float) -> tuple[int, ...]:
-    """Return after which epochs a training may be stopped: that share of them, rounded up; none where it is 0."""
+    """Return after which epochs a training run may be stopped: that share of them, rounded up; none where it is 0."""
     rung = math.ceil(share * epochs)
     return (rung,) if 0 < rung < epochs else ()
 
@@ -25,9 +25,9 @@ def is_promising(score: float, others: Iterable[float], kept: int = KEPT) -> boo
     Source: Li et al. 2018, ASHA, arXiv 1810.05934, in its stopping form.
 
     Args:
-        score: of the training in question.
-        others: of the other trainings, at the same rung.
-        kept: of so many trainings, one goes on.
+        score: of the training run in question.
+        others: of the other training runs, at the same rung.
+        kept: of so many training runs, one continues.
     """
     ranked = sorted(others, reverse=True)
     place = sum(other > score for other in ranked)

@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish that is looked at between steps, so that it neither gets lost nor cuts a transaction in two."""
+"""Ctrl-C as a flag that the search checks between steps: it is not lost, and no transaction is cut in two."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Interrupt:
     """Notes Ctrl-C while it is entered; outside the main thread it does nothing.
 
     Args:
-        is_urgent: asked at Ctrl-C: whether to raise KeyboardInterrupt at once, as a training in this process has to be
-            left. A second Ctrl-C always raises.
+        is_urgent: asked at Ctrl-C: whether to raise KeyboardInterrupt at once, as this process is training a net. A
+            second Ctrl-C always raises.
     """
 
     def __init__(self, is_urgent: Callable[[], bool]) -> None:

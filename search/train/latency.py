@@ -27,7 +27,7 @@ class LatencyMeter:
         runtime: torch, onnxruntime or openvino.
 
     Attributes:
-        paused: context manager that holds the trainings of this search still.
+        paused: context manager that holds the training runs of this search still.
 
     Raises:
         ValueError: an unknown runtime, or another than torch on a GPU.

@@ -22,22 +22,22 @@ FAILURES_TO_GIVE_UP = 12
 POLL_S = 0.5
 DEAD_CHECK_S = 5.0
 LOOK_S = 1.0
-"""How old what is known of other searches may be where a training is stopped early or has ended."""
+"""How old what is known of other searches may be where a training run is stopped early or has ended."""
 WATCH_S = 0.25
-"""Progress is told no more often than this between the ends of trainings."""
+"""Progress is told no more often than this between the ends of training runs."""
 
 
 @dataclass(frozen=True)
 class TrainingRules:
-    """How a search goes about its trainings.
+    """How a search goes about its training runs.
 
     Args:
         seed: random seed of the initial weights.
-        rungs: after which epochs a training may be stopped early.
+        rungs: after which epochs a training run may be stopped early.
         deadline: on ``time.monotonic``, when the search ends; None for no end.
-        trial_timeout_s: after which one training is a failure.
-        sync_batch: number of trainings that are proposed and finished together, so that the study is the same with any
-            number of workers; 0: each slot goes on by itself.
+        trial_timeout_s: after which one training run is a failure.
+        sync_batch: number of nets that are proposed and finished together, so that the study is the same with any
+            number of workers; 0: each slot continues by itself.
         weights: folder for the weights of trained nets; None for nowhere.
     """
 
@@ -85,7 +85,7 @@ class Loop:
     def run(self) -> None:
         """Train until the study is complete, the time is up or the space is used up.
 
-        Whatever ends it, Ctrl-C too, trainings that are under way are closed as interrupted, to be done again later.
+        Whatever ends it, Ctrl-C too, training runs under way are closed as interrupted, to be done again later.
         """
         self.pricer.must_stop = self._is_time_up
         try:
@@ -222,7 +222,7 @@ class Loop:
         self._failures = 0 if outcome.score is not None else self._failures + 1
         if self._failures >= FAILURES_TO_GIVE_UP:
             raise RuntimeError(
-                f"search: {FAILURES_TO_GIVE_UP} trainings in a row failed, the last with: {outcome.reason} "
+                f"search: {FAILURES_TO_GIVE_UP} training runs in a row failed, the last with: {outcome.reason} "
                 f"({outcome.error}). Correct the objective or the machine, then run the same command to continue."
             )
         if not self.rules.sync_batch:

@@ -21,6 +21,7 @@ from lmnet.search.train.training import Report
 from lmnet.training import CaseScores, DataSets, EpochReport, Recipe, Split, evaluate, fit, load_data
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.fitting import training_facts
 from lmnet.training.inference import resolve_device
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
@@ -39,7 +40,7 @@ class TrainingObjective:
         num_classes: of the nets.
         in_channels: of the nets.
         device: auto, cpu, cuda or cuda:N.
-        devices: GPUs for each training.
+        devices: GPUs for each training run.
         own_size: train and score each net at its own input size, not at the recipe's.
         pretrained_encoder: start the timm encoder from ImageNet weights, see ``lmnet.builder.models.load_encoder``.
     """
@@ -115,6 +116,11 @@ class TrainingObjective:
             recipe = recipe.override({"mean": list(normalization[0]), "std": list(normalization[1])})
         return recipe
 
+    def weights_facts(self, model: nn.Module, spec: Spec, seed: int) -> dict[str, str]:
+        """Return the facts to keep beside a net's weights, the same as of ``lmnet-train``: size, mean, std, ..."""
+        recipe = self.recipe_of(model, spec)
+        return training_facts(recipe, recipe.size, seed, self.in_channels, self.sets())
+
     def evaluate(self, model: nn.Module, spec: Spec, cases: CaseSet) -> CaseScores:
         """Return a trained net's scores of cases, each at its own size."""
         recipe = self.recipe_of(model, spec)
@@ -154,7 +160,7 @@ class TrainingObjective:
         }
 
     def estimate_s(self, model: GraphModel) -> float:
-        """Return about how long one full training of a net takes: one step is timed."""
+        """Return about how long one full training run of a net takes: one step is timed."""
         size, batch = self.recipe_of(model, model.spec).size, self.recipe.batch_size
         image = torch.randn(batch, self.in_channels, size, size)
         model.train()

@@ -1,4 +1,4 @@
-"""What a training came to."""
+"""The outcome of a training run, and the signs of life before it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A sign of life of a training.
+    """A sign of life of a training run.
 
     Args:
         trial: its number in the study.
@@ -26,16 +26,16 @@ class UnderWay:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A training's score, or why it has none.
+    """A training run's score, or why it has none.
 
     Args:
-        score: the higher the better; None where the training failed.
+        score: the higher the better; None where the training run failed.
         reason: of a failure, in a word or two: out of memory, not a number, time-out, error, worker died, interrupted.
         error: the failure's message.
         epochs: epochs done, where the objective reports them.
-        is_stopped: whether the training was ended early, as not promising.
+        is_stopped: whether the training run was ended early, as not promising.
         seconds: that it took.
-        peak_mib: most memory of the training's process, or of its GPU.
+        peak_mib: most memory of its process, or of its GPU.
         reused_from: the study that has trained the architecture.
     """
 

@@ -1,4 +1,4 @@
-"""The most memory that one training held."""
+"""The most memory that one training run held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the trainings of a search run, by its options: here, in processes, on Ray, or where the caller says."""
+"""Where the nets of a search are trained, by its options: here, in processes, on Ray, or where the caller says."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def make_pool(
     is_own: bool,
     executor: Callable[[Objective], Pool] | None = None,
 ) -> Pool:
-    """Return a place for trainings.
+    """Return a place for training runs.
 
     Args:
-        objective: what the trainings run.
+        objective: what the training runs execute.
         options: of the search.
-        workers: trainings at the same time, on this machine.
+        workers: training runs at the same time, on this machine.
         is_own: whether the objective is the user's, and may be any function.
         executor: makes the place instead.
 

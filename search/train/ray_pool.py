@@ -1,4 +1,4 @@
-"""Where trainings run: on a Ray cluster, one actor a slot. Needs the extra ``ray``.
+"""Where nets are trained: on a Ray cluster, one actor a slot. Needs the extra ``ray``.
 
 Ray places the actors, by the CPUs and GPUs that each asks for, and tells when one or its node has died. The driver
 alone talks to the study.
@@ -48,7 +48,7 @@ class Begun:
 
 
 Told = Begun | tuple[int, float] | tuple[Outcome, bytes | None]
-"""What a training tells: that it has begun; an epoch and its score; the outcome and the weights."""
+"""What a training run tells: that it has begun; an epoch and its score; the outcome and the weights."""
 
 
 class Trainer:
@@ -105,12 +105,12 @@ class RayPool:
     """Slots on a Ray cluster, as many as it has room for; they follow the cluster as it grows and shrinks.
 
     Args:
-        objective: what the trainings run; it must be picklable.
+        objective: what the training runs execute; it must be picklable.
         address: of the cluster, as ``ray.init`` takes it; None for the one at RAY_ADDRESS, else a local one.
-        cpus: of each training.
-        gpus: of each training, may be a fraction.
-        most: most trainings at the same time; None for no limit.
-        imports: modules that each training imports first.
+        cpus: of each training run.
+        gpus: of each training run, may be a fraction.
+        most: most training runs at the same time; None for no limit.
+        imports: modules that each training run imports first.
         paths: files and folders that every node must have.
 
     Raises:
@@ -157,11 +157,11 @@ class RayPool:
 
     @property
     def slots(self) -> int:
-        """How many trainings the cluster has room for; at least 1, which then waits for room."""
+        """How many training runs the cluster has room for; at least 1, which then waits for room."""
         return max(self._look(), 1 + max(self._busy, default=0))
 
     def _look(self) -> int:
-        """Return how many trainings the cluster has room for, as it was some seconds ago."""
+        """Return how many training runs the cluster has room for, as it was some seconds ago."""
         if time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looked = time.monotonic()
             has = ray.cluster_resources()
@@ -178,7 +178,7 @@ class RayPool:
         self._busy[slot] = _Slot(actor, job)
 
     def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
-        """Take what the trainings tell."""
+        """Take what the training runs tell."""
         if not self._busy:
             time.sleep(timeout_s)
             return []
@@ -194,7 +194,7 @@ class RayPool:
                 ended.append((slot, outcome))
         done = {slot for slot, _ in ended}
         ended += [
-            (slot, Outcome(None, "time-out", f"a training must end within {each.job.time_limit_s:g} s"))
+            (slot, Outcome(None, "time-out", f"the training run did not end within {each.job.time_limit_s:g} s"))
             for slot, each in self._busy.items()
             if slot not in done and self._is_hung(each)
         ]
@@ -211,7 +211,7 @@ class RayPool:
         return self._busy[slot].node if slot in self._busy else "no node"
 
     def paused(self) -> AbstractContextManager[None]:
-        """Do nothing: trainings of other machines do not disturb what is measured here."""
+        """Do nothing: training runs of other machines do not disturb what is measured here."""
         return contextlib.nullcontext()
 
     def close(self) -> None:

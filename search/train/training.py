@@ -1,4 +1,4 @@
-"""One training, contained: whatever goes wrong inside becomes an outcome with its reason."""
+"""One training run: whatever goes wrong inside becomes an outcome with its reason."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lmnet.search.train.outcome import Outcome
 from lmnet.search.train.peak_memory import peak_mib, reset_peak
 
 Report = Callable[[int, float], bool]
-"""Told the score after an epoch (from 1); True means that the training is to end."""
+"""Told the score after an epoch (from 1); True means that the training run is to end."""
 
 Objective = Callable[..., float]
 """``objective(model, spec)``, with ``report`` and ``seed`` where it asks for them, returns a trained net's score."""
@@ -48,13 +48,13 @@ class Job:
 
 
 AGAIN_S = 1.0
-"""So long after a training was told that its time is up, it is told again."""
+"""So long after a training run was told that its time is up, it is told again."""
 SWALLOWING = ("__del__", "gc_callback")
 """Functions that the interpreter calls in between, and whose exceptions it prints and forgets."""
 
 
 class OutOfTime(Exception):  # noqa: N818
-    """A training took longer than its limit."""
+    """A training run took longer than its limit."""
 
 
 def asks_for(objective: Objective) -> set[str]:
@@ -70,10 +70,10 @@ def asks_for(objective: Objective) -> set[str]:
 
 
 def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
-    """Build a net, train it by an objective, and return what came of it.
+    """Build a net, train it by an objective, and return the outcome.
 
-    Nothing but KeyboardInterrupt gets through: an error, no memory, a score that is no number, too long a training are
-    outcomes with a reason.
+    Nothing but KeyboardInterrupt gets through: an error, no memory, a score that is no number, and a run that takes too
+    long are outcomes with a reason.
     """
     epochs, is_stopped = 0, False
 
@@ -96,11 +96,10 @@ def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
             if not math.isfinite(score):
                 raise FloatingPointError(f"the score must be a number, got {score}")
             if job.weights is not None:
-                job.weights.parent.mkdir(parents=True, exist_ok=True)
-                write_state(model, job.weights)
+                _write_weights(model, job, objective)
     except KeyboardInterrupt:
         raise
-    except BaseException as err:  # noqa: BLE001 - a search outlives whatever a training raises, SystemExit too
+    except BaseException as err:  # noqa: BLE001 - a search outlives whatever a training run raises, SystemExit too
         score, reason = None, _reason(err)
         error = f"{type(err).__name__}: {err}".splitlines()[0][:500]
         err.__traceback__ = None
@@ -110,6 +109,14 @@ def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
     if reason == "out of memory":
         _free_memory()
     return outcome
+
+
+def _write_weights(model: GraphModel, job: Job, objective: Objective) -> None:
+    """Write the trained weights; an objective's ``weights_facts(model, spec, seed)`` tells what to keep beside them."""
+    assert job.weights is not None
+    job.weights.parent.mkdir(parents=True, exist_ok=True)
+    facts_of = getattr(objective, "weights_facts", None)  # an own objective has no recipe, so nothing is known
+    write_state(model, job.weights, facts=None if facts_of is None else facts_of(model, job.spec, job.seed))
 
 
 def seeded_model(spec: Spec, seed: int) -> GraphModel:
@@ -133,7 +140,7 @@ def _reason(err: BaseException) -> str:
 
 
 def _free_memory() -> None:
-    """Free what a failed training may hold."""
+    """Free what a failed training run may hold."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -152,7 +159,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             return
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)  # where what it interrupts swallows the exception
-        raise OutOfTime(f"a training must end within {seconds:g} s")
+        raise OutOfTime(f"the training run did not end within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -2,21 +2,25 @@
 
 import json
 
+import optuna
 import pytest
 
 from lmnet.search.cli import main
 from lmnet.search.run_search import run
+from lmnet.search.study.storage import open_storage
 from tests.search.objectives import width_score
 
 
-def test_a_dry_run_prices_the_space_and_writes_nothing(small, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_surveys_the_space_and_writes_nothing(small, tmp_path, monkeypatch, capsys):
     (tmp_path / "small.yaml").write_text(small.dump())
     monkeypatch.chdir(tmp_path)
     assert main(["--spec", "small.yaml", "--max-gflops", "0.004", "--dry-run", "--json"]) == 0
     out, err = capsys.readouterr()
     content = json.loads(out)
     assert content["space"]["points"] == 480
-    assert "within the limits" in err
+    assert "space: 480 combinations of values, " in err
+    assert "of the sampled ones within the limits" in err
+    assert "starting net: 0.00" in err
     assert not (tmp_path / "runs").exists()
 
 
@@ -35,6 +39,15 @@ def test_status_prints_what_the_search_printed(small, tmp_path, capsys):
     same = ("study", "trials", "failed", "infeasible_proposals", "best", "front")
     assert {key: content[key] for key in same} == {key: written[key] for key in same}
 
+    assert main(["status", "--storage", storage]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"starting net  {content['start']['score']:.4f}  ")
+    assert lines[2].startswith(f"best net      {content['best']['score']:.4f}  ")
+    assert lines[3] == "Not confirmed: these scores are on the images that chose the net."
+    report = (tmp_path / "report.html").read_text()
+    assert "Not confirmed: these scores are on the images that chose the net, from one training run each." in report
+    assert f"; the starting net scores {content['start']['score']:.4f} at " in report
+
 
 @pytest.mark.parametrize(
     ("storage", "name", "message"),
@@ -47,6 +60,14 @@ def test_status_of_nothing_is_a_usage_error(small, tmp_path, capsys, storage, na
     run(small, objective=width_score, max_gflops=0.004, trials=1, out=tmp_path)
     assert main(["status", "--storage", storage.format(tmp_path), "--study-name", name]) == 2
     assert __import__("re").search(message, capsys.readouterr().err)
+
+
+def test_status_of_a_study_of_another_program_is_a_usage_error(tmp_path, capsys):
+    url = f"sqlite:///{tmp_path}/study.db"
+    with open_storage(url) as opened:
+        optuna.create_study(study_name="other", storage=opened)
+    assert main(["status", "--storage", url]) == 2
+    assert "status: other is a study of another program. Name one that lmnet-search made." in capsys.readouterr().err
 
 
 def test_a_cluster_of_this_machine_alone_is_said(small, without_ray, tmp_path, monkeypatch, capsys):

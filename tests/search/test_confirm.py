@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lmnet.builder.spec import parse_spec
+from lmnet.builder.weights import read_weights
 from lmnet.search.confirmation import confirm_search
 from lmnet.search.limits import Limits
 from lmnet.search.options import SearchOptions
@@ -67,7 +69,11 @@ def test_without_a_common_seed_there_is_no_difference():
 
 @pytest.mark.parametrize(
     ("mean", "words"),
-    [(0.6, "is better than the start"), (0.4, "is worse than the start"), (0.5, "is not shown to be better than")],
+    [
+        (0.6, "is better than the starting net"),
+        (0.4, "is worse than the starting net"),
+        (0.5, "is not shown to be better than the starting net"),
+    ],
 )
 def test_the_verdict_says_what_was_shown(mean, words):
     nets = [Confirmed("best", "b", 0.5, 10, by_seed(mean)), Confirmed("start", "s", 1.0, 20, by_seed(0.5))]
@@ -76,7 +82,7 @@ def test_the_verdict_says_what_was_shown(mean, words):
 
     assert words in verdict["text"]
     assert (
-        "over 60 images and 3 trainings each, at 0.50 times its GMACs and 0.75 times its milliseconds"
+        "over 60 images and 3 training runs each, at 0.50 times its GMACs and 0.75 times its milliseconds"
         in verdict["text"]
     )
     assert verdict["best_minus_start"] == pytest.approx(mean - 0.5, abs=0.01)
@@ -88,7 +94,9 @@ def test_a_verdict_without_time_says_so():
 
     verdict = make_verdict(nets, epochs=5, milliseconds={})
 
-    assert verdict["text"].startswith("The best net was not compared with the start: no training of both with one seed")
+    assert verdict["text"] == (
+        "The best net was not compared with the starting net: for no seed were both training runs finished in time."
+    )
     assert verdict["best_minus_start"] is None
 
 
@@ -144,6 +152,8 @@ def test_confirmations_are_trained_once_and_scored_on_the_test_images(small, fol
     assert made == [again]
     kept = [f"{one.hash}-s1000.json", f"{one.hash}-s1000.safetensors", f"{one.hash}-s1001.json"]
     assert sorted(path.name for path in place.iterdir()) == kept
+    facts = read_weights(place / f"{one.hash}-s1000.safetensors").facts
+    assert (facts["size"], facts["seed"], facts["recipe"]) == ("32", "1000", "default")
     assert sorted(found) == [1000, 1001]
     assert set(found[1000].names) == set(base.sets().test.names)
     assert not np.array_equal(found[1000].dice, found[1001].dice)  # another seed, another net
@@ -190,8 +200,38 @@ def test_a_start_outside_the_limits_is_told(small, tmp_path):
         deadline=0.0,
         is_stopped=lambda: False,
     )
-    assert verdict["text"].endswith("The start is outside the limits and was not compared.")
+    assert verdict["text"].endswith("The starting net is outside the limits and was not compared.")
     assert verdict["cases"] == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "same"),
+    [
+        (None, "the starting net and the largest net within the limits"),
+        (0.001, "the largest net within the limits"),  # the starting net is not within it
+    ],
+)
+def test_a_best_net_that_is_all_others_too_is_not_compared(small, tmp_path, limit, same):
+    spec = small if limit else parse_spec(small.dump().split("search:")[0] + "search: {width: {choices: [8]}}\n")
+    pricer = Pricer(Space(spec), Limits(max_gflops=limit))
+    feasible = next(one for one in map(pricer.price, pricer.space.all_points()) if one.is_feasible)
+    best = largest_within(pricer, feasible.point)
+
+    verdict = confirm_search(
+        Tally(1, 0, {}, 0, 0, 0, (Scored(0, best.point, best.hash, 0.5, best.costs),)),
+        pricer,
+        TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
+        epochs=1,
+        seeds=1,
+        finalists=1,
+        make_pool=InlinePool,
+        folder=tmp_path,
+        deadline=0.0,
+        is_stopped=lambda: False,
+    )
+
+    assert verdict["text"] == f"The best net is {same}: there is no other net to compare."
+    assert verdict["best"] == best.hash
 
 
 def test_a_kept_verdict_is_shown_for_its_own_best_net_only():

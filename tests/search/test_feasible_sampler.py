@@ -81,7 +81,9 @@ def test_a_small_space_is_used_up_and_says_so(small):
     assert len(nets) > 5
     sampler = FeasibleSampler(space, limits)
     study = optuna.create_study(sampler=sampler)
-    with pytest.raises(ValueError, match="a new net must be left within the limits"):
+    with pytest.raises(
+        ValueError, match=rf"no new net is left within the limits; {len(nets)} are used already\. Widen the ranges"
+    ):
         study.optimize(lambda trial: len(str(sampler.suggest(trial))), n_trials=len(nets) + 1)
     assert len(study.trials) == len(nets) + 1  # the last one failed
 

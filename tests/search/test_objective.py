@@ -1,5 +1,7 @@
 """The default objective: each net at its own size, and encoders that start from ImageNet weights."""
 
+import json
+
 import pytest
 import timm
 import torch
@@ -8,12 +10,15 @@ from safetensors.torch import save_file
 import lmnet
 from lmnet.builder.models import build_model, load_weights, write_state
 from lmnet.builder.spec import parse_spec
+from lmnet.builder.weights import read_weights
 from lmnet.search.run_search import run
 from lmnet.search.space import Space
 from lmnet.search.train.confirm import ConfirmingObjective
 from lmnet.search.train.objective import TrainingObjective, last_third
-from lmnet.training import Recipe, evaluate
+from lmnet.search.train.training import Job, run_training
+from lmnet.training import Recipe, evaluate, load_data
 from tests.search.conftest import SMALL
+from tests.search.objectives import width_score
 
 RECIPE = Recipe(size=64, epochs=1, batch_size=8, lr=1e-3)
 SIZES = parse_spec(SMALL.split("search:")[0] + "search:\n  input.size: {choices: [32, 64]}\n")
@@ -61,12 +66,45 @@ def test_a_score_is_the_mean_of_the_last_third_of_the_epochs(small):
 def test_a_search_over_sizes_tries_them(tmp_path):
     result = run(SIZES, trials=2, epochs=1, confirm_epochs=0, workers=1, out=tmp_path, device="cpu")
     assert sorted(one.hash.partition("@")[2] for one in result.tally.scored) == ["32", "64"]
-    assert lmnet.load_spec(tmp_path / "best.yaml").layout.input.size[0] in (32, 64)
+    best = lmnet.load_spec(tmp_path / "best.yaml").layout.input.size[0]
+    assert best in (32, 64)
+    kept = {file.stem: read_weights(file).facts["size"] for file in (tmp_path / "weights").iterdir()}
+    assert kept == {name: name.partition("@")[2] for name in kept}
+    assert lmnet.open_model(str(tmp_path / "best.yaml"), weights=str(tmp_path / "best.safetensors")).size == best
+
+
+def test_weights_of_a_search_say_how_images_were_prepared(small, tmp_path):
+    run(small, trials=2, epochs=1, size=32, confirm_epochs=0, workers=1, seed=3, out=tmp_path, device="cpu")
+
+    files = [tmp_path / "best.safetensors", *(tmp_path / "weights").iterdir()]
+    for facts in [read_weights(file).facts for file in files]:
+        assert facts.keys() == {"deploy", "size", "in_channels", "mean", "std", "recipe", "seed", "data"}
+        assert (facts["size"], facts["in_channels"], facts["recipe"], facts["seed"]) == ("32", "3", "default", "3")
+        assert (json.loads(facts["mean"]), json.loads(facts["std"])) == (list(RECIPE.mean), list(RECIPE.std))
+    assert len(files) > 1
+    opened = lmnet.open_model(str(tmp_path / "best.yaml"), weights=str(tmp_path / "best.safetensors"))
+    assert (opened.size, opened.mean, opened.std) == (32, RECIPE.mean, RECIPE.std)
+    assert opened.meaning.classes == load_data("synthetic").cases.meaning.classes
+
+
+def test_a_nets_own_size_and_the_recipes_mean_are_kept_with_its_weights(tmp_path):
+    spec, place = SIZES.override({"input.size": [32, 32]}), tmp_path / "trained.safetensors"
+    objective = TrainingObjective("synthetic", RECIPE.override({"mean": [0.5, 0.5, 0.5]}), device="cpu", own_size=True)
+
+    assert run_training(Job(spec, 5, weights=place), objective, lambda epoch, score: False).error is None
+
+    facts = read_weights(place).facts
+    assert (facts["size"], facts["mean"], facts["seed"]) == ("32", "[0.5, 0.5, 0.5]", "5")
+
+
+def test_weights_of_an_own_objective_say_nothing_of_images(small, tmp_path):
+    run_training(Job(small, 0, weights=tmp_path / "own.safetensors"), width_score, lambda epoch, score: False)
+    assert read_weights(tmp_path / "own.safetensors").facts == {"deploy": "false"}
 
 
 def test_one_size_for_all_is_refused_where_it_is_a_knob(tmp_path):
     with pytest.raises(
-        ValueError, match=r"size must be left out where the space moves input\.size, got size=64\. Each"
+        ValueError, match=r"size must be left out where the space varies input\.size, got size=64\. Each"
     ):
         run(SIZES, size=64, trials=1, out=tmp_path)
 

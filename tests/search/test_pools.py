@@ -114,7 +114,7 @@ def test_a_training_past_its_limit_is_a_time_out_and_the_next_one_trains(make, p
     late, good = outcomes(make(pool, hanging_score), [Job(small, 0, 1.0), Job(other, 0, 60.0)])
 
     assert late.reason == "time-out"
-    assert "a training must end within 1 s" in late.error
+    assert "the training run did not end within 1 s" in late.error
     assert good.score == pytest.approx(knob_score(other))
 
 

@@ -77,7 +77,7 @@ def test_trials_are_a_total_and_a_resumed_study_proposes_new_nets(small, tmp_pat
     ("changes", "message"),
     [
         ({"max_gflops": 0.005}, r"limits\.max_gflops=0\.005 \(was 0\.004\)\. Use --study-name"),
-        ({"seed": 3}, r"a study must go on as it began, got seed=3 \(was 0\)"),
+        ({"seed": 3}, r"a study must continue as it began, got seed=3 \(was 0\)"),
         ({"objective": slow_score}, r"objective\.function=tests\.search\.objectives\.slow_score \(was "),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_study_of_another_program_is_refused(small, tmp_path):
     with open_storage(f"sqlite:///{tmp_path}/study.db") as opened:
         study = optuna.create_study(study_name="other", storage=opened)
         study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    with pytest.raises(ValueError, match="study other: it must be a search's, got trials of another program"):
+    with pytest.raises(ValueError, match=r"study other: it has trials of another program\. Use another --study-name"):
         search(small, tmp_path, study_name="other")
 
 
@@ -154,7 +154,7 @@ def test_failures_are_contained_and_named(small, tmp_path):
 
 
 def test_a_training_that_takes_too_long_is_a_failure(small, tmp_path):
-    with pytest.raises(RuntimeError, match="12 trainings in a row failed, the last with: time-out .*Correct"):
+    with pytest.raises(RuntimeError, match="12 training runs in a row failed, the last with: time-out .*Correct"):
         search(small, tmp_path, objective=slow_score, trials=2, trial_timeout_s=0.02)
     assert trained(tmp_path) == []
 
@@ -185,7 +185,9 @@ def test_results_are_specs_that_build_with_the_same_hash(small, tmp_path):
     assert builder_main([str(tmp_path / "best.yaml"), "--validate"]) == 0
     fronts = sorted((tmp_path / "front").glob("*.yaml"))
     assert [build_model(lmnet.load_spec(file)).hash for file in fronts] == [one.hash for one in result.tally.front]
-    assert "score" in (tmp_path / "diff.txt").read_text()
+    heading, *rows = (tmp_path / "diff.txt").read_text().splitlines()
+    assert heading.split() == ["starting", "net", "best", "net"]
+    assert rows[-1].split()[0] == "score"
     assert len((tmp_path / "trials.csv").read_text().splitlines()) == 1 + len(
         json.loads((tmp_path / "trials.json").read_text())
     )

@@ -24,7 +24,7 @@ def with_search(text):
     [
         (
             "widht: {low: 1, high: 2}",
-            r":16:3: search\.widht: search must move variables, got widht\. Did you mean width",
+            r":16:3: search\.widht: search must name variables, got widht\. Did you mean width",
         ),
         ("width: {low: 8, high: 4}", r"search\.width\.low: low must be at most high, got low=8, high=4\. Swap them"),
         ("width: {low: 4, high: 9, step: 2}", r"high must be whole steps above low, got low=4.* Use high: 8"),
@@ -49,7 +49,7 @@ def with_search(text):
         ("depth[0]: {low: 2, high: 1}", r"search\.depth\[0\]\.low: low must be at most high, got low=2"),
         (
             "depth: {each: [1, 2]}\n  depth[1]: {choices: [1, 2]}",
-            r":17:13: search\.depth\[1\]: a value must be moved once, got depth\[1\] twice\. Remove one",
+            r":17:13: search\.depth\[1\]: a value must have one key in search, got depth\[1\] twice\. Remove one",
         ),
         ("depth: {each: [1, 1]}", r"search\.depth\.each\[1\]: a choice must stand once, got 1 again"),
     ],
@@ -103,7 +103,7 @@ def test_the_size_of_the_image_may_be_a_knob(small):
         (
             "[64, 32]",
             "{choices: [64]}",
-            r"search\.input\.size: input\.size moves the side of a square, got 64x32 as the",
+            r"search\.input\.size: input\.size is the side of a square in search, got 64x32 as the",
         ),
         ("[64, 64]", "{choices: [64, 8]}", r"a side must be from 32 to 16384 pixels, got 8\. Write a whole number"),
         ("[64, 64]", "{low: 1.5, high: 64, step: 0.5}", r"a side must be from 32 to 16384 pixels, got 1\.5"),

@@ -217,7 +217,7 @@ def test_a_spec_is_evaluated_with_its_weights_on_other_data(run, tiny_spec, caps
 
     assert evaluate_main([tiny_spec, *weights, "--data", "synthetic", "--split", "val"]) == 0
 
-    assert "tiny on synthetic, fed 32 px" in capsys.readouterr().out
+    assert "tiny on synthetic, images at 32 px" in capsys.readouterr().out
 
 
 def test_two_runs_are_compared_image_by_image(run, folder, tmp_path, tiny_spec, capsys):
@@ -368,3 +368,10 @@ def test_the_package_loads_late_and_says_what_it_has():
     for name in lmnet.training.__all__:
         assert getattr(lmnet.training, name) is not None
     assert Path(lmnet.training.__file__).with_suffix(".pyi").is_file()
+
+
+def test_where_no_compiler_is_a_note_says_what_it_would_give(tiny_spec, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/nowhere")
+    few = ["--data", "synthetic", "--size", "32", "--epochs", "1", "--set", "batch_size=16", "--workers", "0"]
+    assert train_main([tiny_spec, *few, "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
+    assert "note: with a C++ compiler, such as g++, compiled kernels would make" in capsys.readouterr().err

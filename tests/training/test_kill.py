@@ -40,7 +40,7 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_as_if_it_had_not_been(tiny_
     resumed = Program(main, options(tiny_spec, data, cut))
 
     assert [resumed.wait(), unbroken.wait()] == [0, 0], resumed.err + unbroken.err
-    assert "going on in" in resumed.err
+    assert "continuing in" in resumed.err
     assert "epoch 1:" not in resumed.err
     assert (cut / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
     assert (cut / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()
