@@ -26,15 +26,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser = argparse.ArgumentParser(
         prog="lmnet-eval",
-        description="Score a segmentation model, each metric with its 95 %% interval, or compare two.",
+        description="Score a segmentation model, each metric with its 95 % interval, or compare two.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="run folder, zoo name or spec")
     parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="compare two models image by image")
-    add_data_options(parser)
-    parser.set_defaults(data="")
+    add_data_options(parser, data="", shown="the run's own")
     parser.add_argument(
         "--split", choices=("all", "train", "val", "test"), default="test", help="which images (default: %(default)s)"
     )

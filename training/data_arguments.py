@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from lmnet.training.train_run import DataChoice
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose data and split."""
-    parser.add_argument(
-        "--data",
-        default="synthetic",
-        help="folder of images and masks, a .csv or .json list of them, or synthetic (default: %(default)s)",
-    )
+def add_data_options(parser: argparse.ArgumentParser, *, data: str = "synthetic", shown: str = "synthetic") -> None:
+    """Add the options that choose data and split.
+
+    Args:
+        parser: gets them.
+        data: the default of ``--data``.
+        shown: what the help says it is.
+    """
+    kinds = "folder of images and masks, a .csv or .json list of them, or synthetic"
+    parser.add_argument("--data", default=data, help=f"{kinds} (default: {shown})")
     parser.add_argument(
         "--seed", type=int, default=0, help="random seed of weights, split and order (default: %(default)s)"
     )
