@@ -1,6 +1,7 @@
-"""A training step of lmnet_release against NCHW with the gather path: time and memory.
+"""A training step of a net against NCHW with the gather path: time and memory.
 
-    python benchmarks/training_step.py [--batch 2] [--size 224] [--repeats 5] [--threads 2] [--clock cpu]
+    python benchmarks/training_step.py [--net lmnet_release] [--batch 2] [--size 224] [--repeats 5] [--threads 2]
+        [--clock cpu]
 
 A step is forward, cross entropy, backward and AdamW. Ratios are of medians, the forms called in turns in one process.
 Peak memory is what one step adds in a fresh process, weights, gradients and AdamW's state not counted.
@@ -19,6 +20,7 @@ from lmnet import create_model
 from lmnet.blocks import attention_backend, build_kernels
 from lmnet.blocks.branches_compiled import branch_kernel
 
+NET = "lmnet_release"
 BASELINE = "NCHW, gather"
 KERNELS = "channels last, compiled attention and branches (lmnet-train)"
 FORMS = {
@@ -39,15 +41,15 @@ def run_step(net, optimizer, backend, branches, image, mask):
         optimizer.step()
 
 
-def make_step(form, batch, size):
+def make_step(form, batch, size, net=NET):
     """Return a step of a form on a random batch, and one on a small batch."""
     torch.manual_seed(0)
     layout, backend, branches = FORMS[form]
-    net = create_model("lmnet_release").to(memory_format=layout).train()
-    optimizer = torch.optim.AdamW(net.parameters())
+    model = create_model(net).to(memory_format=layout).train()
+    optimizer = torch.optim.AdamW(model.parameters())
     image = torch.randn(batch, 3, size, size).contiguous(memory_format=layout)
     mask = torch.randint(0, 2, (batch, size, size))
-    run = partial(run_step, net, optimizer, backend, branches)
+    run = partial(run_step, model, optimizer, backend, branches)
     return partial(run, image[:, :, :64, :64], mask[:, :64, :64]), partial(run, image, mask)
 
 
@@ -60,19 +62,20 @@ def ratios(batch: int, size: int, repeats: int, clock: str) -> dict[str, float]:
 def main() -> None:
     """Read the options and print a Markdown table."""
     parser = make_parser(__doc__, repeats=5)
+    parser.add_argument("--net", default=NET)
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--size", type=int, default=224)
     args = read_options(parser)
     if not build_kernels():
         parser.error("the compiled kernels do not build here; install g++")
     print(where_measured(args))
-    steps = {form: make_step(form, args.batch, args.size)[1] for form in FORMS}
+    steps = {form: make_step(form, args.batch, args.size, args.net)[1] for form in FORMS}
     times = median_ms(steps, repeats=args.repeats, clock=args.clock)
     steps.clear()
-    print(f"\nlmnet_release, batch {args.batch}, {args.size}x{args.size}\n")
+    print(f"\n{args.net}, batch {args.batch}, {args.size}x{args.size}\n")
     print("| form | ms | faster | peak MB |\n|---|---|---|---|")
     for form, ms in times.items():
-        peak = peak_megabytes(make_step, form, args.batch, args.size)
+        peak = peak_megabytes(make_step, form, args.batch, args.size, args.net)
         print(f"| {form} | {ms:.0f} | {times[BASELINE] / ms:.2f}x | {peak:.0f} |", flush=True)
 
 

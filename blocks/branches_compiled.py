@@ -35,11 +35,6 @@ def build_branch_kernel() -> bool:
     return _is_default
 
 
-def is_kernel_default() -> bool:
-    """Say whether ``build_branch_kernel`` has succeeded in this process."""
-    return _is_default
-
-
 @contextmanager
 def branch_kernel(is_used: bool) -> Iterator[None]:
     """Inside, train with the compiled branches where they are built, or without them."""

@@ -140,8 +140,8 @@ class MultiBranchConv(nn.Module):
         check_map("multi_branch", x, self.in_channels)
         hidden = self.expand_act(self.expand_norm(self.expand(x)))
         mixed = self._sum_of_branches(hidden) if self.depthwise is None else self.depthwise(hidden)
-        saves_memory = self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-        if saves_memory and not branches_compiled.is_kernel_default():  # the kernel itself saves more
+        is_trained = self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        if is_trained and not self._has_kernel(hidden):  # the kernel itself saves more
             # two maps less to keep for the backward pass, which computes them again: a tenth of a net's memory
             weighed = checkpoint(self._weigh, mixed, use_reentrant=False, preserve_rng_state=False)
         else:
@@ -151,15 +151,23 @@ class MultiBranchConv(nn.Module):
         return weighed + self.shortcut(x)
 
     def _sum_of_branches(self, hidden: Tensor) -> Tensor:
-        assert self.branches is not None
-        branches = [cast("DepthwiseBranch", branch) for branch in self.branches]
-        convs, norms = [branch.conv for branch in branches], [branch.norm for branch in branches]
-        if self.training and branches_compiled.can_compute(hidden, convs, norms):
+        branches = self._typed_branches()
+        if self._has_kernel(hidden):
+            convs, norms = [branch.conv for branch in branches], [branch.norm for branch in branches]
             return branches_compiled.sum_of_branches(hidden, convs, norms)
         mixed: Tensor = branches[0](hidden)
         for branch in branches[1:]:
             mixed = mixed + branch(hidden)
         return mixed
+
+    def _has_kernel(self, hidden: Tensor) -> bool:
+        """Say whether the compiled branches are to be trained on this map."""
+        branches = self._typed_branches()
+        convs, norms = [branch.conv for branch in branches], [branch.norm for branch in branches]
+        return self.training and bool(branches) and branches_compiled.can_compute(hidden, convs, norms)
+
+    def _typed_branches(self) -> list[DepthwiseBranch]:
+        return [cast("DepthwiseBranch", branch) for branch in self.branches or ()]
 
     def _weigh(self, mixed: Tensor) -> Tensor:
         return self.project(self.squeeze_excite(self.act(mixed)))

@@ -68,10 +68,14 @@ def weights_file(weights: str | Path) -> Path:
             or ``lmnet_xs@busi``.
 
     Raises:
-        ValueError: there is no such file, or the zoo ships no such weights.
+        ValueError: there is no such file, the folder holds two, or the zoo ships no such weights.
     """
     path = Path(weights)
     if path.is_dir():
+        if (path / SAVED).exists() and (path / BEST).exists():
+            raise ValueError(
+                f"{path}: the folder must hold one file of weights, got {BEST} and {SAVED}. Name one of them."
+            )
         path /= SAVED if (path / SAVED).exists() else BEST
     if path.exists():
         return path

@@ -72,8 +72,7 @@ class TrainingObjective:
             seed: of order and augmentation.
             epochs: None for the recipe's.
         """
-        if resolve_device(self.device).type == "cpu":
-            build_kernels()
+        self._use_kernels()
         given: frozenset[str] = frozenset()
         if self.pretrained_encoder is not None:
             assert isinstance(model, GraphModel)
@@ -161,6 +160,7 @@ class TrainingObjective:
 
     def estimate_s(self, model: GraphModel) -> float:
         """Return about how long one full training run of a net takes: one step is timed."""
+        self._use_kernels()
         size, batch = self.recipe_of(model, model.spec).size, self.recipe.batch_size
         image = torch.randn(batch, self.in_channels, size, size)
         model.train()
@@ -174,6 +174,10 @@ class TrainingObjective:
         sides = self.sets()
         pictures = self.recipe.epochs * (len(sides.train) + 0.35 * len(sides.val))
         return times[-1] / batch * pictures
+
+    def _use_kernels(self) -> None:
+        if resolve_device(self.device).type == "cpu":
+            build_kernels()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out: each worker reads them itself."""

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from lmnet.blocks import MultiBranchConv, branches_compiled, build_branch_kernel, build_kernels
+from lmnet.blocks import (
+    MultiBranchConv,
+    branches_compiled,
+    build_branch_kernel,
+    build_kernels,
+    multi_branch,
+    neighborhood_compiled,
+)
 from lmnet.blocks.branches_compiled import branch_kernel, can_compute, load_kernel, sum_of_branches
 
 needs_compiler = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="no C++ compiler")
@@ -102,6 +109,18 @@ def test_what_the_kernel_cannot_take_is_left_to_pytorch():
 
 
 @needs_compiler
+def test_maps_are_computed_again_only_where_the_kernel_does_not_save_them(monkeypatch):
+    again, checkpoint = [], multi_branch.checkpoint
+    monkeypatch.setattr(multi_branch, "checkpoint", lambda *all, **more: (again.append(1), checkpoint(*all, **more))[1])
+    block, x = block_of(8, (5, 3)), torch.randn(2, 8, 9, 9)
+    with branch_kernel(True):
+        block(x.contiguous(memory_format=torch.channels_last))
+        assert again == []
+        block.to(memory_format=torch.contiguous_format)(x)  # the kernel does not take it
+        assert again == [1]
+
+
+@needs_compiler
 def test_one_value_a_channel_is_refused_as_by_pytorch():
     with branch_kernel(True), pytest.raises(ValueError, match="Expected more than 1 value per channel"):
         block_of(8, (5, 3))(torch.zeros(1, 8, 1, 1))
@@ -113,6 +132,22 @@ def test_the_environment_can_leave_the_kernels_out(monkeypatch):
     monkeypatch.delenv("LMNET_KERNELS")
     monkeypatch.setenv("PATH", "/nowhere")
     assert not build_kernels()
+
+
+def test_where_the_compiler_fails_one_line_says_so(monkeypatch, tmp_path, caplog):
+    compiler = tmp_path / "c++"
+    compiler.write_text("#!/bin/sh\necho 'c++: unknown flag' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(neighborhood_compiled, "_is_default", False)
+    for each in (load_kernel, neighborhood_compiled.load_kernel):
+        each.cache_clear()
+    assert not build_kernels()
+    for each in (load_kernel, neighborhood_compiled.load_kernel):
+        each.cache_clear()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"neighborhood_attention: no compiled kernel, pure PyTorch is used instead: {compiler}: c++: unknown flag"
+    ]
 
 
 def test_without_a_compiler_one_line_says_so(monkeypatch, tmp_path, caplog):

@@ -22,6 +22,7 @@ from lmnet.builder.files import SaveError, clear_leftovers, write_durably, write
 from lmnet.builder.models import build_model, from_pretrained, is_deployed, load_weights, save_pretrained
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights import read_weights, save_weights
+from lmnet.builder.zoo import weights_file
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
 WIDTH = {"width": 6}
@@ -249,6 +250,14 @@ def test_a_full_disk_is_one_line_and_the_old_file_is_kept(small_disk, saved, cap
     assert (small_disk / name).read_bytes() == b"old"
     assert sorted(path.name for path in small_disk.iterdir()) == ["fill", name] or name < "fill"
     assert len(list(small_disk.iterdir())) == 2
+
+
+def test_a_folder_with_two_files_of_weights_is_refused(net, tmp_path):
+    save_pretrained(net, tmp_path)
+    assert weights_file(tmp_path) == tmp_path / "model.safetensors"
+    save_weights(tmp_path / "best.safetensors", net.state_dict())
+    with pytest.raises(ValueError, match=r"one file of weights, got best.safetensors and model.safetensors. Name one"):
+        weights_file(tmp_path)
 
 
 def test_two_files_are_saved_or_neither(small_disk, net):

@@ -184,22 +184,27 @@ def test_failures_of_trainings_are_told(small, tmp_path):
     assert told == ["error: ValueError: no such file"] * 2
 
 
-def test_a_start_outside_the_limits_is_told(small, tmp_path):
-    pricer = Pricer(Space(small), Limits(max_gflops=0.001))
-    nets = {one.hash: one for one in map(pricer.price, pricer.space.all_points()) if one.is_feasible}
-    scored = tuple(Scored(i, one.point, one.hash, 0.5, one.costs) for i, one in enumerate(list(nets.values())[:2]))
-    verdict = confirm_search(
-        Tally(2, 0, {}, 0, 0, 0, scored),
+def confirmed_out_of_time(scored, pricer, folder):
+    """Return the verdict where no time was left to train a net again."""
+    return confirm_search(
+        Tally(len(scored), 0, {}, 0, 0, 0, scored),
         pricer,
         TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
         epochs=1,
         seeds=1,
-        finalists=2,
+        finalists=len(scored),
         make_pool=InlinePool,
-        folder=tmp_path,
+        folder=folder,
         deadline=0.0,
         is_stopped=lambda: False,
     )
+
+
+def test_a_start_outside_the_limits_is_told(small, tmp_path):
+    pricer = Pricer(Space(small), Limits(max_gflops=0.001))
+    nets = {one.hash: one for one in map(pricer.price, pricer.space.all_points()) if one.is_feasible}
+    scored = tuple(Scored(i, one.point, one.hash, 0.5, one.costs) for i, one in enumerate(list(nets.values())[:2]))
+    verdict = confirmed_out_of_time(scored, pricer, tmp_path)
     assert verdict["text"].endswith("The starting net is outside the limits and was not compared.")
     assert verdict["cases"] == []
 
@@ -217,18 +222,7 @@ def test_a_best_net_that_is_all_others_too_is_not_compared(small, tmp_path, limi
     feasible = next(one for one in map(pricer.price, pricer.space.all_points()) if one.is_feasible)
     best = largest_within(pricer, feasible.point)
 
-    verdict = confirm_search(
-        Tally(1, 0, {}, 0, 0, 0, (Scored(0, best.point, best.hash, 0.5, best.costs),)),
-        pricer,
-        TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
-        epochs=1,
-        seeds=1,
-        finalists=1,
-        make_pool=InlinePool,
-        folder=tmp_path,
-        deadline=0.0,
-        is_stopped=lambda: False,
-    )
+    verdict = confirmed_out_of_time((Scored(0, best.point, best.hash, 0.5, best.costs),), pricer, tmp_path)
 
     assert verdict["text"] == f"The best net is {same}: there is no other net to compare."
     assert verdict["best"] == best.hash
