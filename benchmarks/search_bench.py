@@ -1,12 +1,13 @@
 """How fast ways of searching find a good net, on objectives that cost nothing to ask.
 
-    python benchmarks/search_bench.py --repeats 50
+    OMP_NUM_THREADS=1 python benchmarks/search_bench.py --repeats 50
 
 Objectives: a model of the really trained nets of search_table.py, with the noise of a seed; its halves by cost; a
 synthetic objective with what real ones have (returns that diminish, an interaction, noise), and one where larger nets
-score worse. A way of searching sees noisy scores. It is judged by the true ones: after how many trials it has trained a
-net as good as the best of 200 random ones, and by how much the net that it would hand back after 20, 40 and 60 trials
-is worse than that. Writes search_bench.csv and search_bench.md beside itself.
+score worse. A way of searching sees noisy scores. It is judged by the true ones: after how many trials, and how much
+CPU time of training and proposing, it has trained a net as good as the best of 200 random ones, and by how much the
+net that it would hand back after 20, 40 and 60 trials is worse than that. Writes search_bench.csv and search_bench.md
+beside itself.
 """
 
 from __future__ import annotations
@@ -17,206 +18,85 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
-from search_table import MAX_GFLOPS, MIN_GFLOPS, TABLE, drawn_nets, table_pricer
+from search_objectives import Objective, Trained, objectives, read_table
+from search_table import table_pricer
 from search_ways import MOST, WAYS, Way, drawn
-from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.linear_model import LinearRegression
 
 from lmnet.builder.benchmark import describe_machine
-from lmnet.builder.spec import load_spec
-from lmnet.search.limits import Limits
-from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.space import Space
+from lmnet.search.pricing import Candidate
 
 HERE = Path(__file__).parent
 NAME = "search_bench"
 RANDOM = 200
 BUDGETS = (20, 40, 60)
-Score = Callable[[Candidate], float]
-
-
-@dataclass(frozen=True)
-class Objective:
-    """Something to search.
-
-    Args:
-        name: for the tables.
-        pricer: of its space and limits.
-        true: scores of nets without noise.
-        noise: deviation of a seed.
-    """
-
-    name: str
-    pricer: Pricer
-    true: Callable[[list[Candidate]], list[float]]
-    noise: float
-
-    def seen(self, one: Candidate, seed: int) -> float:
-        """Return the score of one training."""
-        return self.true([one])[0] + random.Random(f"{seed}/{one.hash}").gauss(0, self.noise)
-
-
-def windows_of(values: dict) -> float:
-    """Return what the synthetic objectives give for windows."""
-    return sum(share * min(size, 7) / 7 for share, size in zip((0.02, 0.03, 0.05, 0.08), values["window"], strict=True))
-
-
-def synthetic(pricer: Pricer) -> Score:
-    """Return an objective with what real ones have: returns that diminish, and an interaction."""
-
-    def score(one: Candidate) -> float:
-        values = pricer.space.values(one.point)
-        capacity = math.log1p(20 * one.gmacs / pricer.limits.max_gflops) / math.log(21)
-        widest = -(((values["width"] - 18) / 18) ** 2) * 0.15
-        coarse = 0.03 if values["window"][3] == 9 and values["window"][0] <= 5 else 0.0
-        return 0.3 * capacity + widest + windows_of(values) + coarse
-
-    return score
-
-
-def misleading(pricer: Pricer) -> Score:
-    """Return an objective where multiply-accumulates mislead: the larger a net the worse, and windows decide."""
-    return lambda one: windows_of(pricer.space.values(one.point)) - 0.1 * math.log(one.gmacs)
-
-
-def each(score: Score) -> Callable[[list[Candidate]], list[float]]:
-    """Return a score of one net as one of several."""
-    return lambda nets: [score(one) for one in nets]
+FINALISTS = (2, 3, 5)
 
 
 @dataclass
-class Trained:
-    """The table: every trained net's mean score, and what they say of others.
-
-    Args:
-        nets: of the table.
-        scores: mean over seeds.
-        noise: deviation of a seed.
-    """
-
-    nets: list[Candidate]
-    scores: np.ndarray
-    noise: float
-
-    @classmethod
-    def read(cls, pricer: Pricer) -> Trained:
-        """Read the table."""
-        rows, drawn_for_it = read_table(), {one.hash: one for one in drawn_nets(pricer)}
-        scores = [statistics.mean(float(row["dice"]) for row in each) for each in rows.values()]
-        return cls([drawn_for_it[hash_] for hash_ in rows], np.array(scores), seed_noise(rows))
-
-    def features(self, nets: list[Candidate]) -> np.ndarray:
-        """Return log-costs and knobs."""
-        return np.array([[math.log(one.gmacs), math.log(one.params), *one.point] for one in nets])
-
-    def model(self, picked: list[int]) -> Callable[[list[Candidate]], np.ndarray]:
-        """Return a model of the scores: a line in the logarithms of the costs, and trees for what it leaves."""
-        x, y = self.features([self.nets[index] for index in picked]), self.scores[picked]
-        line = LinearRegression().fit(x[:, :2], y)
-        trees = ExtraTreesRegressor(100, min_samples_leaf=3, max_features=0.5, random_state=0, n_jobs=1)
-        trees.fit(x, y - line.predict(x[:, :2]))
-
-        def predict(nets: list[Candidate]) -> np.ndarray:
-            new = self.features(nets)
-            return line.predict(new[:, :2]) + trees.predict(new)
-
-        return predict
-
-    def check(self) -> float:
-        """Return the rank correlation of scores with what the model of the other nets says, in ten parts."""
-        said = np.empty(len(self.nets))
-        for part in range(10):
-            mine = list(range(part, len(self.nets), 10))
-            others = [index for index in range(len(self.nets)) if index % 10 != part]
-            said[mine] = self.model(others)([self.nets[index] for index in mine])
-        return float(spearmanr(said, self.scores)[0])
-
-
-def read_table() -> dict[str, list[dict[str, str]]]:
-    """Return the table's rows by net."""
-    rows: dict[str, list[dict[str, str]]] = {}
-    with TABLE.open(newline="") as file:
-        for row in csv.DictReader(file):
-            rows.setdefault(row["hash"], []).append(row)
-    return rows
-
-
-def seed_noise(rows: dict[str, list[dict[str, str]]], column: str = "dice") -> float:
-    """Return the deviation of a seed, from the nets that were trained twice."""
-    twice = [[float(row[column]) for row in each] for each in rows.values() if len(each) > 1]
-    return math.sqrt(statistics.mean(map(statistics.variance, twice)))
-
-
-def objectives() -> list[Objective]:
-    """Return the objectives."""
-    space = table_pricer().space
-    trained = Trained.read(table_pricer())
-    said = trained.model(list(range(len(trained.nets))))
-    known: dict[str, float] = {}
-
-    def score(nets: list[Candidate]) -> list[float]:
-        new = {one.hash: one for one in nets if one.hash not in known}
-        if new:
-            known.update(zip(new, said(list(new.values())).tolist(), strict=True))
-        return [known[one.hash] for one in nets]
-
-    middle = math.sqrt(MIN_GFLOPS * MAX_GFLOPS)
-    parts = {
-        "trained nets": Limits(min_gflops=MIN_GFLOPS, max_gflops=MAX_GFLOPS),
-        "their cheaper half": Limits(min_gflops=MIN_GFLOPS, max_gflops=middle),
-        "their dearer half": Limits(min_gflops=middle, max_gflops=MAX_GFLOPS),
-    }
-    wide = Pricer(Space(load_spec("unet_lft")), Limits(max_gflops=8))
-    return [
-        *(Objective(name, Pricer(space, limits), score, trained.noise) for name, limits in parts.items()),
-        Objective("synthetic", wide, each(synthetic(wide)), 0.005),
-        Objective("synthetic, larger is worse", wide, each(misleading(wide)), 0.005),
-    ]
-
-
-@dataclass(frozen=True)
 class Course:
-    """What a way of searching came to.
+    """What a way of searching did.
 
     Args:
-        trials: until it had trained a net as good as the best of 200 random ones; 61 where it had not in 60.
-        regrets: by how much the net of the highest seen score is worse than that one, after 20, 40 and 60 trials.
-        cpu_ms: of one proposal.
+        objective: that was searched.
+        target: true score of the best of 200 random nets.
+        nets: that were trained, in order.
+        seen: their scores.
+        true: their scores without noise.
+        cpu_s: CPU seconds of each proposal.
     """
 
-    trials: int
-    regrets: list[float]
-    cpu_ms: float
+    objective: Objective
+    target: float
+    nets: list[Candidate] = field(default_factory=list)
+    seen: list[float] = field(default_factory=list)
+    true: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
+
+    @property
+    def trials(self) -> int:
+        """Trials until a net was as good as the target; one more than there are where none was."""
+        return next((place for place, true in enumerate(self.true, 1) if true >= self.target), MOST + 1)
+
+    @property
+    def seconds(self) -> float | None:
+        """CPU seconds of these trials and their proposals."""
+        if self.objective.train_s is None:
+            return None
+        return sum(map(self.objective.train_s, self.nets[: self.trials])) + sum(self.cpu_s[: self.trials])
+
+    def regret(self, trials: int) -> float:
+        """Return by how much the net of the highest score seen is worse than the target."""
+        return self.target - self.true[int(np.argmax(self.seen[:trials]))]
+
+    def confirmed_regret(self, trials: int, finalists: int, seed: int, *, seeds: int = 3) -> float:
+        """Return the same where the last of so many trials are further seeds of the nets with the highest scores."""
+        left = trials - finalists * seeds
+        top = np.argsort([-score for score in self.seen[:left]])[:finalists].tolist()
+        again = [[self.objective.seen(self.nets[place], f"{seed}/{n}") for n in range(seeds)] for place in top]
+        return self.target - self.true[top[int(np.argmax(np.mean(again, axis=1)))]]
 
 
 def follow(way: Way, objective: Objective, seed: int) -> Course:
     """Return how a way of searching fares."""
     rng = random.Random(f"target/{seed}")
     target = max(objective.true([one for one, _ in zip(drawn(objective.pricer, rng), range(RANDOM), strict=False)]))
-    course, given = way(objective.pricer, seed), None
-    reached, handed, seen, spent, regrets = MOST + 1, 0.0, -math.inf, 0.0, []
-    for place in range(1, MOST + 1):
+    asked, course = way(objective.pricer, seed), Course(objective, target)
+    for _ in range(MOST):
         began = time.process_time()
         try:
-            one = course.send(given) if given is not None else next(course)
+            one = asked.send(course.seen[-1]) if course.seen else next(asked)
         except (StopIteration, RuntimeError):
             break
-        spent += time.process_time() - began
-        given, true = objective.seen(one, seed), objective.true([one])[0]
-        if true >= target:
-            reached = min(reached, place)
-        if given > seen:
-            seen, handed = given, true
-        if place in BUDGETS:
-            regrets.append(target - handed)
-    regrets += [target - handed] * (len(BUDGETS) - len(regrets))
-    return Course(reached, regrets, 1000 * spent / place)
+        course.cpu_s.append(time.process_time() - began)
+        course.nets.append(one)
+        course.seen.append(objective.seen(one, seed))
+        course.true.append(objective.true([one])[0])
+    return course
 
 
 def fidelity() -> list[str]:
@@ -256,19 +136,30 @@ def main() -> None:
     rows = []
     for objective in objectives():
         for name in args.ways:
-            for seed in range(args.repeats):
-                course = follow(WAYS[name], objective, seed)
-                regrets = {f"regret_{n}": round(r, 5) for n, r in zip(BUDGETS, course.regrets, strict=True)}
-                row = {"objective": objective.name, "way": name, "seed": seed, "trials": course.trials, **regrets}
-                rows.append({**row, "cpu_ms": round(course.cpu_ms, 2)})
-            mine = rows[-args.repeats :]
+            mine = [row_of(name, follow(WAYS[name], objective, seed), seed) for seed in range(args.repeats)]
             median, regret = (statistics.median(row[key] for row in mine) for key in ("trials", "regret_40"))
             print(f"{objective.name}, {name}: median {median} trials, regret after 40 {regret:.4f}", flush=True)
+            rows += mine
     with (HERE / f"{NAME}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     (HERE / f"{NAME}.md").write_text(render(rows, args.repeats), encoding="utf-8")
+
+
+def row_of(name: str, course: Course, seed: int) -> dict[str, object]:
+    """Return a course as a row of the results."""
+    seconds = course.seconds
+    return {
+        "objective": course.objective.name,
+        "way": name,
+        "seed": seed,
+        "trials": course.trials,
+        "cpu_s": None if seconds is None else round(seconds),
+        **{f"regret_{trials}": round(course.regret(trials), 5) for trials in BUDGETS},
+        **{f"confirmed_{n}": round(course.confirmed_regret(40, n, seed), 5) for n in FINALISTS},
+        "cpu_ms": round(1000 * statistics.mean(course.cpu_s), 2),
+    }
 
 
 def render(rows: list[dict[str, object]], repeats: int) -> str:
@@ -292,12 +183,27 @@ def render(rows: list[dict[str, object]], repeats: int) -> str:
         "",
         *grid(rows, names, "trials", "{:.0f}"),
         "",
+        "## CPU time until then",
+        "",
+        f"CPU seconds of these trials and their proposals. A training takes {trained.seconds[0]:.0f} s and "
+        f"{trained.seconds[1] / 10:.0f} s more for each 0.1 GMACs (a line through the table's `train_s`, on a machine "
+        "with other work).",
+        "",
+        *grid(rows, names[:3], "cpu_s", "{:.0f}"),
+        "",
         "## Regret",
         "",
         "By how much the net of the highest seen score, after 40 trials, is truly worse than the best of 200 random "
         "ones (below 0: better). Median [quartiles], in points of Dice (0.01).",
         "",
         *grid(rows, names, "regret_40", "{:.2f}", 100),
+        "",
+        "## What to hand back",
+        "",
+        "The same regret of `lmnet-search` after 40 training runs in all: by the highest score of 40 trials, or of "
+        "fewer trials whose best nets are trained three more times.",
+        "",
+        *handing_back(rows, names),
         "",
         "## What early scores tell",
         "",
@@ -313,15 +219,30 @@ def render(rows: list[dict[str, object]], repeats: int) -> str:
     return "\n".join(lines)
 
 
+def handing_back(rows: list[dict[str, object]], names: list[str]) -> list[str]:
+    """Return a table of what the search may hand back."""
+    rules = {f"highest score of {BUDGETS[1]} trials": f"regret_{BUDGETS[1]}"}
+    rules |= {f"best {n} of {BUDGETS[1] - 3 * n} trials, 3 more seeds each": f"confirmed_{n}" for n in FINALISTS}
+    lines = [f"| rule | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for rule, key in rules.items():
+        mine = [row for row in rows if row["way"] == "lmnet-search"]
+        cells = [quartiles([row[key] for row in mine if row["objective"] == name], "{:.2f}", 100) for name in names]
+        lines.append(f"| {rule} | {' | '.join(cells)} |")
+    return lines
+
+
+def quartiles(values: list[float], form: str, scale: float = 1) -> str:
+    """Return median and quartiles."""
+    low, middle, high = (form.format(scale * each) for each in statistics.quantiles(values, n=4))
+    return f"{middle} [{low}, {high}]"
+
+
 def grid(rows: list[dict[str, object]], names: list[str], key: str, form: str, scale: float = 1) -> list[str]:
     """Return a table of ways and objectives."""
     lines = [f"| way | {' | '.join(names)} | CPU ms |", f"|---|{'---|' * (len(names) + 1)}"]
     for way in dict.fromkeys(row["way"] for row in rows):
-        mine, cells = [row for row in rows if row["way"] == way], []
-        for name in names:
-            found = [scale * row[key] for row in mine if row["objective"] == name]
-            low, middle, high = (form.format(each) for each in statistics.quantiles(found, n=4))
-            cells.append(f"{middle} [{low}, {high}]")
+        mine = [row for row in rows if row["way"] == way]
+        cells = [quartiles([row[key] for row in mine if row["objective"] == name], form, scale) for name in names]
         lines.append(f"| {way} | {' | '.join(cells)} | {statistics.mean(row['cpu_ms'] for row in mine):.0f} |")
     return lines
 

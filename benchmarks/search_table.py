@@ -40,7 +40,7 @@ HERE = Path(__file__).parent
 SPEC = "lmnet_xs"
 TABLE = HERE / "search_table.csv"
 MIN_GFLOPS, MAX_GFLOPS = 0.05, 0.3
-NETS, SECOND_SEED_EVERY = 200, 3
+NETS, SECOND_SEED_EVERY, SECOND_SEEDS_SOON = 200, 3, 30
 SIZE, TRAIN, VAL, EPOCHS, BATCH, RATE = 64, 400, 200, 20, 16, 3e-3
 LAST = math.ceil(EPOCHS / 3)
 COLUMNS = ["hash", "gmacs", "params", "seed", "dice", *(f"dice_epoch{epoch}" for epoch in range(1, EPOCHS + 1))]
@@ -83,13 +83,15 @@ def drawn_nets(pricer: Pricer) -> list[Candidate]:
 
 
 def trainings(nets: list[Candidate]) -> list[tuple[Candidate, int]]:
-    """Return every net with its seeds: 0 for all, 1 for every third too."""
+    """Return every net with its seeds: 0 for all, 1 for every third too; of these the later ones come at the end."""
+    twice = nets[::SECOND_SEED_EVERY]
+    soon, late = twice[:SECOND_SEEDS_SOON], twice[SECOND_SEEDS_SOON:]
     jobs = []
-    for place, net in enumerate(nets):
+    for net in nets:
         jobs.append((net, 0))
-        if place % SECOND_SEED_EVERY == 0:
+        if net in soon:
             jobs.append((net, 1))
-    return jobs
+    return [*jobs, *((net, 1) for net in late)]
 
 
 def tensors(data):

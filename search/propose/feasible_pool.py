@@ -16,8 +16,8 @@ POOL = 256
 """So many feasible nets are kept to choose from."""
 DRAWS = 8
 """So many points are drawn anew for each choice, and as many near the best nets."""
-GROWN, GROWING = 1, 12
-"""And so many are grown towards the limits, by so many tries."""
+GROWN, GROWN_FIRST, GROWING = 1, 24, 12
+"""And so many are grown towards the limits, an empty pool's own more; each by so many tries."""
 ENUMERABLE = 20_000
 """Spaces of at most so many points are gone through where draws find nothing new."""
 FIRST, FIRST_DRAWS = 48, 128
@@ -39,6 +39,7 @@ class FeasiblePool:
         self._rng = random.Random(seed)
         self._draws = np.random.default_rng(seed)
         self._nets: dict[str, Candidate] = {}
+        self._is_larger_better = True
 
     def choose(self, observed: Sequence[Observation], taken: Collection[str]) -> Candidate | None:
         """Return a feasible net: the best in one draw from what scores, costs and knobs say of every net of the pool.
@@ -57,6 +58,7 @@ class FeasiblePool:
             costs, knobs = self._described(nets)
             seen = self._described([one for one, _ in observed])
             model = fit_surrogate(*seen, np.array([score for _, score in observed], float), reference=costs)
+            self._is_larger_better = model.slope >= 0
             for place in np.argsort(-model.draw(costs, knobs, self._draws)).tolist():
                 found = self._pricer.price(self._nets.pop(nets[place].hash).point)  # measures a cost where it must
                 if found.is_feasible:
@@ -68,7 +70,7 @@ class FeasiblePool:
     def _refresh(self, best: Sequence[Candidate], known: Collection[str]) -> None:
         """Drop what is known, then draw some nets anew: evenly, near the limits, near the best ones; the oldest go."""
         self._nets = {key: one for key, one in self._nets.items() if key not in known}
-        wanted, draws = (POOL + DRAWS, DRAWS) if self._nets else (FIRST, FIRST_DRAWS)
+        wanted, draws, grown = (POOL + DRAWS, DRAWS, GROWN) if self._nets else (FIRST, FIRST_DRAWS, GROWN_FIRST)
         for _ in range(draws):
             if len(self._nets) < wanted:
                 self._add(self._drawn(), known)
@@ -78,7 +80,7 @@ class FeasiblePool:
             for point in points:
                 if len(self._nets) < POOL:
                     self._add(point, known)
-        for _ in range(GROWN if self._nets else 0):
+        for _ in range(grown if self._nets else 0):
             self._add(self._grown(self._rng.choice(list(self._nets.values()))), known)
         for one in best:
             self._add(self._pricer.space.mutated(one.point, self._rng, self._rng.randint(1, 2)), known)
@@ -97,10 +99,13 @@ class FeasiblePool:
         return point
 
     def _grown(self, one: Candidate) -> Point:
-        """Return a point near a net that costs more, up to the limits: many good nets are as large as they may be."""
+        """Return a point near a net that costs more, up to the limits: many good nets are as large as they may be.
+
+        Where larger nets turned out worse, it costs less.
+        """
         for _ in range(GROWING):
             moved = self._pricer.plan(self._pricer.space.mutated(one.point, self._rng))
-            if moved.is_feasible and moved.gmacs > one.gmacs:
+            if moved.is_feasible and moved.gmacs != one.gmacs and (moved.gmacs > one.gmacs) == self._is_larger_better:
                 one = moved
         return one.point
 

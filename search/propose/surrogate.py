@@ -2,8 +2,7 @@
 
 A net's cost is known before it is trained, and tells more of its score than most knobs do one by one. The prior mean
 rises with the logarithm of multiply-accumulates: before anything is trained, the largest net is expected to score best.
-The scores then decide how steep the rise is. It is never below 0; only the rest of the model can say that larger is
-worse.
+The scores then decide how steep the rise is, or that it is a fall.
 
 Source: the process as in Rasmussen and Williams, 2006, algorithm 2.1; Thompson's draws as in Thompson, 1933, "On the
 likelihood that one unknown probability exceeds another".
@@ -33,7 +32,7 @@ PRIOR_SLOPE = 1.0
 """Prior mean of the rise with log-cost: deviations of the score for one deviation of the log-cost."""
 PRIOR_WEIGHT = 4.0
 """The prior slope counts as much as so many observations."""
-CALM = 0.7
+CALM = 0.5
 """A draw goes so much of the way from the mean."""
 JITTER = 1e-6
 """Keeps a covariance positive definite."""
@@ -100,7 +99,7 @@ def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array
     if len(y):
         y = (y - y.mean()) / (y.std() + 1e-12)
     x = known[:, 0]
-    slope = max(0.0, float((x @ y + PRIOR_WEIGHT * PRIOR_SLOPE) / (x @ x + PRIOR_WEIGHT)))
+    slope = float((x @ y + PRIOR_WEIGHT * PRIOR_SLOPE) / (x @ x + PRIOR_WEIGHT))
     rest = y - slope * x
     best, likelihood = None, -np.inf
     distances = _distances(known, at, known, at)

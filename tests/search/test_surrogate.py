@@ -31,7 +31,7 @@ def test_scores_that_fall_with_cost_turn_the_choice():
     found = expected(COSTS[:40], KNOBS[:40], scores, new, np.full((2, 3), 0.5))
 
     assert found[0] > found[1]
-    assert fit_surrogate(COSTS[:40], KNOBS[:40], scores, reference=COSTS).slope == 0.0  # the mean never falls with cost
+    assert fit_surrogate(COSTS[:40], KNOBS[:40], scores, reference=COSTS).slope < 0
 
 
 def test_where_costs_are_equal_the_knobs_decide():
