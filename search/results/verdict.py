@@ -97,14 +97,19 @@ def choose(finalists: Sequence[Confirmed]) -> Confirmed:
         return finalists[0]
     scores = np.array([[one.val[seed] for seed in seeds] for one in finalists])
     means = scores.mean(axis=1)
-    # the deviation of the difference of two means
-    noise = float(np.sqrt(scores.var(axis=1, ddof=1).mean() * 2 / len(seeds))) if len(seeds) > 1 else 0.0
+    noise = (seed_noise(finalists) or 0.0) * (2 / len(seeds)) ** 0.5  # the deviation of the difference of two means
     equal = [one for one, mean in zip(finalists, means, strict=True) if mean >= means.max() - noise]
     return min(equal, key=lambda one: one.gmacs)
 
 
+def seed_noise(nets: Sequence[Confirmed]) -> float | None:
+    """Return the standard deviation of one net's validation scores over seeds; None where no net has two."""
+    variances = [np.var(list(one.val.values()), ddof=1) for one in nets if len(one.val) > 1]
+    return float(np.sqrt(np.mean(variances))) if variances else None
+
+
 def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[str, float]) -> dict[str, Any]:
-    """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, and each net's score.
+    """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, noise, and each net's score.
 
     Args:
         nets: best first; the starting net, the largest net and other finalists, where they are other nets.
@@ -117,13 +122,20 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
     found = {one.role: difference(one.scores, best.scores) for one in compared}
     content: dict[str, Any] = {"best": best.hash, "split": "test", "epochs": epochs, "nets": rows}
     start = found.get("start")
+    noise = seed_noise(nets)
     content |= {
+        "seed_noise": noise,
         "best_minus_start": None if start is None else start.mean,
         "interval": None if start is None else [start.low, start.high],
         "seeds": len(best.scores) if start is None else start.seeds,
         "images": 0 if start is None else start.images,
     }
     sentences = [_sentence(best, one, found[one.role], milliseconds) for one in compared]
+    if noise is not None:
+        sentences.append(
+            f"From seed to seed the validation score of one net varies by {noise:.3f} (standard deviation), and each "
+            "trial of the search has one seed: scores closer than that say nothing."
+        )
     return {"text": " ".join(sentences), **content}
 
 

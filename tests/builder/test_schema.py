@@ -24,7 +24,7 @@ def test_the_zoo_is_valid_by_the_json_schema(name):
         ('num_classes: "${num_classes}"', "num_classes: two"),
         ("outputs:", "output:"),
         ("schema: lmnet/1", "schema: lmnet/2"),
-        ('out_channels: "${8 * width}", num_heads', 'out_chanels: "${8 * width}", num_heads'),
+        ('out_channels: "${widths[3]}", num_heads', 'out_chanels: "${widths[3]}", num_heads'),
     ],
 )
 def test_a_broken_spec_is_invalid_by_the_json_schema(old, new):

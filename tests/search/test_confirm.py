@@ -13,7 +13,15 @@ from lmnet.search.limits import Limits
 from lmnet.search.options import SearchOptions
 from lmnet.search.pricing import Pricer
 from lmnet.search.results.counts import Scored, Tally
-from lmnet.search.results.verdict import Confirmed, choose, difference, make_verdict, no_verdict, with_verdict
+from lmnet.search.results.verdict import (
+    Confirmed,
+    choose,
+    difference,
+    make_verdict,
+    no_verdict,
+    seed_noise,
+    with_verdict,
+)
 from lmnet.search.run_search import run
 from lmnet.search.space import Space
 from lmnet.search.space_survey import largest_within
@@ -65,6 +73,19 @@ def test_images_in_another_order_are_paired_by_name():
 
 def test_without_a_common_seed_there_is_no_difference():
     assert difference({1: scores(np.full(60, 0.5))}, {2: scores(np.full(60, 0.5))}) is None
+
+
+def test_the_verdict_says_how_far_seeds_differ():
+    nets = [
+        Confirmed("best", "b", 0.5, 10, by_seed(0.5), {1: 0.70, 2: 0.72}),
+        Confirmed("start", "s", 1.0, 20, by_seed(0.5), {1: 0.60}),
+    ]
+
+    verdict = make_verdict(nets, epochs=5, milliseconds={})
+
+    assert verdict["seed_noise"] == seed_noise(nets) == pytest.approx(0.01 * 2**0.5)
+    assert "varies by 0.014 (standard deviation)" in verdict["text"]
+    assert seed_noise(nets[1:]) is None
 
 
 @pytest.mark.parametrize(

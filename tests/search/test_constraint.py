@@ -1,10 +1,9 @@
 """Over a thousand proposals of each sampler, nothing trained exceeds a limit, by a count of the built net itself."""
 
 import pytest
-import torch
 from timm.utils import reparameterize_model
-from torch.utils.flop_counter import FlopCounterMode
 
+from lmnet.builder.cross_check import count_with_torch
 from lmnet.builder.spec import load_spec
 from lmnet.search.propose.mirror import MirrorStudy
 from lmnet.search.run_search import run
@@ -17,10 +16,7 @@ def check(model, spec):
     """Score a net by its cost, and check that with torch's own counter on the net that came to be trained."""
     net = reparameterize_model(model.eval())
     params = sum(parameter.numel() for parameter in net.parameters())
-    image = torch.zeros(1, spec.layout.input.channels, *spec.layout.input.size)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        net(image)
-    gmacs = counter.get_total_flops() / 2e9
+    gmacs = count_with_torch(net, ((spec.layout.input.channels, *spec.layout.input.size),)) / 1e9
     assert LIMITS["min_gflops"] <= gmacs <= LIMITS["max_gflops"]
     assert params <= LIMITS["max_params"]
     return gmacs

@@ -4,15 +4,27 @@ import random
 
 import pytest
 
-from lmnet.builder.spec import load_spec
+from lmnet.builder.spec import load_spec, parse_spec
 from lmnet.search.propose.mirror import MirrorStudy
 from lmnet.search.space import Space
+
+SEARCH = """
+search:
+  stem_stride: {choices: [2, 4]}
+  width: {low: 4, high: 12, step: 2}
+  depth: {each: [1, 2, 3]}
+  decoder_depth: {each: [1, 2]}
+  window: {each: [3, 5, 7, 9]}
+  expand_ratio: {choices: [1.0, 1.5, 2.0, 3.0]}
+  kernels: {choices: [[3], [5, 3], [5, 3, [3, 1], [1, 3]], [7, 3, [3, 1], [1, 3]]]}
+"""
+"""One width for the whole net."""
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_refused_proposals_teach_the_sampler(sampler):
     """The wider the net the better its score, and the wide ones are infeasible: proposals turn to what is feasible."""
-    space = Space(load_spec("lmnet_xxs"))
+    space = Space(parse_spec(load_spec("lmnet_xxs").dump().split("\nsearch:")[0] + SEARCH))
     width = [knob.name for knob in space.knobs].index("width")
     rng = random.Random(0)
     mirror = MirrorStudy(space, sampler=sampler, seed=0, session=0)
