@@ -2,7 +2,7 @@
 
     python benchmarks/zoo.py ../shared/data/Kvasir-SEG --split-file split.json --size 128 --epochs 8 --out runs/zoo
 
-Writes benchmarks/zoo.md. Finished trainings are read from ``--out``; an unfinished one continues. Costs are
+Writes benchmarks/zoo.md and zoo.svg. Finished trainings are read from ``--out``; an unfinished one continues. Costs are
 multiply-accumulates of torch's counter at the training size, batch 1, of the form that computes masks. Milliseconds are
 medians of interleaved passes in one process, one thread. Needs the extras ``integration`` and ``pretrained``.
 """
@@ -16,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import matplotlib
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 import lmnet
@@ -30,6 +32,7 @@ from lmnet.training.report import value_with_interval
 
 OUT = Path(__file__).with_name("zoo.md")
 ENCODER = "tf_efficientnet_lite0"
+PLOT = OUT.with_suffix(".svg")
 METRIC = "dice_foreground_mean"
 
 
@@ -134,7 +137,9 @@ def main() -> None:
     recipe = replace(load_recipe("small_machine"), size=args.size, epochs=args.epochs)
     data = load_data(args.data, seed=args.seed, split_file=args.split_file)
     rows = [train(name, data, recipe, args) for name in args.nets]
-    OUT.write_text(render(rows, latencies(args.nets, args.size), args, describe_machine()), encoding="utf-8")
+    speed = latencies(args.nets, args.size)
+    draw(rows, speed)
+    OUT.write_text(render(rows, speed, args, describe_machine()), encoding="utf-8")
     print(OUT.read_text(encoding="utf-8"))
 
 
@@ -186,6 +191,25 @@ def latencies(names: list[str], size: int) -> dict[str, tuple[float, float, floa
     return {name: tuple(1000 * value for value in values) for name, values in zip(names, quartiles, strict=True)}
 
 
+def draw(rows: list[Row], speed: dict[str, tuple[float, float, float]]) -> None:
+    """Draw test Dice with its interval against GMACs and against milliseconds: circles are nets of the zoo."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, label in zip(panels, ("GMACs", "milliseconds (batch 1, one thread)"), strict=True):
+        for row in rows:
+            at = row.gmacs if label == "GMACs" else speed[row.name][1]
+            summary = summarize(row.test)
+            dice, (low, high) = summary[METRIC], summary[f"{METRIC}_interval"]
+            mark = "o" if row.name in lmnet.list_models() else "s"
+            axes.errorbar(at, dice, [[dice - low], [high - dice]], fmt=mark, capsize=3, label=row.name)
+        axes.set(xlabel=label, xlim=(0, None))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("test lesion Dice, Kvasir-SEG")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
+    with matplotlib.rc_context({"svg.hashsalt": "lmnet"}):
+        figure.savefig(PLOT, metadata={"Date": None, "Creator": None})
+
+
 def render(
     rows: list[Row], speed: dict[str, tuple[float, float, float]], args: argparse.Namespace, machine: str
 ) -> str:
@@ -217,6 +241,7 @@ def render(
             f"| {middle:.1f} ({low:.1f} to {high:.1f}) | {row.seconds / 60:.0f} | {row.val:.3f} "
             f"| {value_with_interval(summarize(row.test), METRIC)} | {'-' if row is first else beside} |"
         )
+    lines += ["", f"![Test Dice against GMACs, and against milliseconds]({PLOT.name})"]
     missing = [name for name in NETS if name not in [row.name for row in rows]]
     return "\n".join([*lines, "", f"Not run: {', '.join(missing) or 'none'}.", ""])
 

@@ -74,10 +74,10 @@ def written_aside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         _flush(path.parent)
     except OSError as error:
         kept = "the one before it is kept" if path.exists() else "nothing was written"
-        raise SaveError(
-            f"{path}: it cannot be written ({error.strerror or error!s}); {kept}. Free some space, or name another "
-            "place, and run the same command again."
-        ) from error
+        advice = "Free some space, or name another place, and run the same command again."
+        if not path.parent.is_dir():
+            advice = f"Make the folder {path.parent} first."
+        raise SaveError(f"{path}: it cannot be written ({error.strerror or error!s}); {kept}. {advice}") from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):

@@ -271,6 +271,13 @@ def test_two_files_are_saved_or_neither(small_disk, net):
     assert {p.name: p.read_bytes() for p in small_disk.iterdir() if p.name != "fill"} == before
 
 
+def test_a_missing_folder_is_named(tmp_path, net):
+    with pytest.raises(
+        SaveError, match=f"nothing was written. Make the folder {re.escape(str(tmp_path / 'new'))} first."
+    ):
+        save_weights(tmp_path / "new" / "net.safetensors", net.state_dict())
+
+
 @pytest.mark.parametrize("place", ["/proc/x.safetensors", "/proc/x.onnx", "/dev/null/x.pt2", "/nowhere/x.onnx"])
 def test_a_place_that_cannot_be_written_is_one_line(place, capsys):
     assert main(["lmnet_xs", "--export", place, "--input-size", "64"]) in (1, 2)
