@@ -5,12 +5,13 @@ Source: "LM-Net: A Light-weight and Multi-scale Network for Medical Image Segmen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_conv_bn_weights
 from torch.utils.checkpoint import checkpoint
 
@@ -143,9 +144,9 @@ class MultiBranchConv(nn.Module):
         is_trained = self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if is_trained and not self._has_kernel(hidden):  # the kernel itself saves more
             # two maps less to keep for the backward pass, which computes them again: a tenth of a net's memory
-            weighed = checkpoint(self._weigh, mixed, use_reentrant=False, preserve_rng_state=False)
+            weighed = checkpoint(self._weighing(), mixed, use_reentrant=False, preserve_rng_state=False)
         else:
-            weighed = self._weigh(mixed)
+            weighed = self.project(self.squeeze_excite(self.act(mixed)))
         if isinstance(self.shortcut, FusedConv2d):
             return self.shortcut(x, plus=weighed)
         return weighed + self.shortcut(x)
@@ -169,8 +170,21 @@ class MultiBranchConv(nn.Module):
     def _typed_branches(self) -> list[DepthwiseBranch]:
         return [cast("DepthwiseBranch", branch) for branch in self.branches or ()]
 
-    def _weigh(self, mixed: Tensor) -> Tensor:
-        return self.project(self.squeeze_excite(self.act(mixed)))
+    def _weighing(self) -> Callable[[Tensor], Tensor]:
+        """Return activation, squeeze-excite and projection with the parameters of now.
+
+        The backward pass computes them again when ``torch.func.functional_call`` on a net has put the net's own back.
+        """
+        tail = (self.squeeze_excite, self.project)
+        given: list[dict[str, Tensor]] = [dict(module.named_parameters()) for module in tail]
+
+        def weigh(mixed: Tensor) -> Tensor:
+            weighed: Tensor = self.act(mixed)
+            for module, parameters in zip(tail, given, strict=True):
+                weighed = functional_call(module, parameters, (weighed,))
+            return weighed
+
+        return weigh
 
     def fold_norm(self) -> None:
         """Fold the batch norm behind the first convolution into it, in place; the block must be in eval mode.

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from timm.utils.model import reparameterize_model
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from lmnet.blocks.testing.subject import (
     Failed,
@@ -111,6 +112,28 @@ def _gradients(subject: Subject) -> None:
     for name, tensor in named:
         if tensor.requires_grad and (tensor.grad is None or not tensor.grad.isfinite().all()):
             raise Failed(f"{name} must get a finite gradient, got {'none' if tensor.grad is None else 'inf or nan'}")
+
+
+def _functional_call(subject: Subject) -> None:
+    """Trained with other parameters through torch.func.functional_call, it gives those the gradients of its own."""
+    block, other = subject.build().train(), subject.build(seed=1).train()
+    given = {key: tensor.detach().clone() for key, tensor in block.state_dict().items()}
+    trained = {key: given[key].requires_grad_() for key, tensor in block.named_parameters() if tensor.requires_grad}
+    if not trained:
+        raise Skipped("it has no parameters")
+
+    def call(*inputs: Tensor) -> Any:
+        return functional_call(other, given, inputs)
+
+    for function in (block, call):
+        with seeded():
+            outputs = maps_of(function, subject.inputs())
+            torch.autograd.backward(outputs, [torch.randn_like(x) for x in outputs])
+    pairs = [(trained[key].grad, tensor.grad) for key, tensor in block.named_parameters() if key in trained]
+    if any(got is None for got, _ in pairs):
+        raise Failed("parameters given by functional_call must get gradients, got none for some")
+    got, want = (torch.cat([each.flatten() for each in side if each is not None]) for side in zip(*pairs, strict=True))
+    require_close("through functional_call, the gradient", [got], [want])
 
 
 def _deterministic(subject: Subject) -> None:
@@ -255,6 +278,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "float32": _float32,
     "bfloat16": _bfloat16,
     "gradients": _gradients,
+    "functional_call": _functional_call,
     "deterministic": _deterministic,
     "rows_independent": _rows_independent,
     "input_unchanged": _input_unchanged,

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from lmnet.blocks import REGISTRY, Example, register
 from lmnet.blocks.testing import CheckResult, check_block, check_names, make_trained_looking, run_check
@@ -72,6 +73,11 @@ class Float32Only(Good):
         return super().forward(x).float()
 
 
+class Recomputed(Good):
+    def forward(self, x):
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
 class DeadWeight(Good):
     def __init__(self, in_channels: int):
         super().__init__(in_channels)
@@ -139,6 +145,7 @@ BROKEN = [
     (NeedsThree, "one_channel", "RuntimeError|out_channels must be"),
     (Infinite, "float32", "outputs must be finite float32, got torch.float32, finite=False"),
     (Float32Only, "bfloat16", "outputs must be finite bfloat16, got torch.float32"),
+    (Recomputed, "functional_call", "through functional_call, the gradient must equal the block's to 1e-05, got"),
     (DeadWeight, "gradients", "unused.weight must get a finite gradient, got none"),
     (Detached, "gradients", "input 0 must get a finite gradient, got none"),
     (Noisy, "deterministic", "a second run in eval mode must equal the block's"),
