@@ -1,24 +1,25 @@
 """LM-Net's encoders as timm models: ``import lmnet.integrations.timm``, then ``timm.create_model("lmnet_release")``.
 
-Registered are the zoo's nets whose name begins with lmnet; ``register_spec`` adds any other spec.
+Registered are the zoo's nets whose name begins with lmnet; ``register_spec`` adds any other spec. ``pretrained=True``
+takes the encoder's part of the weights that the zoo has for Kvasir-SEG; the classifier starts from random weights.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import adapt_input_conv, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import Spec, load_spec
-from lmnet.builder.zoo import list_models
+from lmnet.builder.zoo import list_models, zoo_weights
 from lmnet.integrations.encoder import SpecEncoder, encoder_levels
 
 __all__ = ["SpecClassifier", "register_spec"]
@@ -147,6 +148,33 @@ def check_indices(where: str, indices: Sequence[int], levels: int) -> None:
         )
 
 
+def _encoder_part(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return what the weights of a net hold for a model's encoder, in float32.
+
+    The first convolution of a model for other images than RGB is summed or repeated, as timm does.
+
+    Raises:
+        ValueError: a tensor of the encoder is missing or has another shape.
+    """
+    own = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    found = {key: state[key].float() for key in own if key in state}
+    for key, tensor in found.items():
+        channels = own[key].shape[1] if tensor.ndim == 4 else 3
+        if tensor.ndim == 4 and tensor.shape[1] == 3 and channels != 3:
+            found[key] = adapt_input_conv(channels, tensor)
+    wrong = [
+        key
+        for key, tensor in own.items()
+        if not key.startswith("head.") and (key not in found or found[key].shape != tensor.shape)
+    ]
+    if wrong:
+        raise ValueError(
+            f"timm: the weights must fit the encoder, got {wrong[0]} missing or of another shape, and {len(wrong) - 1} "
+            "more. Leave out options that change the net, or pretrained=True."
+        )
+    return found
+
+
 def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
     """Make a spec's encoder a timm model and return the model's name.
 
@@ -168,9 +196,19 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
     def entry(pretrained: bool = False, **options: Any) -> nn.Module:
         if options.get("features_only"):
             check_indices(name, options.get("out_indices", ()), levels)
-        feature_cfg = {"out_indices": tuple(range(levels))}
+        overlay = dict(options.pop("pretrained_cfg_overlay", None) or {})
+        if pretrained and not overlay.keys() & {"file", "url", "hf_hub_id", "state_dict"}:
+            overlay["file"] = str(zoo_weights(spec.name))
         return build_model_with_cfg(
-            SpecClassifier, name, pretrained, model_cfg=spec, feature_cfg=feature_cfg, **options
+            SpecClassifier,
+            name,
+            pretrained,
+            model_cfg=spec,
+            feature_cfg={"out_indices": tuple(range(levels))},
+            pretrained_cfg_overlay=overlay,
+            pretrained_strict=False,  # the classifier is not in the weights; _encoder_part sees to the rest
+            pretrained_filter_fn=_encoder_part,
+            **options,
         )
 
     entry.__name__ = entry.__qualname__ = name

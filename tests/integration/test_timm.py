@@ -3,9 +3,11 @@ import timm
 import torch
 from timm.utils import reparameterize_model
 
+import lmnet
 import lmnet.integrations.timm as lmnet_timm
 from lmnet.blocks import TimmEncoder
 from lmnet.builder.spec import SpecError, load_spec
+from lmnet.integrations.encoder import SpecEncoder
 
 pytestmark = pytest.mark.integration
 
@@ -106,3 +108,28 @@ def test_checkpointing_is_refused_in_one_sentence():
     net.set_grad_checkpointing(False)
     with pytest.raises(ValueError, match="gradient checkpointing of the whole net is not supported"):
         net.set_grad_checkpointing()
+
+
+@pytest.mark.parametrize("in_chans", [3, 1])
+def test_pretrained_takes_the_encoder_of_the_shipped_weights(in_chans):
+    model = timm.create_model("lmnet_xxs", pretrained=True, num_classes=5, in_chans=in_chans).eval()
+    features = timm.create_model("lmnet_xxs", pretrained=True, features_only=True, in_chans=in_chans).eval()
+    net = lmnet.create_model("lmnet_xxs", pretrained=True)
+
+    image = torch.rand(1, 1, 64, 64)
+    maps = features(image.expand(-1, in_chans, -1, -1))
+
+    for name, tensor in net.state_dict().items():
+        if name in model.state_dict() and tensor.ndim == 1 and tensor.is_floating_point():
+            assert torch.equal(tensor, model.state_dict()[name])
+    wanted = SpecEncoder(load_spec("lmnet_xxs"))
+    wanted.load_state_dict(net.state_dict(), strict=False)
+    for got, want in zip(maps, wanted.eval()(image.expand(-1, 3, -1, -1)), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)  # a grey image means the same to both stems
+
+
+def test_pretrained_without_fitting_weights_says_so():
+    with pytest.raises(ValueError, match="the zoo has no weights of it"):
+        timm.create_model("lmnet_january", pretrained=True)
+    with pytest.raises(ValueError, match="the weights must fit the encoder, got .* missing or of another shape"):
+        timm.create_model("lmnet_xxs", pretrained=True, width=8)
