@@ -162,7 +162,7 @@ def row_of(name: str, course: Course, seed: int) -> dict[str, object]:
         "trials": course.trials,
         "cpu_s": None if seconds is None else round(seconds),
         **{f"regret_{trials}": round(course.regret(trials), 5) for trials in BUDGETS},
-        **{f"confirmed_{n}": round(course.confirmed_regret(40, n, seed), 5) for n in FINALISTS},
+        **{f"confirmed_{n}": round(course.confirmed_regret(BUDGETS[1], n, seed), 5) for n in FINALISTS},
         "cpu_ms": round(1000 * statistics.mean(course.cpu_s), 2),
     }
 

@@ -42,7 +42,6 @@ TABLE = HERE / "search_table.csv"
 MIN_GFLOPS, MAX_GFLOPS = 0.05, 0.3
 NETS, SECOND_SEED_EVERY, SECOND_SEEDS_SOON = 200, 3, 30
 SIZE, TRAIN, VAL, EPOCHS, BATCH, RATE = 64, 400, 200, 20, 16, 3e-3
-LAST = math.ceil(EPOCHS / 3)
 COLUMNS = ["hash", "gmacs", "params", "seed", "dice", *(f"dice_epoch{epoch}" for epoch in range(1, EPOCHS + 1))]
 COLUMNS += ["train_s", "values"]
 
@@ -114,28 +113,44 @@ def dice_of(model, images, masks):
     return float(((2 * overlap + 1) / (total + 1)).mean())
 
 
-def train(values, seed, images, masks, val_images, val_masks):
-    """Train one architecture; return its Dice after each epoch."""
-    torch.manual_seed(seed)
-    model = build_model(load_spec(SPEC).override(values)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * (TRAIN // BATCH))
-    history = []
-    for _ in range(EPOCHS):
-        for index in torch.randperm(TRAIN).split(BATCH):
-            x, y = images[index], masks[index]
-            for side in (-1, -2):
-                if torch.rand(()) < 0.5:
-                    x, y = x.flip(side), y.flip(side)
-            logits = model(x)
-            share = logits.softmax(1)[:, 1]
-            dice = (2 * (share * y).sum((1, 2)) + 1) / (share.sum((1, 2)) + y.sum((1, 2)) + 1)
-            loss = F.cross_entropy(logits, y) + 1 - dice.mean()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+def batches(images, masks):
+    """Yield an epoch's batches, flipped at random."""
+    for index in torch.randperm(TRAIN).split(BATCH):
+        x, y = images[index], masks[index]
+        for side in (-1, -2):
+            if torch.rand(()) < 0.5:
+                x, y = x.flip(side), y.flip(side)
+        yield x, y
+
+
+def loss_of(logits, y):
+    """Return cross-entropy and Dice of the lesion."""
+    share = logits.softmax(1)[:, 1]
+    dice = (2 * (share * y).sum((1, 2)) + 1) / (share.sum((1, 2)) + y.sum((1, 2)) + 1)
+    return F.cross_entropy(logits, y) + 1 - dice.mean()
+
+
+def stepper(model, epochs, rate):
+    """Return the optimizer and its schedule, as what changes the weights by their gradients."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * (TRAIN // BATCH))
+
+    def step():
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def train(model, epochs, rate, images, masks, val_images, val_masks):
+    """Train a net; return its Dice after each epoch."""
+    step, history = stepper(model, epochs, rate), []
+    for _ in range(epochs):
+        for x, y in batches(images, masks):
+            loss_of(model(x), y).backward()
+            step()
         history.append(dice_of(model, val_images, val_masks))
     return history
 
@@ -147,7 +162,9 @@ def work(data, jobs, rows):
     sides = tensors(data)
     while (job := jobs.get()) is not None:
         start = time.process_time()
-        history = train(*job, *sides)
+        values, seed = job
+        torch.manual_seed(seed)
+        history = train(build_model(load_spec(SPEC).override(values)).train(), EPOCHS, RATE, *sides)
         rows.put((job, history, time.process_time() - start))
 
 
@@ -179,7 +196,7 @@ def run(jobs, data, workers, seconds):
 
 def score(history):
     """Return the mean over the last third of the epochs."""
-    return sum(history[-LAST:]) / LAST
+    return statistics.mean(history[-math.ceil(len(history) / 3) :])
 
 
 def pilot(pricer, nets, args):

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 import random
 import statistics
 import time
@@ -34,7 +33,7 @@ import search_table
 import torch
 import torch.nn.functional as F
 from scipy.stats import kendalltau, rankdata
-from search_table import EPOCHS, RATE, TRAIN
+from search_table import EPOCHS, RATE, batches, loss_of, score, stepper
 from torch import Tensor, nn
 
 from lmnet.blocks import build_kernels
@@ -104,53 +103,6 @@ def hand_back(source: nn.Module, target: nn.Module) -> None:
 def built(values: dict[str, Any]) -> nn.Module:
     """Return a net in training mode."""
     return build_model(load_spec(search_table.SPEC).override(values)).train()
-
-
-def batches(images: Tensor, masks: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield an epoch's batches, flipped at random as in the table."""
-    for index in torch.randperm(TRAIN).split(search_table.BATCH):
-        x, y = images[index], masks[index]
-        for side in (-1, -2):
-            if torch.rand(()) < 0.5:
-                x, y = x.flip(side), y.flip(side)
-        yield x, y
-
-
-def loss_of(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the table's loss."""
-    share = logits.softmax(1)[:, 1]
-    dice = (2 * (share * y).sum((1, 2)) + 1) / (share.sum((1, 2)) + y.sum((1, 2)) + 1)
-    return F.cross_entropy(logits, y) + 1 - dice.mean()
-
-
-def stepper(model: nn.Module, epochs: int, rate: float) -> Callable[[], None]:
-    """Return the table's optimizer and schedule, as what changes the weights by their gradients."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * (TRAIN // search_table.BATCH))
-
-    def step() -> None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-
-    return step
-
-
-def trained(model: nn.Module, epochs: int, rate: float, sides: Sequence[Tensor]) -> list[float]:
-    """Train a net as in the table; return its Dice after each epoch."""
-    step, history = stepper(model, epochs, rate), []
-    for _ in range(epochs):
-        for x, y in batches(*sides[:2]):
-            loss_of(model(x), y).backward()
-            step()
-        history.append(search_table.dice_of(model, *sides[2:]))
-    return history
-
-
-def short_score(history: Sequence[float]) -> float:
-    """Return the mean over the last third of the epochs, as in the table."""
-    return statistics.mean(history[-math.ceil(len(history) / 3) :])
 
 
 def write_json(name: str, found: dict) -> None:
@@ -247,11 +199,11 @@ def run_inheritance(pricer: Pricer, nets: list[Candidate], sides: Sequence[Tenso
                 model.load_state_dict(torch.load(path))
             return model
         inherit(model if parent is None else parent, model)
-        done[key] = {"history": trained(model, epochs, rate, sides), "cpu_s": time.process_time() - began}
+        done[key] = {"history": search_table.train(model, epochs, rate, *sides), "cpu_s": time.process_time() - began}
         if way == "parent":
             torch.save(model.state_dict(), path)
         write_json("trainings", done)
-        print(f"{key}: {short_score(done[key]['history']):.4f} in {done[key]['cpu_s']:.0f} s", flush=True)
+        print(f"{key}: {score(done[key]['history']):.4f} in {done[key]['cpu_s']:.0f} s", flush=True)
         return model
 
     for parent, children in families(pricer, nets):
@@ -344,10 +296,10 @@ def inheritance_lines(kin: list[tuple[Candidate, list[Candidate]]], table: dict)
     children, count = [child for _, each in kin for child in each], CHILDREN * len(kin)
     if len(kin) < 2:
         return ["Not run."]
-    parents = np.array([short_score(done[f"{one.hash}/parent"]["history"]) for one, _ in kin])
+    parents = np.array([score(done[f"{one.hash}/parent"]["history"]) for one, _ in kin])
     apart = np.abs(parents - [float(table[one.hash][0]["dice"]) for one, _ in kin]).max()
     ways = [way for way in WAYS if all(f"{child.hash}/{way}" in done for child in children)]
-    dice = {way: np.array([short_score(done[f"{one.hash}/{way}"]["history"]) for one in children]) for way in ways}
+    dice = {way: np.array([score(done[f"{one.hash}/{way}"]["history"]) for one in children]) for way in ways}
     long, short, costs = dice[LONG_WAY], dice[SHORT_WAY], np.log([one.gmacs for one in children])
     lines = [
         f"{len(kin)} of {FAMILIES} families: a parent (20 epochs; Dice within {apart:.3f} of the table's), {CHILDREN} "
