@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
-from search_table import MAX_GFLOPS, MIN_GFLOPS, TABLE, drawn_nets, table_pricer
+from search_table import MAX_GFLOPS, MIN_GFLOPS, SHORT, Plan, drawn_nets, table_pricer
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression
 
@@ -137,16 +137,16 @@ class Trained:
         return float(spearmanr(said, self.scores)[0])
 
 
-def read_rows() -> list[dict[str, str]]:
+def read_rows(plan: Plan = SHORT) -> list[dict[str, str]]:
     """Return the table's rows, the oldest first."""
-    with TABLE.open(newline="") as file:
+    with plan.table.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def read_table() -> dict[str, list[dict[str, str]]]:
+def read_table(plan: Plan = SHORT) -> dict[str, list[dict[str, str]]]:
     """Return the table's rows by net."""
     rows: dict[str, list[dict[str, str]]] = {}
-    for row in read_rows():
+    for row in read_rows(plan):
         rows.setdefault(row["hash"], []).append(row)
     return rows
 

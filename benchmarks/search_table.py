@@ -1,6 +1,6 @@
 """Train many nets of lmnet_xs's search space on Kvasir-SEG, and write the table that search_bench.py uses.
 
-    python benchmarks/search_table.py --data ../shared/data/Kvasir-SEG --workers 1 [--hours 2] [--pilot]
+    python benchmarks/search_table.py --data ../shared/data/Kvasir-SEG --workers 1 [--hours 2] [--pilot] [--full]
 
 200 nets of at most 0.3 G multiply-accumulates (0.05 G or more), drawn evenly in the logarithm of their cost; every
 third is trained with a second seed. All are trained alike: 64 pixels, 400 training images, 20 epochs, AdamW on one
@@ -10,7 +10,8 @@ epochs. One thread and a given seed a training, so the table does not depend on 
 ``train_s`` is CPU time; the first 45 rows were trained before the compiled kernels, in about twice as long.
 Rows are added as they finish, in an order in which every beginning of the table covers all costs; the same command
 continues where it stopped. --pilot trains six nets with three seeds each, prints how far nets differ against how far
-seeds do, and writes nothing.
+seeds do, and writes nothing. --full trains 24 of the nets with two other seeds in four times as many steps, 40 epochs
+on all images but the 200, and writes search_table_full.csv: what the short scores have to predict.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import multiprocessing
 import random
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,12 +40,34 @@ from lmnet.training.data.load import load_data
 
 HERE = Path(__file__).parent
 SPEC = "lmnet_xs"
-TABLE = HERE / "search_table.csv"
 MIN_GFLOPS, MAX_GFLOPS = 0.05, 0.3
 NETS, SECOND_SEED_EVERY, SECOND_SEEDS_SOON = 200, 3, 30
 SIZE, TRAIN, VAL, EPOCHS, BATCH, RATE = 64, 400, 200, 20, 16, 3e-3
-COLUMNS = ["hash", "gmacs", "params", "seed", "dice", *(f"dice_epoch{epoch}" for epoch in range(1, EPOCHS + 1))]
-COLUMNS += ["train_s", "values"]
+FULL_NETS, FULL_SEEDS = 24, (2, 3)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the nets of a table are trained.
+
+    Args:
+        table: file of the results.
+        epochs: of a training.
+        images: that are trained on; None: all but those that score.
+    """
+
+    table: Path
+    epochs: int = EPOCHS
+    images: int | None = TRAIN
+
+    def columns(self) -> list[str]:
+        """Return the table's header."""
+        by_epoch = (f"dice_epoch{epoch}" for epoch in range(1, self.epochs + 1))
+        return ["hash", "gmacs", "params", "seed", "dice", *by_epoch, "train_s", "values"]
+
+
+SHORT = Plan(HERE / "search_table.csv")
+FULL = Plan(HERE / "search_table_full.csv", 2 * EPOCHS, None)
 
 
 def table_pricer() -> Pricer:
@@ -93,14 +117,22 @@ def trainings(nets: list[Candidate]) -> list[tuple[Candidate, int]]:
     return [*jobs, *((net, 1) for net in late)]
 
 
-def tensors(data):
+def full_trainings(nets: list[Candidate]) -> list[tuple[Candidate, int]]:
+    """Return the first of the nets that have two seeds in the table, with other seeds."""
+    return [(net, seed) for net in nets[::SECOND_SEED_EVERY][:FULL_NETS] for seed in FULL_SEEDS]
+
+
+def tensors(data, plan=SHORT):
     """Return (train images, train masks, val images, val masks), normalised."""
     cases = load_data(data, seed=0).cases
     picked = random.Random(0).sample(range(len(cases)), TRAIN + VAL)
-    pairs = [cases.subset([index]).at(SIZE)[0] for index in picked]
+    picked, scored = picked[:TRAIN], picked[TRAIN:]
+    if plan.images is None:
+        picked += sorted(set(range(len(cases))) - {*picked, *scored})
+    pairs = [cases.subset([index]).at(SIZE)[0] for index in [*picked, *scored]]
     images = torch.stack([image for image, _ in pairs]).float().div(255).sub(0.45).div(0.25)
     masks = torch.stack([mask for _, mask in pairs]).long()
-    return images[:TRAIN], masks[:TRAIN], images[TRAIN:], masks[TRAIN:]
+    return images[: len(picked)], masks[: len(picked)], images[len(picked) :], masks[len(picked) :]
 
 
 def dice_of(model, images, masks):
@@ -115,7 +147,7 @@ def dice_of(model, images, masks):
 
 def batches(images, masks):
     """Yield an epoch's batches, flipped at random."""
-    for index in torch.randperm(TRAIN).split(BATCH):
+    for index in torch.randperm(len(images)).split(BATCH):
         x, y = images[index], masks[index]
         for side in (-1, -2):
             if torch.rand(()) < 0.5:
@@ -130,10 +162,10 @@ def loss_of(logits, y):
     return F.cross_entropy(logits, y) + 1 - dice.mean()
 
 
-def stepper(model, epochs, rate):
-    """Return the optimizer and its schedule, as what changes the weights by their gradients."""
+def stepper(model, steps, rate):
+    """Return the optimizer and its schedule of so many steps, as what changes the weights by their gradients."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * (TRAIN // BATCH))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
 
     def step():
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -146,7 +178,7 @@ def stepper(model, epochs, rate):
 
 def train(model, epochs, rate, images, masks, val_images, val_masks):
     """Train a net; return its Dice after each epoch."""
-    step, history = stepper(model, epochs, rate), []
+    step, history = stepper(model, epochs * math.ceil(len(images) / BATCH), rate), []
     for _ in range(epochs):
         for x, y in batches(images, masks):
             loss_of(model(x), y).backward()
@@ -155,24 +187,24 @@ def train(model, epochs, rate, images, masks, val_images, val_masks):
     return history
 
 
-def work(data, jobs, rows):
+def work(data, plan, jobs, rows):
     """Train what comes from the queue of jobs until None comes."""
     torch.set_num_threads(1)
     build_kernels()  # as lmnet-search does
-    sides = tensors(data)
+    sides = tensors(data, plan)
     while (job := jobs.get()) is not None:
         start = time.process_time()
         values, seed = job
         torch.manual_seed(seed)
-        history = train(build_model(load_spec(SPEC).override(values)).train(), EPOCHS, RATE, *sides)
+        history = train(build_model(load_spec(SPEC).override(values)).train(), plan.epochs, RATE, *sides)
         rows.put((job, history, time.process_time() - start))
 
 
-def run(jobs, data, workers, seconds):
+def run(jobs, data, workers, seconds, plan=SHORT):
     """Yield (values, seed, Dice by epoch, seconds) of each training as it ends; none begins after so many seconds."""
     context = multiprocessing.get_context("spawn")
     queue, rows = context.Queue(), context.Queue()
-    processes = [context.Process(target=work, args=(data, queue, rows), daemon=True) for _ in range(workers)]
+    processes = [context.Process(target=work, args=(data, plan, queue, rows), daemon=True) for _ in range(workers)]
     waiting, end = list(jobs), time.monotonic() + seconds
     for process in processes:
         process.start()
@@ -221,27 +253,31 @@ def main():
     parser.add_argument("--data", default="../shared/data/Kvasir-SEG")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--hours", type=float, default=math.inf, help="begin no training after so many")
-    parser.add_argument("--pilot", action="store_true")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--pilot", action="store_true")
+    kind.add_argument("--full", action="store_true")
     args = parser.parse_args()
     pricer = table_pricer()
     nets = drawn_nets(pricer)
     if args.pilot:
         return pilot(pricer, nets, args)
+    plan = FULL if args.full else SHORT
     done = set()
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
+    if plan.table.exists():
+        with plan.table.open(newline="") as file:
             done = {(row["hash"], int(row["seed"])) for row in csv.DictReader(file)}
     else:
-        with TABLE.open("w", newline="") as file:
-            csv.writer(file).writerow(COLUMNS)
-    left = [(net, seed) for net, seed in trainings(nets) if (net.hash, seed) not in done]
-    print(f"{len(nets)} nets, {len(done)} trainings done, {len(left)} left", flush=True)
+        with plan.table.open("w", newline="") as file:
+            csv.writer(file).writerow(plan.columns())
+    wanted = full_trainings(nets) if args.full else trainings(nets)
+    left = [(net, seed) for net, seed in wanted if (net.hash, seed) not in done]
+    print(f"{len({net.hash for net, _ in wanted})} nets, {len(done)} trainings done, {len(left)} left", flush=True)
     by_values = {json.dumps(pricer.space.values(net.point)): net for net, _ in left}
     jobs = [(pricer.space.values(net.point), seed) for net, seed in left]
-    for values, seed, history, took in run(jobs, args.data, args.workers, 3600 * args.hours):
+    for values, seed, history, took in run(jobs, args.data, args.workers, 3600 * args.hours, plan):
         net = by_values[json.dumps(values)]
         row = [net.hash, net.gmacs, net.params, seed, round(score(history), 5), *(round(each, 5) for each in history)]
-        with TABLE.open("a", newline="") as file:
+        with plan.table.open("a", newline="") as file:
             csv.writer(file).writerow([*row, round(took, 1), json.dumps(values)])
         print(f"{net.gmacs:.3f} G, seed {seed}: {score(history):.4f} in {took:.0f} s", flush=True)
     return None

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from search_table import net_near
+from search_table import MAX_GFLOPS, MIN_GFLOPS, net_near, table_pricer
 
 from lmnet.search.pricing import Candidate, Pricer
 from lmnet.search.propose.mirror import MirrorStudy
@@ -17,46 +17,58 @@ from lmnet.search.space_survey import repaired
 
 MOST = 60
 """So many trials at most."""
-POOL = 1500
+POOL, POOLS = 1000, 10
+"""The simple rules choose from one of so many pools of so many random nets; a half by cost has half of them."""
 Way = Callable[[Pricer, int], Iterator[Candidate | None]]
 """Yields nets to train; ``send`` gives the score of each."""
 
 
 @functools.cache
-def feasible_nets(pricer: Pricer) -> list[Candidate]:
-    """Return many random nets within the limits, from which all repeats draw.
+def even_nets(seed: int) -> list[Candidate]:
+    """Return random nets within the table's limits, evenly in the logarithm of their costs."""
+    pricer, rng, found = table_pricer(), random.Random(f"pool/{seed}"), dict[str, Candidate]()
+    while len(found) < POOL:
+        one = net_near(pricer, MIN_GFLOPS * (MAX_GFLOPS / MIN_GFLOPS) ** rng.random(), rng)
+        if one.is_feasible:
+            found.setdefault(one.hash, one)
+    return list(found.values())
 
-    Between two limits on the cost they are drawn evenly in its logarithm; where there is only an upper one, evenly over
-    the space.
+
+@functools.cache
+def pool_of(pricer: Pricer, seed: int) -> list[Candidate]:
+    """Return random nets within the limits, from which the simple rules choose; there are POOLS such pools.
+
+    Of the table's space those of ``even_nets``; of others, which have only an upper limit, evenly over the space.
     """
-    low, high = pricer.limits.min_gflops, pricer.limits.max_gflops
-    rng, found, missed = random.Random(f"pool/{pricer.limits.describe()}"), dict[str, Candidate](), 0
+    if seed >= POOLS:
+        return pool_of(pricer, seed % POOLS)
+    if pricer.limits.min_gflops is not None:
+        nets = [pricer.price(one.point) for one in even_nets(seed)]
+        return [one for one in nets if one.is_feasible]
+    rng, found, missed = random.Random(f"pool/{seed}"), dict[str, Candidate](), 0
     while len(found) < POOL and missed < 20_000:
-        wanted = None if low is None else low * (high / low) ** rng.random()
-        one = pricer.price(pricer.space.sample(rng)) if wanted is None else net_near(pricer, wanted, rng)
+        one = pricer.price(pricer.space.sample(rng))
         missed = 0 if one.is_feasible and one.hash not in found else missed + 1
         if one.is_feasible:
             found.setdefault(one.hash, one)
     return list(found.values())
 
 
-def drawn(pricer: Pricer, rng: random.Random) -> Iterator[Candidate]:
-    """Yield random feasible nets, none twice."""
-    nets = feasible_nets(pricer)
+def drawn(pricer: Pricer, rng: random.Random, seed: int) -> Iterator[Candidate]:
+    """Yield random feasible nets of a repeat's pool, none twice."""
+    nets = pool_of(pricer, seed)
     yield from rng.sample(nets, len(nets))
 
 
 def at_random(pricer: Pricer, seed: int) -> Iterator[Candidate]:
     """Yield random feasible nets."""
-    for one in drawn(pricer, random.Random(f"random/{seed}")):  # noqa: UP028 - the score is not passed on
+    for one in drawn(pricer, random.Random(f"random/{seed}"), seed):  # noqa: UP028 - the score is not passed on
         yield one
 
 
 def largest_first(pricer: Pricer, seed: int) -> Iterator[Candidate]:
-    """Yield the largest of 1,000 random feasible nets, the largest first."""
-    rng = random.Random(f"largest/{seed}")
-    pool = [one for one, _ in zip(drawn(pricer, rng), range(1000), strict=False)]
-    for one in sorted(pool, key=lambda one: -one.gmacs):  # noqa: UP028 - a list has no send
+    """Yield the pool's nets, the largest first."""
+    for one in sorted(pool_of(pricer, seed), key=lambda one: -one.gmacs):  # noqa: UP028 - a list has no send
         yield one
 
 
@@ -72,7 +84,7 @@ def neighbour(pricer: Pricer, one: Candidate, seen: set[str], rng: random.Random
 def local_search(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
     """Yield 5 random nets, then neighbours of the best."""
     rng = random.Random(f"local/{seed}")
-    start, known = drawn(pricer, rng), dict[str, tuple[float, Candidate]]()
+    start, known = drawn(pricer, rng, seed), dict[str, tuple[float, Candidate]]()
     for place in range(MOST):
         one = (
             next(start) if place < 5 else neighbour(pricer, max(known.values(), key=lambda e: e[0])[1], set(known), rng)
@@ -83,7 +95,7 @@ def local_search(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
 def evolution(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
     """Yield what regularised evolution does (Real et al. 2019): of 5 of the youngest 12, the best is changed."""
     rng = random.Random(f"evolution/{seed}")
-    start, seen, young = drawn(pricer, rng), set[str](), list[tuple[float, Candidate]]()
+    start, seen, young = drawn(pricer, rng, seed), set[str](), list[tuple[float, Candidate]]()
     for place in range(MOST):
         if place < 12:
             one = next(start)
@@ -97,7 +109,7 @@ def ridge(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
     """Yield 5 random nets, then the best of 300 random ones by ridge regression on log-costs and knobs."""
     rng = random.Random(f"ridge/{seed}")
     pool, known = (
-        [one for one, _ in zip(drawn(pricer, rng), range(300), strict=False)],
+        [one for one, _ in zip(drawn(pricer, rng, seed), range(300), strict=False)],
         list[tuple[list[float], float]](),
     )
 

@@ -138,7 +138,10 @@ def elastic_net(pricer: Pricer, sides: Sequence[Tensor]) -> nn.Module:
     if path.exists():
         largest.load_state_dict(torch.load(path))
         return largest
-    step, began = stepper(largest, ELASTIC_EPOCHS, RATE), time.process_time()
+    step, began = (
+        stepper(largest, ELASTIC_EPOCHS * (search_table.TRAIN // search_table.BATCH), RATE),
+        time.process_time(),
+    )
     for epoch in range(ELASTIC_EPOCHS):
         torch.manual_seed(epoch)
         rng = random.Random(f"elastic/{epoch}")
@@ -325,7 +328,7 @@ def main() -> None:
     """Train what is asked for and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="../shared/data/Kvasir-SEG")
-    parser.add_argument("--table", default=search_table.TABLE, type=Path, help="default: search_table.csv")
+    parser.add_argument("--table", default=search_table.SHORT.table, type=Path, help="default: search_table.csv")
     parser.add_argument("--parts", nargs="*", choices=["elastic", "inheritance"], default=["elastic", "inheritance"])
     args = parser.parse_args()
     torch.set_num_threads(1)
