@@ -99,11 +99,10 @@ def run(
     with quiet_optuna(), open_storage(search.url) as storage:
         study, key = _open_study(search, storage)
         ledger = _open_ledger(search, storage, study, key)
-        end = None if search.overview.timeout_s is None else time.monotonic() + search.overview.timeout_s
         is_used_up, is_interrupted = _train(search, ledger, on_progress)
         counts = tally(ledger.refresh(), search.space)
         if search.confirming and not is_interrupted:
-            is_interrupted = _confirm(search, study, counts, end)
+            is_interrupted = _confirm(search, study, counts)
         ending = {"is_used_up": is_used_up, "is_interrupted": is_interrupted}
         counts, verdict = with_verdict(study.user_attrs.get(VERDICT), counts)
         result = search.result(counts, search.folder, verdict, **ending)
@@ -129,8 +128,9 @@ run.__signature__ = _signature()  # type: ignore[attr-defined]
 
 @dataclass(frozen=True)
 class _Search:
-    """All that is decided before the study is opened."""
+    """All that is decided before the study is opened, and when that began."""
 
+    began: float
     spec: Spec
     space: Space
     options: SearchOptions
@@ -161,6 +161,11 @@ class _Search:
         given = self.options.confirm_epochs
         return 0 if self.is_own else (self.options.epochs or EPOCHS) if given is None else given
 
+    def deadline(self, share: float = 1.0) -> float | None:
+        """Return when that share of the time is over, on ``time.monotonic``; None for no limit."""
+        timeout_s = self.overview.timeout_s
+        return None if timeout_s is None else self.began + share * timeout_s
+
     def pool(self, objective: Objective) -> Pool:
         return make_pool(objective, self.options, workers=self.workers, is_own=self.is_own, executor=self.executor)
 
@@ -178,6 +183,7 @@ def _prepare(
     executor: Callable[[Objective], Pool] | None,
 ) -> _Search:
     """Survey the space and choose the objective, before anything is written."""
+    began = time.monotonic()
     space = Space(spec)
     device = str(resolve_device(options.device))
     latency = LatencyMeter(device, options.runtime)
@@ -192,7 +198,7 @@ def _prepare(
         seconds *= total / workers * (1 + (options.stop_after or 1)) / 2  # half of the training runs may end early
     overview = Overview(found, total, seconds, timeout_s)
     name = options.study_name or _study_name(spec, limits)
-    return _Search(spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
+    return _Search(began, spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
 
 
 def _open_study(search: _Search, storage: RDBStorage) -> tuple[optuna.Study, str]:
@@ -243,13 +249,10 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
     known = len(ledger.trials)
     mirror = MirrorStudy(search.space, sampler=options.sampler, seed=options.seed, session=known)
     proposals = Proposals(pricer, mirror, ledger, seed=options.seed + known)
-    timeout_s = search.overview.timeout_s
-    if timeout_s is not None and search.confirming:
-        timeout_s *= SHARE_OF_TIME
     rules = TrainingRules(
         seed=options.seed,
         rungs=search.rungs,
-        deadline=None if timeout_s is None else time.monotonic() + timeout_s,
+        deadline=search.deadline(SHARE_OF_TIME if search.confirming else 1),
         trial_timeout_s=options.trial_timeout_s,
         sync_batch=options.batch,
         weights=None if search.is_own else search.folder / "weights",
@@ -295,7 +298,7 @@ def _watcher(
     return watch
 
 
-def _confirm(search: _Search, study: optuna.Study, counts: Tally, deadline: float | None) -> bool:
+def _confirm(search: _Search, study: optuna.Study, counts: Tally) -> bool:
     """Compare the result with the starting net on the test images; return whether Ctrl-C ended it."""
     assert isinstance(search.objective, TrainingObjective)
     interrupt = Interrupt(lambda: False)
@@ -309,7 +312,7 @@ def _confirm(search: _Search, study: optuna.Study, counts: Tally, deadline: floa
             finalists=search.options.confirm_nets,
             make_pool=search.pool,
             folder=search.folder,
-            deadline=deadline,
+            deadline=search.deadline(),
             is_stopped=lambda: interrupt.is_set,
         )
     retry(lambda: study.set_user_attr(VERDICT, verdict))
