@@ -153,8 +153,8 @@ def full_fidelity() -> list[str]:
     again, twice = (float(spearmanr(*scores.T)[0]) for scores in (at("dice"), ends))
     ceiling = math.sqrt(again * 2 * twice / (1 + twice))
     return [
-        f"{len(ends)} nets of the table were trained with two other seeds in four times as many steps "
-        f"(`search_table.py --full`: {FULL.epochs} epochs on all images but those that score). Rank correlation of "
+        f"{len(ends)} nets of the table were trained with two other seeds in 3.5 times as many steps "
+        f"(`search_table.py --full`: {FULL.epochs} epochs on the 700 images that do not score). Rank correlation of "
         "what is known early with the mean of these two, 95 % interval by bootstrap over nets. The seeds' noise allows "
         f"{ceiling:.2f}: the root of {again:.2f}, between the two short training runs, times {twice:.2f} between the "
         "two full ones, the latter as for the mean of two.",

@@ -10,8 +10,8 @@ epochs. One thread and a given seed a training, so the table does not depend on 
 ``train_s`` is CPU time; the first 45 rows were trained before the compiled kernels, in about twice as long.
 Rows are added as they finish, in an order in which every beginning of the table covers all costs; the same command
 continues where it stopped. --pilot trains six nets with three seeds each, prints how far nets differ against how far
-seeds do, and writes nothing. --full trains 24 of the nets with two other seeds in four times as many steps, 40 epochs
-on all images but the 200, and writes search_table_full.csv: what the short scores have to predict.
+seeds do, and writes nothing. --full trains 24 of the nets with two other seeds in 3.5 times as many steps, 40 epochs
+on all images but the 200 (here 700), and writes search_table_full.csv: what the short scores have to predict.
 """
 
 from __future__ import annotations

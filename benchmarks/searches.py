@@ -1,11 +1,15 @@
 """Write down what searches came to: python benchmarks/searches.py runs/STUDY ... > benchmarks/searches.md.
 
 Each folder is that of a `lmnet-search` that ended with a confirmation. The commands stand in the table of this file.
+``--list path/to/Kvasir-SEG kvasir_400.csv`` writes the list of images that one of them takes: 400 for training, 200 for
+validation and 300 for the test, so that the verdict rests on more images than a tenth of the data set.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -14,10 +18,13 @@ import optuna
 from lmnet.search.study.fingerprint import ABOUT
 from lmnet.search.study.storage import open_storage
 
+PARTS = {"train": 400, "val": 200, "test": 300}
 DATA = "--data Kvasir-SEG --workers 2"
 COMMANDS = {
     "search_xs_015": f"lmnet-search --spec lmnet_xs {DATA} --max-gflops 0.15 --size 64 --epochs 8 --trials 16 "
     "--confirm-epochs 10 --confirm-seeds 3",
+    "search_xs_03": "lmnet-search --spec lmnet_xs --data kvasir_400.csv --workers 2 --max-gflops 0.3 --size 64 "
+    "--epochs 16 --trials 24 --confirm-epochs 30 --confirm-nets 2 --confirm-seeds 3",
     "search_lite0": f"lmnet-search --spec efficientnet_lite0_lm_s --pretrained-encoder --recipe small_machine {DATA} "
     "--max-gflops 0.5 --epochs 3 --trials 8 --confirm-epochs 4 --confirm-nets 2 --confirm-seeds 2",
 }
@@ -43,11 +50,26 @@ def section(folder: Path) -> list[str]:
     return [*lines, ""]
 
 
+def write_list(folder: Path, target: Path) -> None:
+    """Write a list of the images of Kvasir-SEG, each with its part of the split."""
+    images = sorted((folder.resolve() / "images").iterdir())
+    parts = [part for part, count in PARTS.items() for _ in range(count)]
+    random.Random(0).shuffle(images)
+    with target.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mask", "split"])
+        for path, part in zip(images, parts, strict=True):
+            writer.writerow([path, folder.resolve() / "masks" / path.name, part])
+
+
 def main() -> None:
-    """Print the page."""
+    """Print the page, or write the list."""
+    if sys.argv[1] == "--list":
+        return write_list(*map(Path, sys.argv[2:]))
     print("# Searches that were run\n\nWritten by `python benchmarks/searches.py`. Lesion Dice, mean over images.\n")
     for folder in sys.argv[1:]:
         print("\n".join(section(Path(folder))))
+    return None
 
 
 if __name__ == "__main__":
