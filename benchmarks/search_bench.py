@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -185,9 +186,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--slow-repeats", type=int, default=5, help=f"of {', '.join(SLOW)} (default: 5)")
-    parser.add_argument(
-        "--ways", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY", help=", ".join(WAYS)
-    )
+    text = f"{', '.join(WAYS)} (default: all; of others the last rows are kept)"
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY", help=text)
     args = parser.parse_args()
     rows = []
     for objective in objectives():
@@ -197,11 +197,28 @@ def main() -> None:
             median, regret = (statistics.median(row[key] for row in mine) for key in ("trials", "regret_40"))
             print(f"{objective.name}, {name}: median {median} trials, regret after 40 {regret:.4f}", flush=True)
             rows += mine
+    others = [row for row in read_csv(HERE / f"{NAME}.csv") if row["way"] not in args.ways]
+    rows = sorted([*rows, *others], key=lambda row: list(WAYS).index(row["way"]))
     with (HERE / f"{NAME}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     (HERE / f"{NAME}.md").write_text(render(rows), encoding="utf-8")
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of results that were written before; none where there is no file."""
+    if not path.exists():
+        return []
+
+    def value(text: str) -> object:
+        try:
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        except ValueError:
+            return text or None
+
+    with path.open(newline="") as file:
+        return [{key: value(text) for key, text in row.items()} for row in csv.DictReader(file)]
 
 
 def row_of(name: str, course: Course, seed: int) -> dict[str, object]:

@@ -24,7 +24,7 @@ COMMANDS = {
     "search_xs_015": f"lmnet-search --spec lmnet_xs {DATA} --max-gflops 0.15 --size 64 --epochs 8 --trials 16 "
     "--confirm-epochs 10 --confirm-seeds 3",
     "search_xs_03": "lmnet-search --spec lmnet_xs --data kvasir_400.csv --workers 2 --max-gflops 0.3 --size 64 "
-    "--epochs 16 --trials 24 --confirm-epochs 30 --confirm-nets 2 --confirm-seeds 3",
+    "--epochs 16 --trials 14 --confirm-epochs 20 --confirm-nets 2 --confirm-seeds 3",
     "search_lite0": f"lmnet-search --spec efficientnet_lite0_lm_s --pretrained-encoder --recipe small_machine {DATA} "
     "--max-gflops 0.5 --epochs 3 --trials 8 --confirm-epochs 4 --confirm-nets 2 --confirm-seeds 2",
 }

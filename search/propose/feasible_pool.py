@@ -12,16 +12,16 @@ from lmnet.search.propose.surrogate import Array, fit_surrogate
 from lmnet.search.space import Point
 from lmnet.search.space_survey import repaired
 
-POOL = 256
-"""So many feasible nets are kept to choose from."""
+POOL, DRAWN = 512, 256
+"""So many feasible nets are kept to choose from; so many of them, with the highest expected scores, have a draw."""
 DRAWS = 8
 """So many points are drawn anew for each choice, and as many near the best nets."""
-GROWN, GROWN_FIRST, GROWING = 1, 24, 12
-"""And so many are grown towards the limits, an empty pool's own more; each by so many tries."""
+GROWN, GROWING = 1, 12
+"""And so many are grown towards the limits, each by so many tries."""
 ENUMERABLE = 20_000
 """Spaces of at most so many points are gone through where draws find nothing new."""
-FIRST, FIRST_DRAWS = 48, 128
-"""An empty pool is filled with so many nets, by at most so many draws; it grows later."""
+FIRST, FIRST_DRAWS, GROWN_FIRST, GROWING_FIRST = 256, 768, 160, 40
+"""An empty pool is filled with so many nets, by at most so many draws; then so many are grown, by so many tries."""
 
 Observation = tuple[Candidate, float]
 
@@ -59,7 +59,8 @@ class FeasiblePool:
             seen = self._described([one for one, _ in observed])
             model = fit_surrogate(*seen, np.array([score for _, score in observed], float), reference=costs)
             self._is_larger_better = model.slope >= 0
-            for place in np.argsort(-model.draw(costs, knobs, self._draws)).tolist():
+            likely = np.argsort(-model.mean(costs, knobs))[:DRAWN]
+            for place in likely[np.argsort(-model.draw(costs[likely], knobs[likely], self._draws))].tolist():
                 found = self._pricer.price(self._nets.pop(nets[place].hash).point)  # measures a cost where it must
                 if found.is_feasible:
                     return found
@@ -70,7 +71,9 @@ class FeasiblePool:
     def _refresh(self, best: Sequence[Candidate], known: Collection[str]) -> None:
         """Drop what is known, then draw some nets anew: evenly, near the limits, near the best ones; the oldest go."""
         self._nets = {key: one for key, one in self._nets.items() if key not in known}
-        wanted, draws, grown = (POOL + DRAWS, DRAWS, GROWN) if self._nets else (FIRST, FIRST_DRAWS, GROWN_FIRST)
+        wanted, draws, grown, tries = POOL + DRAWS, DRAWS, GROWN, GROWING
+        if not self._nets:
+            wanted, draws, grown, tries = FIRST, FIRST_DRAWS, GROWN_FIRST, GROWING_FIRST
         for _ in range(draws):
             if len(self._nets) < wanted:
                 self._add(self._drawn(), known)
@@ -81,7 +84,7 @@ class FeasiblePool:
                 if len(self._nets) < POOL:
                     self._add(point, known)
         for _ in range(grown if self._nets else 0):
-            self._add(self._grown(self._rng.choice(list(self._nets.values()))), known)
+            self._add(self._grown(self._rng.choice(list(self._nets.values())), tries), known)
         for one in best:
             self._add(self._pricer.space.mutated(one.point, self._rng, self._rng.randint(1, 2)), known)
         for key in list(self._nets)[: max(0, len(self._nets) - POOL)]:
@@ -98,12 +101,12 @@ class FeasiblePool:
             return point if moved is None else moved.point
         return point
 
-    def _grown(self, one: Candidate) -> Point:
+    def _grown(self, one: Candidate, tries: int = GROWING) -> Point:
         """Return a point near a net that costs more, up to the limits: many good nets are as large as they may be.
 
         Where larger nets turned out worse, it costs less.
         """
-        for _ in range(GROWING):
+        for _ in range(tries):
             moved = self._pricer.plan(self._pricer.space.mutated(one.point, self._rng))
             if moved.is_feasible and moved.gmacs != one.gmacs and (moved.gmacs > one.gmacs) == self._is_larger_better:
                 one = moved

@@ -66,6 +66,15 @@ class Surrogate:
     lower: Array
     weights: Array
 
+    def mean(self, costs: Array, knobs: Array) -> Array:
+        """Return the expected scores of new nets, in deviations of the known scores.
+
+        Args:
+            costs: (M, C) positive numbers.
+            knobs: (M, K), each from 0 to 1.
+        """
+        return self._expected(*self._near(costs, knobs))
+
     def draw(self, costs: Array, knobs: Array, rng: np.random.Generator) -> Array:
         """Return one draw of the scores of new nets together, in deviations of the known scores.
 
@@ -74,14 +83,22 @@ class Surrogate:
             knobs: (M, K), each from 0 to 1.
             rng: of the draw.
         """
-        new = (np.log(costs) - self.middle) / self.spread
-        near = _kernel(self.length, self.share, *_distances(new, knobs, self.costs, self.knobs))
-        mean = self.slope * new[:, 0] + near @ self.weights
+        new, near = self._near(costs, knobs)
+        mean = self._expected(new, near)
         solved = _solve_lower(self.lower, near.T)
         own = _kernel(self.length, self.share, *_distances(new, knobs, new, knobs))
         root = linalg.cholesky(own - solved.T @ solved + JITTER * np.eye(len(new)), lower=True)
         drawn: Array = mean + CALM * (root @ rng.standard_normal(len(new)))
         return drawn
+
+    def _near(self, costs: Array, knobs: Array) -> tuple[Array, Array]:
+        """Return standardised log-costs of new nets, and the kernel between them and the observations."""
+        new = (np.log(costs) - self.middle) / self.spread
+        return new, _kernel(self.length, self.share, *_distances(new, knobs, self.costs, self.knobs))
+
+    def _expected(self, new: Array, near: Array) -> Array:
+        mean: Array = self.slope * new[:, 0] + near @ self.weights
+        return mean
 
 
 def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array) -> Surrogate:

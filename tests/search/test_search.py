@@ -127,7 +127,7 @@ def test_another_study_of_the_storage_reuses_scores(small, tmp_path):
 
 
 def test_halving_stops_trainings_early_and_the_best_is_fully_trained(small, tmp_path):
-    result = search(small, tmp_path, objective=epoch_score, epochs=9, stop_after=0.5, trials=15)
+    result = search(small, tmp_path, objective=epoch_score, epochs=9, stop_after=0.5, trials=15, sampler="random")
     stopped = [one for one in result.tally.scored if one.is_stopped]
     assert {one.epochs for one in stopped} == {5}
     assert len(stopped) >= 3
