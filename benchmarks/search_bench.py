@@ -261,7 +261,7 @@ def render(rows: list[dict[str, object]]) -> str:
         *grid(rows, names, "trials", "{:.0f}"),
         "",
         "The search beside the best simple rule, the one of the lowest mean: trials in the mean, and their ratio with "
-        "its 95 % interval by bootstrap over repeats. Target: at most 0.67.",
+        f"its 95 % interval by bootstrap over the {POOLS} pools of nets that the repeats share. Target: at most 0.67.",
         "",
         *beside_simple(rows, names),
         "",
