@@ -21,7 +21,8 @@ GROWN, GROWING = 1, 12
 ENUMERABLE = 20_000
 """Spaces of at most so many points are gone through where draws find nothing new."""
 FIRST, FIRST_DRAWS, GROWN_FIRST, GROWING_FIRST = 256, 768, 160, 40
-"""An empty pool is filled with so many nets, by at most so many draws; then so many are grown, by so many tries."""
+"""An empty pool is filled with so many nets, by at most so many draws; the first time so many are grown, by so many
+tries."""
 
 Observation = tuple[Candidate, float]
 
@@ -40,9 +41,10 @@ class FeasiblePool:
         self._draws = np.random.default_rng(seed)
         self._nets: dict[str, Candidate] = {}
         self._is_larger_better = True
+        self._was_filled = False
 
     def choose(self, observed: Sequence[Observation], taken: Collection[str]) -> Candidate | None:
-        """Return a feasible net: the best in one draw from what scores, costs and knobs say of every net of the pool.
+        """Return a feasible net: the best in one draw of the likeliest nets' scores, by what costs and knobs say.
 
         Args:
             observed: trained nets and their scores, the oldest first.
@@ -73,7 +75,10 @@ class FeasiblePool:
         self._nets = {key: one for key, one in self._nets.items() if key not in known}
         wanted, draws, grown, tries = POOL + DRAWS, DRAWS, GROWN, GROWING
         if not self._nets:
-            wanted, draws, grown, tries = FIRST, FIRST_DRAWS, GROWN_FIRST, GROWING_FIRST
+            wanted, draws = FIRST, FIRST_DRAWS
+            if not self._was_filled:  # else few nets are left
+                grown, tries = GROWN_FIRST, GROWING_FIRST
+        self._was_filled = True
         for _ in range(draws):
             if len(self._nets) < wanted:
                 self._add(self._drawn(), known)
