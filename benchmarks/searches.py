@@ -47,7 +47,8 @@ def section(folder: Path) -> list[str]:
         time_ms = "-" if one["ms"] is None else f"{one['ms']:.1f}"
         costs = f"{one['gmacs']:.3f} | {one['params']:,} | {time_ms}"
         lines.append(f"| {one['role']} | {one['hash']} | {costs} | {mean} | {seeds} | {val} |")
-    return [*lines, ""]
+    diff = (folder / "diff.txt").read_text().rstrip().splitlines()
+    return [*lines, "", "What the search changed:", "", *(f"    {line}" for line in diff), ""]
 
 
 def write_list(folder: Path, target: Path) -> None:
