@@ -36,6 +36,7 @@ def test_twenty_four_trials_are_twenty_four_nets(cluster, small, tmp_path):
 
 def test_batches_give_what_processes_give(cluster, small, tmp_path):
     options = {"objective": epoch_score, "max_gflops": 0.004, "trials": 10, "epochs": 9, "stop_after": 0.5, "batch": 4}
+    options["sampler"] = "random"  # of its nets some are worse than the ones before
 
     on_ray = run(small, cluster="ray", out=tmp_path / "ray", **options)
     here = run(small, workers=2, out=tmp_path / "here", **options)
