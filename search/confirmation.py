@@ -38,6 +38,7 @@ def confirm_search(
     folder: Path,
     deadline: float | None,
     is_stopped: Callable[[], bool],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Train the nets with the highest scores again, choose the best of them, and compare it with simpler choices.
 
@@ -54,6 +55,7 @@ def confirm_search(
         folder: of the search.
         deadline: on ``time.monotonic``; None for no end.
         is_stopped: asked between steps: whether somebody wants the search to end.
+        on_progress: told between steps how many training runs have ended, and how many there are.
     """
     if tally.best is None:
         return no_verdict("No net has a score, so nothing was compared.", best=None)
@@ -70,7 +72,14 @@ def confirm_search(
     place = folder / "confirm" / f"{epochs}-epochs"
     again = ConfirmingObjective(objective, epochs)
     failures = confirm(
-        list(specs.items()), again, make_pool, seeds=seeds, folder=place, deadline=deadline, is_stopped=is_stopped
+        list(specs.items()),
+        again,
+        make_pool,
+        seeds=seeds,
+        folder=place,
+        deadline=deadline,
+        is_stopped=is_stopped,
+        on_progress=on_progress,
     )
 
     def confirmed(role: str, one: Candidate) -> Confirmed:

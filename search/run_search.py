@@ -102,7 +102,7 @@ def run(
         is_used_up, is_interrupted = _train(search, ledger, on_progress)
         counts = tally(ledger.refresh(), search.space)
         if search.confirming and not is_interrupted:
-            is_interrupted = _confirm(search, study, counts)
+            is_interrupted = _confirm(search, study, counts, on_progress)
         ending = {"is_used_up": is_used_up, "is_interrupted": is_interrupted}
         counts, verdict = with_verdict(study.user_attrs.get(VERDICT), counts)
         result = search.result(counts, search.folder, verdict, **ending)
@@ -298,10 +298,15 @@ def _watcher(
     return watch
 
 
-def _confirm(search: _Search, study: optuna.Study, counts: Tally) -> bool:
+def _confirm(search: _Search, study: optuna.Study, counts: Tally, on_progress: Callable[[Tally], None] | None) -> bool:
     """Compare the result with the starting net on the test images; return whether Ctrl-C ended it."""
     assert isinstance(search.objective, TrainingObjective)
     interrupt = Interrupt(lambda: False)
+
+    def show(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(replace(counts, confirming=(done, total)))
+
     with interrupt:
         verdict = confirm_search(
             counts,
@@ -314,6 +319,7 @@ def _confirm(search: _Search, study: optuna.Study, counts: Tally) -> bool:
             folder=search.folder,
             deadline=search.deadline(),
             is_stopped=lambda: interrupt.is_set,
+            on_progress=show,
         )
     retry(lambda: study.set_user_attr(VERDICT, verdict))
     return interrupt.is_set

@@ -71,6 +71,7 @@ class Tally:
         scored: the nets with a score, in the order of their trials.
         last_error: message of the last failed training run.
         under_way: the training runs of this process, while it searches.
+        confirming: finished training runs that confirm the result and their number, while they run; else None.
         chosen: hash of the net that further training runs showed to be the best of the finalists; None without them.
     """
 
@@ -83,6 +84,7 @@ class Tally:
     scored: tuple[Scored, ...]
     last_error: str = ""
     under_way: tuple[UnderWay, ...] = ()
+    confirming: tuple[int, int] | None = None
     chosen: str | None = None
 
     @property

@@ -33,7 +33,7 @@ class LiveProgress:
         self._began = time.monotonic()
         self._first: int | None = None
         self._overview: Overview | None = None
-        self._said: int | None = None
+        self._said: tuple[int, tuple[int, int] | None] | None = None
         self._said_at = 0.0
 
     def __enter__(self) -> LiveProgress:
@@ -63,19 +63,23 @@ class LiveProgress:
         shown = (
             f"best  {best.score:.4f}  {best.gmacs:.3f} GMACs  {best.params / 1e6:.2f} M  {best.hash}" if best else ""
         )
+        done = counts.trials
+        if counts.confirming is not None:
+            done, total = counts.confirming
+            head = f"confirming the result: training runs {done}/{total}"
         if self._live is None:
             self._say(counts, "  ".join(filter(None, [head, shown])))
         else:
-            bar = ProgressBar(total=max(1, total), completed=counts.trials, width=60)
+            bar = ProgressBar(total=max(1, total), completed=done, width=60)
             lines: list[Text | ProgressBar] = [Text(head), bar, Text()]  # a bar does not end its line
             self._live.update(Group(*lines, *([Text(shown)] if shown else []), *self._tables(counts)))
 
     def _say(self, counts: Tally, line: str) -> None:
-        """Print a line when a trial has ended, and after a minute of silence."""
-        now = time.monotonic()
-        if counts.trials == self._said and now - self._said_at < QUIET_S:
+        """Print a line when a training run has ended, and after a minute of silence."""
+        now, ended = time.monotonic(), (counts.trials, counts.confirming)
+        if ended == self._said and now - self._said_at < QUIET_S:
             return
-        self._said, self._said_at = counts.trials, now
+        self._said, self._said_at = ended, now
         shown = counts.under_way[:MOST_ROWS]
         training = ", ".join(f"{each.trial} epoch {each.epoch or 0} {clock(each.seconds)}" for each in shown)
         if len(counts.under_way) > MOST_ROWS:

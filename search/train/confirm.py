@@ -75,6 +75,7 @@ def confirm(
     folder: Path,
     deadline: float | None,
     is_stopped: Callable[[], bool],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
     """Train what has no scores yet, one seed after the other, until the time is up; return why training runs failed.
 
@@ -89,6 +90,7 @@ def confirm(
         folder: for HASH-sSEED.json.
         deadline: on ``time.monotonic``; None for no end.
         is_stopped: asked between steps.
+        on_progress: told between steps how many training runs have ended, and how many there are.
     """
     jobs = [
         Job(spec, FIRST_SEED + seed, weights=folder / f"{hash_}-s{FIRST_SEED + seed}.safetensors")
@@ -106,6 +108,7 @@ def confirm(
             left = None if deadline is None else deadline - time.monotonic()
             if is_stopped() or (left is not None and left <= 0):
                 return failures
+            on_progress(len(jobs) - len(waiting) - len(busy), len(jobs))
             for slot in sorted(set(range(pool.slots)) - busy.keys())[: len(waiting)]:
                 busy[slot] = replace(waiting.pop(0), time_limit_s=left)
                 pool.submit(slot, busy[slot])

@@ -200,9 +200,12 @@ def test_failures_of_trainings_are_told(small, tmp_path):
         raise ValueError("no such file")
 
     nets = [("hash", Pricer(Space(small), Limits()).spec(Space(small).start))]
-    told = confirm(nets, broken, InlinePool, seeds=2, folder=tmp_path, deadline=None, is_stopped=lambda: False)
+    seen = []
+    options = {"deadline": None, "is_stopped": lambda: False, "on_progress": lambda *ended: seen.append(ended)}
+    told = confirm(nets, broken, InlinePool, seeds=2, folder=tmp_path, **options)
 
     assert told == ["error: ValueError: no such file"] * 2
+    assert seen == [(0, 2), (1, 2)]
 
 
 def confirmed_out_of_time(scored, pricer, folder):

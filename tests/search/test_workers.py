@@ -94,3 +94,5 @@ def test_a_line_tells_of_each_trial_where_stderr_is_no_terminal(small, tmp_path,
     assert log.getvalue().splitlines()[-1].endswith("training 3 epoch 2 1:05")
     progress.update(Tally(3, 0, {}, 0, 512, 0, (), under_way=(training,) * 512))
     assert log.getvalue().splitlines()[-1].endswith("3 epoch 2 1:05 and 504 more")
+    progress.update(Tally(3, 0, {}, 0, 0, 0, (), confirming=(1, 6)))
+    assert log.getvalue().splitlines()[-1] == "confirming the result: training runs 1/6"
