@@ -302,11 +302,7 @@ def _confirm(search: _Search, study: optuna.Study, counts: Tally, on_progress: C
     """Compare the result with the starting net on the test images; return whether Ctrl-C ended it."""
     assert isinstance(search.objective, TrainingObjective)
     interrupt = Interrupt(lambda: False)
-
-    def show(done: int, total: int) -> None:
-        if on_progress is not None:
-            on_progress(replace(counts, confirming=(done, total)))
-
+    show = on_progress or (lambda counts: None)
     with interrupt:
         verdict = confirm_search(
             counts,
@@ -319,7 +315,7 @@ def _confirm(search: _Search, study: optuna.Study, counts: Tally, on_progress: C
             folder=search.folder,
             deadline=search.deadline(),
             is_stopped=lambda: interrupt.is_set,
-            on_progress=show,
+            on_progress=lambda done, total: show(replace(counts, confirming=(done, total))),
         )
     retry(lambda: study.set_user_attr(VERDICT, verdict))
     return interrupt.is_set
