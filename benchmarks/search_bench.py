@@ -41,9 +41,8 @@ FINALISTS = (2, 3, 5)
 SIMPLE = ("random", "largest first", "local search", "ridge regression")
 SLOW = ("Optuna GP",)
 """These take most of a minute a repeat."""
-
-
 Correlation = Callable[[Sequence[float], Sequence[float], Sequence[float]], float]
+"""Of x and y, given a third."""
 
 
 @dataclass
@@ -256,7 +255,8 @@ def render(rows: list[dict[str, object]]) -> str:
         "",
         "## Trials until a net is as good as the best of 200 random ones",
         "",
-        f'Median [quartiles]; {MOST + 1} stands for "not within {MOST}". CPU ms are of one proposal, pricing included.',
+        f'Median [quartiles]; {MOST + 1} stands for "not within {MOST}". CPU ms are of one proposal, pricing included, '
+        "in the mean over a search: the first of `lmnet-search` takes longer than the others.",
         "",
         *grid(rows, names, "trials", "{:.0f}"),
         "",
@@ -308,7 +308,6 @@ def render(rows: list[dict[str, object]]) -> str:
 def beside_simple(rows: list[dict[str, object]], names: list[str]) -> list[str]:
     """Return a table of the search's mean trials over those of the best simple rule; intervals are over pools."""
     rng = np.random.default_rng(0)
-
     lines = ["| objective | lmnet-search | best simple rule | ratio |", "|---|---|---|---|"]
     for name in names:
         found: dict[str, np.ndarray] = {}  # mean of each pool's repeats
