@@ -57,3 +57,8 @@ __all__ = [
 for _module in pkgutil.iter_modules(__path__):
     if _module.name != "testing":
         importlib.import_module(f"{__name__}.{_module.name}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, without the files that they come from."""
+    return sorted(__all__)

@@ -32,6 +32,12 @@ class ConvNormAct(nn.Module):
     Raises:
         ValueError: an option is out of range, or groups does not divide the channels.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import ConvNormAct
+        >>> ConvNormAct(8, out_channels=16, kernel_size=3, stride=2)(torch.randn(1, 8, 32, 32)).shape
+        torch.Size([1, 16, 16, 16])
+
     Cost:
         in_channels / groups * out_channels * kernel_size^2 MACs per output pixel.
     """

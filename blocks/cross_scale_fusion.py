@@ -54,6 +54,13 @@ class CrossScaleFusion(nn.Module):
     Raises:
         ValueError: scales or activation do not have one entry an input, a scale is not k or 1/k, sizes do not meet.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import CrossScaleFusion
+        >>> fuse = CrossScaleFusion([16, 32, 64], out_channels=32, scales=[2, 1, 0.5])
+        >>> fuse(torch.randn(1, 16, 64, 64), torch.randn(1, 32, 32, 32), torch.randn(1, 64, 16, 16)).shape
+        torch.Size([1, 32, 32, 32])
+
     Cost:
         MACs per output pixel, bilinear or pixel_shuffle, n inputs: 9 * out_channels * (sum of C_i + n * out_channels);
         an input at scale 4 or more has Downsample's larger kernel instead of 9, a transposed one 1.

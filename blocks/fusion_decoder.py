@@ -34,6 +34,13 @@ class FusionDecoder(nn.Module):
     Raises:
         ValueError: not two inputs, or the skip is not twice as large as the deep map.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import FusionDecoder
+        >>> decode = FusionDecoder([64, 32], depth=1)
+        >>> decode(torch.randn(1, 64, 16, 16), torch.randn(1, 32, 32, 32)).shape
+        torch.Size([1, 32, 32, 32])
+
     Cost:
         that of Upsample and MultiBranchStage.
 

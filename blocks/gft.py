@@ -47,6 +47,13 @@ class GlobalFeatureTransformer(nn.Module):
     Raises:
         ValueError: num_heads does not divide in_channels, or an option is out of range.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import GlobalFeatureTransformer
+        >>> block = GlobalFeatureTransformer(96, out_channels=48, num_heads=4)
+        >>> block(torch.randn(1, 96, 7, 7)).shape
+        torch.Size([1, 48, 7, 7])
+
     Cost:
         MACs per pixel, with L = H * W pixels: 9 C^2 + depth * (4 C^2 + 2 L C + 2 mlp_ratio C^2) + C * out_channels;
         C * out_channels where depth is 0.

@@ -35,6 +35,13 @@ class LocalFeatureTransformer(nn.Module):
         ValueError: num_heads does not divide in_channels, a window is even or negative (0 is for a single one), or a
             rate is out of range.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import LocalFeatureTransformer
+        >>> block = LocalFeatureTransformer(64, window=7, num_heads=4)
+        >>> block(torch.randn(2, 64, 56, 56)).shape
+        torch.Size([2, 64, 56, 56])
+
     Cost:
         MACs per pixel, with a attentions: 9 C^2 (embedding) + a * 4 C^2 + sum of 2 C window^2 + 2 mlp_ratio C^2; none
         where window is 0.

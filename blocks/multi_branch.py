@@ -92,6 +92,16 @@ class MultiBranchConv(nn.Module):
     Raises:
         ValueError: an option is out of range.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import MultiBranchConv
+        >>> block = MultiBranchConv(16, out_channels=32).eval()
+        >>> x = torch.randn(1, 16, 40, 40)
+        >>> before = block(x)
+        >>> block.reparameterize()  # four depthwise branches become one
+        >>> torch.allclose(before, block(x), atol=1e-5)
+        True
+
     Cost:
         MACs per pixel, with e hidden channels: e * (in_channels + out_channels) + in_channels * out_channels + e * k;
         k is the sum of the branches' areas while training and the largest height times the largest width afterwards.
@@ -237,6 +247,12 @@ class MultiBranchStage(nn.Sequential):
 
     Raises:
         ValueError: an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import MultiBranchStage
+        >>> MultiBranchStage(3, out_channels=16, depth=2)(torch.randn(1, 3, 64, 64)).shape
+        torch.Size([1, 16, 64, 64])
 
     Cost:
         that of its blocks, the first from in_channels, the others from out_channels.

@@ -125,6 +125,13 @@ def neighborhood_attention(
     Raises:
         ValueError: an even window, an unknown backend, or query, key and value that do not fit together.
         ImportError: backend natten without the package.
+
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import neighborhood_attention
+        >>> query, key, value = torch.randn(1, 28, 28, 3 * 4, 16).chunk(3, dim=3)  # 4 heads of 16
+        >>> neighborhood_attention(query, key, value, 7).shape
+        torch.Size([1, 28, 28, 4, 16])
     """
     _check(query, key, value, window, backend)
     if scale is None:

@@ -66,6 +66,12 @@ class NeighborhoodAttention2d(nn.Module):
     Raises:
         ValueError: num_heads does not divide in_channels, window is even or below 1, or the backend is unknown.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import NeighborhoodAttention2d
+        >>> NeighborhoodAttention2d(32, num_heads=4, window=5)(torch.randn(1, 32, 20, 24)).shape
+        torch.Size([1, 32, 20, 24])
+
     Cost:
         MACs per pixel: 4 * C^2 for the projections, 2 * C * window^2 for the two products.
 

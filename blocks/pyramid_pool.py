@@ -52,6 +52,13 @@ class PyramidPool(nn.Module):
     Raises:
         ValueError: fewer than two inputs, or a map that is smaller than the last one.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import PyramidPool
+        >>> maps = [torch.randn(1, 16, 64, 64), torch.randn(1, 32, 32, 32), torch.randn(1, 64, 16, 16)]
+        >>> PyramidPool([16, 32, 64])(*maps).shape
+        torch.Size([1, 112, 16, 16])
+
     Cost:
         no MACs.
 

@@ -44,6 +44,15 @@ class Registry:
 
         Raises:
             ValueError: the name is taken by another class, or is not snake_case.
+
+        Example:
+            >>> from torch import nn
+            >>> from lmnet.blocks import Example, register
+            >>> @register("halve", example=Example({}, inputs=((4, 16, 16),), outputs=((4, 8, 8),)))
+            ... class Halve(nn.AvgPool2d):
+            ...     def __init__(self, in_channels: int) -> None:
+            ...         super().__init__(2)
+            ...         self.out_channels = in_channels
         """
         if not name.isidentifier() or name != name.lower():
             raise ValueError(f"registry: a block's name must be snake_case, got name={name!r}.")

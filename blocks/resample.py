@@ -38,6 +38,12 @@ class Downsample(nn.Module):
     Raises:
         ValueError: an option is out of range.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import Downsample
+        >>> Downsample(16, out_channels=32)(torch.randn(1, 16, 64, 48)).shape
+        torch.Size([1, 32, 32, 24])
+
     Cost:
         in_channels * out_channels * kernel^2 MACs per output pixel; the kernel is 3 up to stride 3, then
         2 * (stride // 2) + 1.
@@ -76,6 +82,12 @@ class Upsample(nn.Module):
 
     Raises:
         ValueError: an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import Upsample
+        >>> Upsample(32, out_channels=16, mode="pixel_shuffle")(torch.randn(1, 32, 32, 24)).shape
+        torch.Size([1, 16, 64, 48])
 
     Cost:
         MACs per output pixel: bilinear 9 * in_channels * out_channels; transposed in_channels * out_channels;

@@ -25,6 +25,12 @@ class SegmentationHead(nn.Module):
     Raises:
         ValueError: an option is out of range.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import SegmentationHead
+        >>> SegmentationHead(16, num_classes=4, scale=4)(torch.randn(1, 16, 64, 64)).shape
+        torch.Size([1, 4, 256, 256])
+
     Cost:
         in_channels * num_classes * kernel_size^2 MACs per input pixel.
 

@@ -66,6 +66,13 @@ class TimmEncoder(nn.Module):
     Raises:
         ValueError: timm has no such model, it gives no feature maps, or it has no such index.
 
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import TimmEncoder
+        >>> encoder = TimmEncoder(3, model="mobilenetv3_small_050")
+        >>> [tuple(x.shape[1:]) for x in encoder(torch.randn(1, 3, 64, 64))]
+        [(16, 32, 32), (8, 16, 16), (16, 8, 8), (24, 4, 4), (288, 2, 2)]
+
     Cost:
         the backbone's.
 

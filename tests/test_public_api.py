@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"lmnet": "lmnet", "lmnet.blocks": "blocks", "lmnet.search": "search", "lmnet.training": "training"}
+PACKAGES = {
+    "lmnet": "lmnet",
+    "lmnet.blocks": "blocks",
+    "lmnet.builder": "builder",
+    "lmnet.search": "search",
+    "lmnet.training": "training",
+}
 WITH_ALL = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
     for room in ("lmnet", "blocks", "builder", "training", "search")
@@ -51,7 +57,13 @@ def test_all_agrees_with_the_public_names(name):
     assert [key for key in package.__all__ if getattr(package, key, None) is None] == []
 
 
-@pytest.mark.parametrize("name", ["lmnet", "lmnet.search", "lmnet.training"])
+@pytest.mark.parametrize("name", PACKAGES)
+def test_dir_shows_the_public_names_only(name):
+    package = importlib.import_module(name)
+    assert dir(package) == sorted(package.__all__)
+
+
+@pytest.mark.parametrize("name", ["lmnet", "lmnet.builder", "lmnet.search", "lmnet.training"])
 def test_lazy_package_offers_what_its_stub_says(name):
     tree = ast.parse((ROOT / PACKAGES[name] / "__init__.pyi").read_text())
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
