@@ -1,4 +1,4 @@
-"""What all command lines share: exit codes, one-line errors, values in key=value, own modules, late imports."""
+"""What all command lines share: parser, exit codes, one-line errors, values in key=value, own modules, late imports."""
 
 from __future__ import annotations
 
@@ -9,15 +9,88 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lmnet.builder.did_you_mean import closest
 
 DONE, FAILED, USAGE = 0, 1, 2
+
+_ELSEWHERE = {
+    "--learning-rate": (("--set", "--set lr=1e-3"),),
+    "--lr": (("--set", "--set lr=1e-3"),),
+    "--classes": (("--set", "--set num_classes=4"),),
+    "--num-classes": (("--set", "--set num_classes=4"),),
+    "--in-channels": (("--set", "--set input.channels=1"),),
+    "--in-chans": (("--set", "--set input.channels=1"),),
+    "--channels": (("--set", "--set input.channels=1"),),
+    "--pretrained": (("--pretrained-encoder", "--pretrained-encoder, for an encoder from ImageNet"),
+                     ("--weights", "--weights NAME@DATA, for a whole trained net")),
+    "--resume": (("--out", "the same command again, which continues, or --weights RUN --out NEW"),),
+    "--continue": (("--out", "the same command again, which continues, or --weights RUN --out NEW"),),
+    "--gpu": (("--device", "--device cuda"),),
+    "--gpus": (("--devices", "--device cuda --devices 2"), ("--device", "--device cuda")),
+    "--cuda": (("--device", "--device cuda"),),
+    "--cpu": (("--device", "--device cpu"),),
+    "--model": (("--spec", "--spec NAME"), ("", "the name of the model as the first word, without --model")),
+    "--optimizer": (("--set", "--set optimizer=sgd"),),
+    "--augment": (("--set", "--set augment=heavy"),),
+    "--precision": (("--set", "--set precision=bf16-mixed"),),
+    "--amp": (("--set", "--set precision=bf16-mixed"),),
+    "--input": (("", "the images as words, without --input"),),
+}  # fmt: skip
+"""What other tools call an option → the option of ours that it needs, and what to write."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no shortened options, and answers a wrong word with the nearest right one, in one line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all of ``args``; see argparse."""
+        found, left = self.parse_known_args(args, namespace)
+        if left:
+            self.error(self._advice(left))
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        line = message if message.endswith((".", "?")) else f"{message}."
+        show(f"{self.prog}: {line} {self.prog} --help lists the options.")
+        raise SystemExit(USAGE)
+
+    def _advice(self, left: Sequence[str]) -> str:
+        """Return what is wrong with words that no option takes, and what was probably intended."""
+        word = next((each for each in left if each.startswith("-")), left[0])
+        if not word.startswith("-"):
+            return f"{word!r} is one word too many. {self._place_of(word)}".rstrip()
+        name = word.partition("=")[0]
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for option, advice in _ELSEWHERE.get(name.replace("_", "-"), ()):
+            if not option or option in known:
+                return f"there is no option {name}. Write {advice}."
+        close = closest(name, known)
+        return f"there is no option {name}." + (f" Did you mean {close}?" if close else "")
+
+    def _place_of(self, word: str) -> str:
+        """Return which option a word without one is probably for."""
+        known = self._option_string_actions
+        if "--data" in known and (Path(word).is_dir() or Path(word).suffix in (".csv", ".json", ".zip")):
+            return f"For data, write --data {word}."
+        if "--spec" in known:
+            return f"For a spec, write --spec {word}."
+        if "--weights" in known and Path(word).suffix in (".safetensors", ".pth", ".pt"):
+            return f"For weights, write --weights {word}."
+        return ""
 
 
 def run_command(program: str, body: Callable[[], int], *, debug: bool) -> int:
     """Run a command's body and return its exit code; errors become one line each on stderr.
 
-    Exit codes: 0 done, 1 ran and failed, 2 usage or bad input, 130 after Ctrl-C.
+    Exit codes: 0 done, 1 ran and failed, 2 usage or bad input, 130 after Ctrl-C. A TypeError and the like are faults
+    of lmnet, or of a module of the user's: their place is shown, and the exit code is 1.
 
     Args:
         program: the command's name.
@@ -33,25 +106,81 @@ def run_command(program: str, body: Callable[[], int], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt:
-        print(f"{program}: stopped by Ctrl-C.", file=sys.stderr)
+        show(f"{program}: stopped by Ctrl-C.")
         return 130
     except ValueError as err:  # SpecError has one line a problem, with its place
         text = str(err)
-        _say(text if hasattr(err, "problems") else f"{program}: {text}")
+        show(text if hasattr(err, "problems") else f"{program}: {text}")
         return USAGE
-    except (OSError, ImportError, TypeError) as err:
-        _say(f"{program}: {err}")
+    except (OSError, ImportError) as err:
+        show(f"{program}: {err}")
         return USAGE
     except RuntimeError as err:
-        _say(f"{program}: {str(err).strip().splitlines()[0]}")
+        show(f"{program}: {cause(err)}")
+        return FAILED
+    except Exception as err:  # noqa: BLE001 - whatever it is, people get one line
+        show(f"{program}: {_fault(err) if _is_plain(err) else f'{type(err).__name__}: {cause(err)}'}")
         return FAILED
     return code
 
 
-def _say(text: str) -> None:
-    """Print an error on stderr, whatever characters the user's file names and values hold."""
+def show(text: str) -> None:
+    """Print a message on stderr, whatever characters the user's file names and values hold."""
     encoding = sys.stderr.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+
+
+def cause(err: BaseException) -> str:
+    """Return the one line of an error that says what happened.
+
+    Its first line, but for errors that carry another error's traceback: there the last line, which is the cause. Where
+    a first line ends in a colon or says of packages that they are missing, the lines that name them are added.
+    """
+    lines = [line.strip() for line in str(err).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(err).__name__
+    if "Traceback (most recent call last)" in str(err):
+        text = lines[-1]
+        if lines[0].startswith("Caught ") and " in DataLoader worker" in lines[0]:
+            text = f"{text} (in a data-loading process)"
+    else:
+        text = " ".join(lines[:6]) if _goes_on(lines[0]) else lines[0]
+    root = err
+    while root.__cause__ is not None:
+        root = root.__cause__
+    if root is not err and not _is_plain(err):  # a driver's error often says only that there was one
+        text = f"{text} ({cause(root)})"
+    return f"{text}{_advice_for(str(err))}"
+
+
+def _is_plain(err: BaseException) -> bool:
+    """Return whether an error is Python's or lmnet's: one of another package speaks of what it found, not of a fault."""
+    return type(err).__module__.partition(".")[0] in ("builtins", "lmnet")
+
+
+def _goes_on(line: str) -> bool:
+    return line.endswith((":", ",", "(")) or "missing dependencies" in line
+
+
+def _advice_for(text: str) -> str:
+    """Return what to do about faults of the machine that torch reports in its own words."""
+    if "shared memory" in text or "/dev/shm" in text or "DataLoader worker" in text and "Bus error" in text:
+        return " The shared memory is too small: give --workers 0, or start docker with --shm-size 2g."
+    if "out of memory" in text:
+        return " Give a smaller --batch-size or --size."
+    return ""
+
+
+def _fault(err: Exception) -> str:
+    """Return a line for an error that no input should raise: what it is, and where."""
+    place = err.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    at = f" ({Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno})" if place is not None else ""
+    return (
+        f"{type(err).__name__}: {cause(err)}{at}. This is a fault of lmnet or of a module of yours, not of your input. "
+        "Run again with --debug and report what it prints."
+    )
 
 
 @contextlib.contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from lmnet.builder.did_you_mean import did_you_mean
 
 Path = tuple[str | int, ...]
 """Where a value stands in a document: ("nodes", "lft2", "window", 0)."""
@@ -56,10 +57,4 @@ def dotted(path: Sequence[str | int]) -> str:
     return text
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a hint with the closest of ``names``, or with all of them where none is close."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"Known: {', '.join(names)}." if names else "There is none."
+__all__ = ["Path", "Problem", "SpecError", "did_you_mean", "dotted"]

@@ -32,7 +32,7 @@ KNOWS_THE_BUILDER = {
 FILE_READERS = ("lmnet.builder.image_files", "lmnet.builder.intensities", "lmnet.builder.medical_files")
 FILE_READERS += ("lmnet.builder.picture",)
 # So do the one writer of files and the one reader of weights.
-FILE_READERS += ("lmnet.builder.files", "lmnet.builder.weights")
+FILE_READERS += ("lmnet.builder.files", "lmnet.builder.weights", "lmnet.builder.did_you_mean")
 # One command line reaches upwards: `lmnet-build --quantize` scores the file that it exports, which only training can.
 UPWARDS = {("builder/cli.py", "lmnet.training.quantization.export_int8")}
 # What blocks may use besides torch and timm, and where.

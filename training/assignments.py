@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from lmnet.builder.did_you_mean import closest
 from lmnet.builder.spec import load_spec
 from lmnet.training.recipe import Recipe
+
+
+_PLACES = {"in_channels": "input.channels"}
+"""Places in a spec that people know by another name."""
 
 
 def route_assignments(
@@ -39,8 +43,8 @@ def route_assignments(
         elif head in spec_keys or "." in key:
             overrides[key] = value
         else:
-            close = difflib.get_close_matches(key, [*recipe_keys, *spec_keys], n=1)
-            hint = f"Did you mean {close[0]}? " if close else ""
+            close = closest(key, [*spec_keys, *recipe_keys, *_PLACES])
+            hint = f"Did you mean {_PLACES.get(close, close)}? " if close else ""
             raise ValueError(
                 f"--set {key}: neither the recipe nor the spec has {key!r}. {hint}The recipe has "
                 f"{', '.join(sorted(recipe_keys))}; the spec has {', '.join(sorted(spec_keys))}."

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from lmnet.builder.command_line import DONE, add_import_option, import_modules, run_command
+from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
 from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
 
@@ -22,9 +22,9 @@ Examples: lmnet-eval runs/lmnet_xs-synthetic-default-s0
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lmnet-eval",
         description="Score a segmentation model, each metric with its 95 % interval, or compare two.",
         epilog=_EPILOG,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lmnet.builder.command_line import DONE, add_import_option, import_modules, run_command
+from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
 from lmnet.training.data_arguments import add_intensity_option, check_model_exists, check_paths, value_options
 
@@ -26,9 +26,9 @@ Example: lmnet-predict lmnet_xs photo.jpg --out masks
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lmnet-predict",
         description="Segment images: files and folders, in the formats that Pillow reads, NIfTI and DICOM.",
         epilog=_EPILOG,

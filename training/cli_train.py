@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from lmnet.builder.command_line import DONE, add_import_option, import_modules, read_assignments, run_command
+from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, read_assignments, run_command
 from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
 from lmnet.training.recipe import load_recipe, recipe_names
 
@@ -18,9 +18,9 @@ Example: lmnet-train lmnet_xs --data synthetic
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="lmnet-train",
         description="Train a segmentation net on a data set, score its best epoch and write a report.",
         epilog=_EPILOG,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
+
+from lmnet.builder.did_you_mean import closest
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 
@@ -48,8 +49,8 @@ class Named:
             ValueError: it is not.
         """
         if name not in self._known:
-            close = difflib.get_close_matches(name, self._known, n=1)
-            hint = f"Did you mean {close[0]}?" if close else "Your own are known after --import MODULE."
+            close = closest(name, self._known)
+            hint = f"Did you mean {close}?" if close else "Your own are known after --import MODULE."
             raise ValueError(
                 f"recipe: {self.kind} must be one of {', '.join(self.names())}, got {self.kind}={name!r}. {hint}"
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+from lmnet.builder.did_you_mean import closest, did_you_mean
 from lmnet.training.named import AUGMENTATIONS, LOSSES, OPTIMIZERS
 
 _NOT_NEGATIVE = (
@@ -154,8 +154,8 @@ class Recipe:
         changes = {}
         for key, value in values.items():
             if key not in hints:
-                close = difflib.get_close_matches(key, hints, n=1)
-                hint = f"Did you mean {close[0]}?" if close else f"Known: {', '.join(hints)}."
+                close = closest(key, hints)
+                hint = f"Did you mean {close}?" if close else f"Known: {', '.join(hints)}."
                 raise ValueError(f"{where}: a recipe must have known keys, got {key}={value!r}. {hint}")
             changes[key] = _typed(where, key, value, hints[key])
         return dataclasses.replace(self, **changes)
@@ -191,7 +191,7 @@ def load_recipe(recipe: str | Path) -> Recipe:
         if str(recipe) not in names:
             raise ValueError(
                 f"recipe: it must be one of {', '.join(names)} or a .yaml file, got recipe={str(recipe)!r}. "
-                "Use default."
+                f"{did_you_mean(str(recipe), names) if closest(str(recipe), names) else 'Use default.'}"
             )
         path = RECIPES / f"{recipe}.yaml"
     content = load_yaml(path).data
