@@ -154,7 +154,7 @@ def cause(err: BaseException) -> str:
 
 
 def _is_plain(err: BaseException) -> bool:
-    """Return whether an error is Python's or lmnet's: one of another package speaks of what it found, not of a fault."""
+    """Return whether an error is Python's or lmnet's own; one of another package speaks of what it found."""
     return type(err).__module__.partition(".")[0] in ("builtins", "lmnet")
 
 

@@ -10,7 +10,6 @@ from lmnet.builder.did_you_mean import closest
 from lmnet.builder.spec import load_spec
 from lmnet.training.recipe import Recipe
 
-
 _PLACES = {"in_channels": "input.channels"}
 """Places in a spec that people know by another name."""
 
