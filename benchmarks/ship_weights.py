@@ -1,17 +1,22 @@
 """Put a run's best weights into the zoo: float16 safetensors and a model card with the scores of that very file.
 
 python benchmarks/ship_weights.py runs/kvasir_xs "what the data is and its licence"
+python benchmarks/ship_weights.py --pins          # write zoo/weights.json anew, from the files and cards in zoo/
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import re
+import sys
 from pathlib import Path
 
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights import read_weights, save_weights
+from lmnet.builder.weights_on_demand import PINS, Pin, pins, sha256_of
 from lmnet.builder.zoo import zoo_folder
 from lmnet.training import summarize
 from lmnet.training.metrics.store import CONVENTIONS
@@ -44,8 +49,25 @@ In brackets: 95 % interval by bootstrap over images. Scored at the images' own s
 """
 
 
+def write_pins() -> None:
+    """Write zoo/weights.json: SHA-256, size, data and licence of every file of weights in zoo/; others' rows stay."""
+    rows = dict(pins())
+    for path in zoo_folder().glob("*.safetensors"):
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        data = re.search(r"\*\*Data\*\*: ([^,(.]+)", card)
+        licence = re.search(r"\*\*Licence\*\*: (.+)", card)
+        if data is None or licence is None:
+            raise ValueError(f"{path.with_suffix('.md')}: it has no line for the data or the licence.")
+        rows[path.stem] = Pin(sha256_of(path), path.stat().st_size, data[1].strip(), licence[1].strip())
+    content = {name: dataclasses.asdict(rows[name]) for name in sorted(rows)}
+    (zoo_folder() / PINS).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    """Write zoo/NAME.safetensors and zoo/NAME.md."""
+    """Write zoo/NAME.safetensors, zoo/NAME.md and its row of zoo/weights.json."""
+    if sys.argv[1:] == ["--pins"]:
+        write_pins()
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run")
     parser.add_argument("data", help="one line about the data, for the card")
@@ -104,6 +126,7 @@ def main() -> None:
         rows="\n".join(rows),
     )
     path.with_name(f"{full_name}.md").write_text(card, encoding="utf-8")
+    write_pins()
     size = path.stat().st_size / 2**20
     print(json.dumps({"weights": str(Path(path)), "mib": round(size, 2), "test": summaries["test"]}))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lmnet.builder.did_you_mean import closest
+from lmnet.builder.notices import command_notices
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -98,9 +99,11 @@ def run_command(program: str, body: Callable[[], int], *, debug: bool) -> int:
         debug: let exceptions through with their traceback.
     """
     if debug:
-        return body()
+        with command_notices():
+            return body()
     try:
-        code = body()
+        with command_notices():
+            code = body()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
 """Node costs on disk: what has been measured once on a machine is looked up from then on.
 
-A file in the user's cache folder ($LMNET_CACHE, else $XDG_CACHE_HOME/lmnet, else ~/.cache/lmnet), one JSON line a node.
+A file in the user's cache folder (``lmnet.blocks.cache_folder``), one JSON line a node.
 Its name holds a hash of torch's version and of the source of lmnet's blocks and counter: a change begins a new file.
 Blocks of other packages are not stored, as their source may change unseen. LMNET_CACHE=off switches it off.
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from lmnet.blocks.cache_folder import cache_folder
 from lmnet.blocks.registry import REGISTRY
 
 OWN_BLOCKS = "lmnet.blocks."
@@ -72,16 +73,12 @@ def is_storable(block: str) -> bool:
 @lru_cache(maxsize=1)
 def default_store() -> CostStore:
     """Return this user's store."""
-    place = os.environ.get("LMNET_CACHE", "")
-    if place == "off":
-        return CostStore(None)
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lmnet"
-    except RuntimeError:  # a user without a home
+    folder = cache_folder()
+    if folder is None:
         return CostStore(None)
     import lmnet.blocks
 
     digest = hashlib.sha256(f"{torch.__version__} {metadata.version('timm')}".encode())
     for file in (*sorted(Path(str(lmnet.blocks.__file__)).parent.glob("*.py")), Path(__file__).with_name("cost.py")):
         digest.update(file.read_bytes())
-    return CostStore((Path(place) if place else home) / f"costs-{digest.hexdigest()[:16]}.jsonl")
+    return CostStore(folder / f"costs-{digest.hexdigest()[:16]}.jsonl")

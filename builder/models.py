@@ -20,7 +20,7 @@ from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
-from lmnet.builder.zoo import DEFAULT_DATA, list_models, split_name, weights_file, zoo_folder, zoo_path, zoo_weights
+from lmnet.builder.zoo import DEFAULT_DATA, list_models, split_name, weights_file, zoo_path, zoo_weights
 
 SPEC_FILE = "spec.yaml"
 
@@ -78,10 +78,10 @@ def create_model(
 
 def shipped_weights(model: GraphModel) -> Path | None:
     """Return the zoo's weights for a net, where its spec is that of the zoo, unchanged, and has some."""
-    path = zoo_folder() / f"{model.spec.name}.safetensors"
-    if not path.exists() or not path.with_suffix(".yaml").exists():
+    name = model.spec.name
+    if name not in list_models(pretrained=True) or plan_spec(load_spec(name)).hash != model.hash:
         return None
-    return path if plan_spec(load_spec(model.spec.name)).hash == model.hash else None
+    return zoo_weights(name)
 
 
 def load_encoder(model: GraphModel, source: str | Path = "auto") -> EncoderWeights:

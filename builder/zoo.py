@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lmnet.builder.files import BEST, SAVED
 from lmnet.builder.problems import Problem, SpecError, did_you_mean
+from lmnet.builder.weights_on_demand import file_name, find_weights, pins, show_licence
 
 DEFAULT_DATA = "kvasir"
 """Data set of the weights that a name stands for."""
@@ -21,11 +22,15 @@ def list_models(*, pretrained: bool = False) -> list[str]:
     """Return the names of the zoo's specs, sorted.
 
     Args:
-        pretrained: only those that have weights in the zoo.
+        pretrained: only those that have weights, in the package or on demand.
     """
-    folder = zoo_folder()
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    return [name for name in names if (folder / f"{name}.safetensors").exists()] if pretrained else names
+    names = sorted(path.stem for path in zoo_folder().glob("*.yaml"))
+    return [name for name in names if name in weights_names()] if pretrained else names
+
+
+def weights_names() -> set[str]:
+    """Return the names of all shipped weights (``lmnet_xs``, ``lmnet_xs@busi``), in the package or on demand."""
+    return {path.stem for path in zoo_folder().glob("*.safetensors")} | pins().keys()
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -34,30 +39,31 @@ def split_name(name: str) -> tuple[str, str]:
     return (net, data) if data and not Path(name).exists() else (name, DEFAULT_DATA)
 
 
-def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
-    """Return the file of a zoo net's shipped weights.
+def zoo_weights(name: str, data: str = DEFAULT_DATA, *, url: str | None = None) -> Path:
+    """Return the file of a zoo net's shipped weights; one that is not in the package is looked for and fetched.
+
+    A command prints the weights' licence. See ``lmnet.builder.weights_on_demand``.
 
     Args:
         name: of the net.
         data: data set that they were trained on.
+        url: where to fetch from; None for the environment variable LMNET_WEIGHTS_URL.
 
     Raises:
-        ValueError: there is no such file in this installation.
+        ValueError: the zoo has no such weights, or their file can be had nowhere.
     """
-    file = f"{name}.safetensors" if data == DEFAULT_DATA else f"{name}@{data}.safetensors"
-    path = zoo_folder() / file
-    if path.exists():
-        return path
-    have = ", ".join(sorted(each.stem for each in zoo_folder().glob("*.safetensors"))) or "no net"
-    if path.with_suffix(".md").exists():  # its card is here
-        raise ValueError(
-            f"{name}: the weights {file} are not in the package. Copy zoo/{file} from lmnet's repository to "
-            f"{zoo_folder()}, or give its path as weights. Here are weights for: {have}."
-        )
-    raise ValueError(
-        f"{name}: the zoo has no weights of it trained on {data}. It has weights for: {have}. Use one of these, a run "
-        "folder, or --weights FILE."
-    )
+    full_name = name if data == DEFAULT_DATA else f"{name}@{data}"
+    path = zoo_folder() / file_name(full_name)
+    if not path.exists():
+        if full_name not in pins():
+            have = ", ".join(sorted(weights_names())) or "no net"
+            raise ValueError(
+                f"{name}: the zoo has no weights of it trained on {data}. It has weights for: {have}. Use one of "
+                "these, a run folder, or --weights FILE."
+            )
+        path = find_weights(full_name, url=url)
+    show_licence(full_name)
+    return path
 
 
 def weights_file(weights: str | Path) -> Path:
