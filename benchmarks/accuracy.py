@@ -15,7 +15,7 @@ import json
 import statistics
 from pathlib import Path
 
-from lmnet.training.report import value_with_interval
+from lmnet.training.metrics.shown import value_with_interval
 
 OUT = Path(__file__).with_name("accuracy.md")
 METRICS = {

@@ -19,9 +19,9 @@ from lmnet.builder.weights import read_weights, save_weights
 from lmnet.builder.weights_on_demand import PINS, Pin, pins, sha256_of
 from lmnet.builder.zoo import zoo_folder
 from lmnet.training import summarize
-from lmnet.training.metrics.store import CONVENTIONS
+from lmnet.training.metrics.conventions import CONVENTIONS
+from lmnet.training.metrics.shown import value_with_interval
 from lmnet.training.opened_model import open_model
-from lmnet.training.report import value_with_interval
 from lmnet.training.run_folder import RunFolder
 from lmnet.training.score_run import score_model
 from lmnet.training.train_run import DataChoice

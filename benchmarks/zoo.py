@@ -28,7 +28,7 @@ from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.cross_check import count_with_torch
 from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training import CaseScores, Recipe, compare, evaluate, fit, load_data, load_recipe, summarize
-from lmnet.training.report import value_with_interval
+from lmnet.training.metrics.shown import value_with_interval
 
 OUT = Path(__file__).with_name("zoo.md")
 ENCODER = "tf_efficientnet_lite0"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
@@ -52,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.model is None) == (args.compare is None):
         parser.error("give either MODEL or --compare A B")
+    if args.compare and args.weights is not None:
+        parser.error("--weights is for MODEL: with --compare name run folders or zoo names, such as lmnet_xs@busi")
+    if args.size is not None and args.size < 1:
+        parser.error(f"--size must be at least 1, got {args.size}")
     if args.batch_size < 1:
         parser.error(f"--batch-size must be at least 1, got {args.batch_size}")
     return run_command("lmnet-eval", lambda: _run(args), debug=args.debug)
@@ -100,18 +106,28 @@ def _compare(args: argparse.Namespace) -> int:
         second,
         data_choice(args),
         side=args.split,
+        size=args.size,
         seed=args.seed,
         batch_size=args.batch_size,
         device=args.device,
         say=say,
     )
     if args.json:
-        print(json.dumps({"a": first, "b": second, "split": args.split, **asdict(comparison)}))
+        print(json.dumps(_without_nan({"a": first, "b": second, "split": args.split, **asdict(comparison)})))
     else:
         from lmnet.training.score_table import print_comparison
 
         print_comparison(comparison, first, second)
     return DONE
+
+
+def _without_nan(content: Any) -> Any:
+    """Return plain data with None for numbers that JSON does not have."""
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 if __name__ == "__main__":

@@ -148,8 +148,7 @@ def say(text: str) -> None:
 def _say_epoch(report: Any) -> None:
     row = report.row
     say(
-        f"epoch {report.epoch}: loss {row['train_loss']:.3f}, "
-        f"val Dice {report.score:.3f} (best {report.best_score:.3f}), "
+        f"epoch {report.epoch}: loss {row['train_loss']:.3f}, {report.text}, "
         f"{row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s, {row['waiting_share']:.0%} waiting for data"
     )
 

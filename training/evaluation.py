@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,8 +13,8 @@ from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.classes import IGNORED
 from lmnet.training.inference import at_own_size, probabilities, resolve_device
 from lmnet.training.loaders import scoring_loader
-from lmnet.training.metrics.boundary import boundary_iou, hd95
 from lmnet.training.metrics.confusion import confusion
+from lmnet.training.metrics.conventions import MEASURES
 from lmnet.training.metrics.store import CaseScores
 
 
@@ -54,7 +53,8 @@ def evaluate(
         raise ValueError("evaluate: at least one case must be scored, got images=0. Choose another split.")
     target = resolve_device(device)
     model = model.to(target).eval()
-    counts, distances, bands, diagonals = [], [], [], []
+    counts = []
+    figures: dict[str, list[float]] = {name: [] for name in MEASURES}
     for image, _, index in scoring_loader(cases.at(size, in_channels), batch_size=batch_size):
         shares = probabilities(model, image, mean=mean, std=std, device=target)
         for position, each in zip(index.tolist(), shares, strict=True):
@@ -69,19 +69,20 @@ def evaluate(
             predicted = at_own_size(each, *mask.shape).argmax(dim=0)
             counts.append(confusion(predicted[None], torch.from_numpy(mask)[None], len(each))[0].numpy())
             found, truth = (predicted.numpy() > 0) & is_known, (mask > 0) & is_known
-            distances.append(hd95(found, truth))
-            bands.append(boundary_iou(found, truth))
-            diagonals.append(math.hypot(*mask.shape))
+            for figure, measure in MEASURES.items():
+                figures[figure].append(measure(found, truth))
         if on_case is not None:
             on_case(len(counts))
     model.to("cpu")
     return CaseScores(
         names=tuple(cases.names),
         confusion=np.stack(counts),
-        hd95=np.array(distances),
-        boundary_iou=np.array(bands),
-        diagonal=np.array(diagonals),
-        classes=tuple(each.name for each in cases.meaning.classes)
-        if len(cases.meaning.classes) == counts[0].shape[0]
-        else (),
+        figures={name: np.array(values) for name, values in figures.items()},
+        classes=class_names(cases, counts[0].shape[0]),
     )
+
+
+def class_names(cases: CaseSet, num_classes: int) -> tuple[str, ...]:
+    """Return the names of a model's classes, as the data has them; empty if the data has another number of classes."""
+    names = tuple(each.name for each in cases.meaning.classes)
+    return names if len(names) == num_classes else ()

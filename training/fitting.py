@@ -9,7 +9,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import lightning.pytorch as L
 import torch
 from torch import nn
 
+from lmnet.training.chooser import make_chooser
 from lmnet.training.data.load import DataSets
 from lmnet.training.distillation import Teacher
 from lmnet.training.inference import probe_classes, resolve_device
 from lmnet.training.keeper import CHECKPOINT, EpochKeeper, EpochReport
 from lmnet.training.loaders import default_workers
+from lmnet.training.losses import check_class_weights
 from lmnet.training.optimizers import freeze
 from lmnet.training.recipe import Recipe
 from lmnet.training.segmentation_module import SegmentationModule, TrainingDiverged
@@ -35,7 +37,8 @@ class FitResult:
     """The result of a training run.
 
     Args:
-        score: highest foreground Dice (mean over validation images, at the training size) of any epoch.
+        score: highest score of any epoch: the lesion Dice at the training size, mean over the validation images with a
+            lesion; minus the validation loss if none has one.
         best_epoch: the epoch (from 1) with this score; the model now holds that epoch's weights.
         epoch: number of epochs done, including those before a resume.
         history: one row per epoch: epoch, lr, train_loss, val_loss, the scores, seconds, images_per_second,
@@ -43,6 +46,7 @@ class FitResult:
         state: to continue from here: ``fit(..., resume=result.state)``.
         is_stopped: whether a callback ended the training run.
         is_main: False in all but the first of several processes that train: only the first should write and print.
+        chosen_by: what the score is, in words; empty if no epoch was left to train.
     """
 
     score: float
@@ -52,6 +56,7 @@ class FitResult:
     state: TrainState
     is_stopped: bool = False
     is_main: bool = True
+    chosen_by: str = ""
 
 
 def fit(
@@ -128,13 +133,17 @@ def fit(
         workers = default_workers(on_gpu=target.type == "cuda") if folder is not None else 0
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
+    num_classes = probe_classes(model, size=side, in_channels=in_channels)
+    if loss is None:
+        check_class_weights(recipe, num_classes)
+    chooser = make_chooser(val, num_classes)
     with _repeatable(target, seed), _quiet():
         module = SegmentationModule(
             model,
             recipe,
             train=train,
             val=val,
-            num_classes=probe_classes(model, size=side, in_channels=in_channels),
+            num_classes=num_classes,
             seed=seed,
             state=state,
             schedule_epochs=schedule_epochs or epochs,
@@ -144,7 +153,8 @@ def fit(
             teacher=teacher,
             loss=loss,
         )
-        keeper = EpochKeeper(state, folder, list(callbacks), training_facts(recipe, side, seed, in_channels, data))
+        facts = training_facts(recipe, side, seed, in_channels, data)
+        keeper = EpochKeeper(state, folder, list(callbacks), chooser, facts)
         trainer = L.Trainer(
             max_epochs=epochs - state.epoch,
             accelerator="gpu" if target.type == "cuda" else "cpu",
@@ -166,7 +176,8 @@ def fit(
         _run(trainer, module)
         freeze(model, module.pretrained, is_frozen=False)
     model.to("cpu")
-    return _finish(model, keeper.state, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
+    finished = _finish(model, keeper.state, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
+    return replace(finished, chosen_by=chooser.text)
 
 
 def _run(trainer: L.Trainer, module: SegmentationModule) -> None:

@@ -16,6 +16,7 @@ import torch
 
 from lmnet.builder.files import BEST, write_durably
 from lmnet.builder.weights import save_weights
+from lmnet.training.chooser import Chooser
 from lmnet.training.segmentation_module import SegmentationModule, learning_rate
 from lmnet.training.state import TrainState, copy_weights
 
@@ -31,15 +32,24 @@ class EpochReport:
 
     Args:
         epoch: number of epochs done, including those before a resume.
-        score: foreground Dice, mean over validation images, after this epoch.
+        score: what chooses the best epoch; higher is better. The lesion Dice of the validation images, or minus their
+            loss if none of them has a lesion (``Chooser``).
         best_score: the highest so far.
         row: this epoch's row of the history: lr, losses, scores, seconds.
+        uses_loss: whether the loss chooses.
     """
 
     epoch: int
     score: float
     best_score: float
     row: dict[str, float]
+    uses_loss: bool = False
+
+    @property
+    def text(self) -> str:
+        """Score and best score in words, such as ``val Dice 0.812 (best 0.820)``."""
+        name, sign = ("loss", -1) if self.uses_loss else ("Dice", 1)
+        return f"val {name} {sign * self.score:.3f} (best {sign * self.best_score:.3f})"
 
 
 class EpochKeeper(L.Callback):
@@ -48,7 +58,8 @@ class EpochKeeper(L.Callback):
     Args:
         start: the state that the training run starts from; not changed.
         folder: where to write; None for nowhere.
-        callbacks: of the caller.
+        callbacks: called after each epoch.
+        chooser: decides which epoch is the best.
         facts: written beside the best weights.
     """
 
@@ -57,10 +68,15 @@ class EpochKeeper(L.Callback):
         start: TrainState,
         folder: Path | None,
         callbacks: Sequence[Callable[[EpochReport], bool | None]],
+        chooser: Chooser,
         facts: Mapping[str, str] | None = None,
     ) -> None:
         self.state = copy.copy(start)
         self.state.history = list(start.history)
+        self.chooser = chooser
+        if not chooser.compares_with(start.chosen_by):
+            self.state.best_score = -math.inf  # another scale: the next epoch is the best so far
+        self.state.chosen_by = chooser.kind
         self.folder = folder
         self.callbacks = callbacks
         self.facts = dict(facts or {})
@@ -71,7 +87,7 @@ class EpochKeeper(L.Callback):
         """Write down the epoch; validation has run before."""
         assert isinstance(pl_module, SegmentationModule)
         row = self._row(pl_module)
-        score = row["val_dice_foreground_mean"]
+        score = self.chooser.score(pl_module.scores, row["val_loss"])
         state = self.state
         state.epoch = int(row["epoch"])
         state.history.append(row)
@@ -79,12 +95,12 @@ class EpochKeeper(L.Callback):
         state.optimizer = _copied(trainer.optimizers[0].state_dict())
         if pl_module.average is not None:
             state.average = copy_weights(pl_module.average)
-        if score > state.best_score:
+        if score > state.best_score or not state.best_weights:
             state.best_epoch, state.best_score = state.epoch, score
             state.best_weights = copy_weights(pl_module.scored)
         if self.folder is not None and trainer.is_global_zero:
             self._write(self.folder, row)
-        report = EpochReport(state.epoch, score, state.best_score, row)
+        report = EpochReport(state.epoch, score, state.best_score, row, self.chooser.uses_loss)
         if any([callback(report) for callback in self.callbacks]):  # noqa: C419  every callback is told
             self.is_stopped = trainer.should_stop = True
 
@@ -115,7 +131,7 @@ class EpochKeeper(L.Callback):
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=state.epoch)
-        for name, value in row.items():
+        for name, value in ((name, value) for name, value in row.items() if math.isfinite(value)):
             self._board.add_scalar(name, value, state.epoch)
         self._board.flush()
 

@@ -25,6 +25,21 @@ def cross_entropy_dice(recipe: Recipe) -> nn.Module:
     )
 
 
+def check_class_weights(recipe: Recipe, num_classes: int) -> None:
+    """Check that a recipe's class weights fit a net.
+
+    Raises:
+        ValueError: there is another number of them than of classes.
+    """
+    count = len(recipe.class_weights)
+    if recipe.loss == "cross_entropy_dice" and count not in (0, num_classes):
+        example = ",".join(["1", *["4"] * (num_classes - 1)])
+        raise ValueError(
+            f"recipe: class_weights has {count} values and the net {num_classes} classes. Set "
+            f"class_weights=[{example}], or class_weights=[] for equal weights."
+        )
+
+
 class CrossEntropyDice(nn.Module):
     """Cross-entropy plus soft Dice loss.
 

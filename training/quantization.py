@@ -120,6 +120,10 @@ def export_int8(
         _quantize(whole, small, images, {**(facts or {}), "quantized": "int8 convolutions"})
         after = FileNet(onnxruntime_net(small), model.plan.stride)
         first, _ = score_model(replace(opened, model=before), choice, side="test", device="cpu", say=say)
+        if not first.has_lesion.any():
+            raise ValueError(
+                f"quantize: none of the {len(first)} test images has a lesion to score by. Use other data."
+            )
         second, _ = score_model(replace(opened, model=after), choice, side="test", device="cpu")
         seconds = measure_interleaved([lambda: before(images[0]), lambda: after(images[0])], repeats=15)
         slow, fast = (1e3 * statistics.median(times) for times in seconds)

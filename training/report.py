@@ -16,7 +16,8 @@ from lmnet.builder.files import write_durably
 from lmnet.training.data.case_set import CaseSet, Pixels
 from lmnet.training.data.load import DataSets
 from lmnet.training.inference import at_own_size, probabilities
-from lmnet.training.metrics.store import CaseScores, metric_meanings
+from lmnet.training.metrics.shown import remarks_on, shown_metrics, value_with_interval
+from lmnet.training.metrics.store import CaseScores
 from lmnet.training.overlay import overlay, shown
 from lmnet.training.page import render
 from lmnet.training.run_folder import RunFolder
@@ -67,6 +68,7 @@ def write_report(
         title=f"{metrics['model']} on {metrics['data']}",
         summary=_summary(metrics),
         scores=_score_rows(metrics),
+        remarks=[remark for side in ("test", "val") for remark in remarks_on(metrics[side], side)],
         curves=_embedded(folder.file("curves").read_bytes()),
         cases=groups,
         facts=({"cost of an image": cost} if cost else {}) | _facts(manifest),
@@ -76,11 +78,23 @@ def write_report(
 
 
 def chosen_cases(scores: CaseScores) -> dict[str, list[int]]:
-    """Return the indices of the best, median and worst cases by foreground Dice; no case twice."""
-    order = np.argsort(-scores.dice, kind="stable").tolist()
+    """Return the indices of the cases to show, no case twice.
+
+    The best, median and worst ones by lesion Dice, and the images without a lesion in which most pixels were found to
+    be one.
+    """
+    dice = scores.dice
+    order = [index for index in np.argsort(-dice, kind="stable").tolist() if not np.isnan(dice[index])]
     each = min(CASES_EACH, max(1, len(order) // 3))
     middle = (len(order) - each) // 2
-    groups = {"Best": order[:each], "Median": order[middle : middle + each], "Worst": order[-each:]}
+    false = scores.false_pixels
+    mistaken = [index for index in np.argsort(-false, kind="stable").tolist() if np.isnan(dice[index]) and false[index]]
+    groups = {
+        "Best": order[:each],
+        "Median": order[middle : middle + each],
+        "Worst": order[-each:],
+        "Lesion found where none is": mistaken[:CASES_EACH],
+    }
     seen: set[int] = set()
     chosen: dict[str, list[int]] = {}
     for title, indices in groups.items():
@@ -96,8 +110,7 @@ def _figure(cases: CaseSet, index: int, shares: Any, scores: CaseScores) -> tupl
     predicted, image, truth = shares.argmax(dim=0).numpy(), shown(cases.image(index)), cases.mask(index)
     colors = [each.color for each in cases.meaning.classes]
     drawn = np.concatenate([image, overlay(image, predicted=predicted, truth=truth, colors=colors)], axis=1)
-    caption = f"{cases.names[index]}: Dice {scores.dice[index]:.3f}"
-    return caption, _embedded(_png(drawn))
+    return f"{cases.names[index]}: {scores.caption(index)}", _embedded(_png(drawn))
 
 
 def _png(pixels: Pixels) -> bytes:
@@ -114,30 +127,23 @@ def _embedded(png: bytes) -> str:
 
 def _summary(metrics: dict[str, Any]) -> str:
     test = metrics["test"]
-    low, high = test["dice_foreground_mean_interval"]
-    return (
-        f"Lesion Dice {test['dice_foreground_mean']:.3f} (95 % interval {low:.3f} to {high:.3f}), "
-        f"mean over {test['images']} test images, which were not used to train the net or to choose the epoch."
-    )
+    value, interval = test["dice_foreground_mean"], test["dice_foreground_mean_interval"]
+    unused = "which were not used to train the net or to choose the epoch"
+    if value is None:
+        return f"None of the {test['images']} test images has a lesion, so there is no Dice."
+    limits = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    count = f"{test['images']} test images"
+    if test["images_with_lesion"] < test["images"]:
+        count = f"{test['images_with_lesion']} of {count}, those with a lesion"
+    return f"Lesion Dice {value:.3f}{limits}, mean over {count}, {unused}."
 
 
 def _score_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    rows = []
-    for name, meaning in metric_meanings(metrics["test"].get("classes", ())).items():
-        if name in metrics["test"]:
-            test, val = (value_with_interval(metrics[side], name) for side in ("test", "val"))
-            rows.append((name, test, val, meaning))
-    return rows
-
-
-def value_with_interval(summary: dict[str, Any], name: str) -> str:
-    """Return ``0.812 [0.770, 0.850]`` for one metric of what ``summarize`` gave."""
-    value, interval = summary[name], summary[f"{name}_interval"]
-    digits = 1 if name.startswith("hd95") else 3
-    if value is None:
-        return "undefined"
-    limits = f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]" if interval else ""
-    return f"{value:.{digits}f}{limits}"
+    test, val = metrics["test"], metrics["val"]
+    return [
+        (name, value_with_interval(test, name), value_with_interval(val, name), meaning)
+        for name, meaning in shown_metrics([test, val]).items()
+    ]
 
 
 def _facts(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -63,17 +63,32 @@ def compare_models(
     choice: DataChoice,
     *,
     side: str,
+    size: int | None = None,
     seed: int = 0,
     batch_size: int = 8,
     device: str = "auto",
     say: Say = lambda text: None,
 ) -> Comparison:
-    """Compare two models on the same images; two finished runs without data are compared by their stored scores.
+    """Compare two models on the same images.
+
+    Two finished runs are compared by their stored scores, unless something is asked for that these do not hold: other
+    data, another split, another meaning of values, another size.
+
+    Args:
+        first: run folder or zoo name.
+        second: run folder or zoo name.
+        choice: the data; its path may be empty for two runs on the same data.
+        side: all, val, test or train.
+        size: side in pixels to feed both; None for the size that each was trained at.
+        seed: random seed of the split.
+        batch_size: images at once.
+        device: auto, cpu, cuda or cuda:N.
+        say: called with notes.
 
     Raises:
         ValueError: the two were not scored on the same images, or a model cannot be opened.
     """
-    if not choice.path:
+    if choice == DataChoice(path="") and size is None:
         stores = [_stored(open_model(text), side) for text in (first, second)]
         if stores[0]["fingerprint"] != stores[1]["fingerprint"]:
             raise ValueError(
@@ -81,13 +96,13 @@ def compare_models(
                 f"{stores[1]['fingerprint']}. Give --data and --split-file to score both anew."
             )
         return compare(*(CaseScores.load(store) for store in stores))
-    scores = []
-    for text in (first, second):
-        opened = open_model(text)
-        scores.append(
-            score_model(opened, choice, side=side, seed=seed, batch_size=batch_size, device=device, say=say)[0]
+    found = [
+        score_model(
+            open_model(text, size=size), choice, side=side, seed=seed, batch_size=batch_size, device=device, say=say
         )
-    return compare(*scores)
+        for text in (first, second)
+    ]
+    return compare(*(scores for scores, _ in found))
 
 
 def cases_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,39 +11,47 @@ from rich.console import Console
 from rich.table import Table
 
 from lmnet.training.metrics.comparison import Comparison
-from lmnet.training.metrics.store import metric_meanings
-from lmnet.training.report import value_with_interval
+from lmnet.training.metrics.conventions import digits_of
+from lmnet.training.metrics.shown import remarks_on, shown_metrics, value_with_interval
 
 
 def print_scores(summaries: Mapping[str, Mapping[str, Any]]) -> None:
     """Print one column of scores for each summary (by the name of its split) on stdout."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("metric (95 % interval by bootstrap)")
+    table.add_column("metric [95 % interval]", overflow="fold")
     for side, summary in summaries.items():
-        table.add_column(f"{side} ({summary['images']} images)", justify="right")
-    for name in metric_meanings(next(iter(summaries.values())).get("classes", ())):
-        if all(name in summary for summary in summaries.values()):
-            table.add_row(name, *(value_with_interval(dict(summary), name) for summary in summaries.values()))
+        table.add_column(f"{side} ({summary['images']} images)", justify="right", no_wrap=True)
+    for name in shown_metrics(list(summaries.values())):
+        table.add_row(name, *(value_with_interval(summary, name) for summary in summaries.values()))
     _print(table)
+    for side, summary in summaries.items():
+        for remark in remarks_on(summary, side):
+            print(remark)
 
 
 def print_comparison(comparison: Comparison, first: str, second: str) -> None:
     """Print two models side by side with the interval of their difference on stdout."""
+    print(f"A: {first}")
+    print(f"B: {second}")
     table = Table(box=None, pad_edge=False)
-    for title in ("metric", f"A {first}", f"B {second}", "B - A (95 % interval, paired)"):
-        table.add_column(title, justify="left" if title == "metric" else "right")
+    table.add_column("metric", overflow="fold")
+    for title in ("A", "B", "B - A [95 % interval]"):
+        table.add_column(title, justify="right", no_wrap=True)
     for each in comparison.differences:
-        digits = 1 if each.metric.startswith("hd95") else 3
+        digits = digits_of(each.metric)
+        limits = f" [{each.low:+.{digits}f}, {each.high:+.{digits}f}]" if math.isfinite(each.low) else ""
         table.add_row(
             each.metric,
-            f"{each.first:.{digits}f}",
-            f"{each.second:.{digits}f}",
-            f"{each.difference:+.{digits}f} [{each.low:+.{digits}f}, {each.high:+.{digits}f}]",
+            *("undefined" if math.isnan(value) else f"{value:.{digits}f}" for value in (each.first, each.second)),
+            "-" if math.isnan(each.difference) else f"{each.difference:+.{digits}f}{limits}",
         )
     _print(table)
+    without = comparison.images - comparison.with_lesion
     print(
-        f"{comparison.images} images: B is better on {comparison.better}, worse on {comparison.worse} "
-        f"(foreground Dice; Wilcoxon p = {comparison.p_value:.3g})"
+        f"{comparison.images} images"
+        + (f", {without} of them without a lesion" if without else "")
+        + f": B is better on {comparison.better}, worse on {comparison.worse} "
+        f"(lesion Dice; Wilcoxon p = {comparison.p_value:.3g})"
     )
 
 

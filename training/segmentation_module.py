@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from lmnet.builder.picture import normalized
 from lmnet.training.data.case_set import ResizedSet
 from lmnet.training.distillation import Teacher, distillation_loss
+from lmnet.training.evaluation import class_names
 from lmnet.training.inference import class_logits
 from lmnet.training.loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
 from lmnet.training.metrics.confusion import ConfusionByCase
@@ -180,8 +181,11 @@ class SegmentationModule(L.LightningModule):
         indices, counts = self.val_counts.result()
         self.val_counts.reset()
         names = self.cases["val"].cases.names
-        scores = CaseScores(tuple(names[i] for i in indices.tolist()), counts.cpu().numpy())
-        self.scores = scores.values()
+        counted = counts.cpu().numpy()
+        classes = class_names(self.cases["val"].cases, counted.shape[-1])
+        self.scores = CaseScores(tuple(names[i] for i in indices.tolist()), counted, classes=classes).values()
+        loss = torch.stack(self.losses["val"]).mean()
+        self.losses["val"] = [self.trainer.strategy.reduce(loss, reduce_op="mean")]  # of all processes
         self.log("dice", self.scores["dice_foreground_mean"], prog_bar=True, rank_zero_only=True)
 
     @property

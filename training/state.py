@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,10 +27,11 @@ class TrainState:
         weights: of the model, as trained.
         optimizer: the optimizer's state.
         average: the moving average of the weights; empty where the recipe has none.
-        best_epoch: after which the validation score was highest; 0 before the first.
+        best_epoch: after which the score that chooses was highest; 0 before the first.
         best_score: that score.
         best_weights: weights (or their average) at that epoch.
         history: one row per epoch: epoch, lr, losses, scores, seconds.
+        chosen_by: what that score is (``Chooser.kind``); empty in states of versions up to 0.1.0.
     """
 
     epoch: int = 0
@@ -37,9 +39,10 @@ class TrainState:
     optimizer: dict[str, Any] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
-    best_score: float = -1.0
+    best_score: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    chosen_by: str = ""
 
     def save(self, path: Path) -> None:
         """Write the state durably.

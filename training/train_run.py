@@ -29,10 +29,12 @@ from lmnet.training.evaluation import evaluate
 from lmnet.training.fitting import fit
 from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
+from lmnet.training.losses import check_class_weights
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
 from lmnet.training.opened_model import model_facts, open_model
 from lmnet.training.recipe import Recipe, load_recipe
+from lmnet.training.remarks import remarks_before
 from lmnet.training.report import write_report
 from lmnet.training.run_folder import Request, RunFolder
 from lmnet.training.state import TrainState
@@ -147,11 +149,9 @@ def train_run(
         torch.manual_seed(seed)
         model = build_model(load_spec(spec).override(dict(variables or {})))
     start, pretrained = _start(model, weights, pretrained_encoder, say)
-    if model.normalization is not None:
-        mean, std = model.normalization
-        usual = {"mean": list(mean), "std": list(std)}
-        chosen = chosen.override({key: value for key, value in usual.items() if key not in (changes or {})})
+    chosen = _with_normalization(chosen, model, changes or {})
     name, in_channels, num_classes = model_facts(model)
+    check_class_weights(chosen, num_classes)
     data = choice.load(seed=seed, num_classes=num_classes)
     for note in data.notes:
         say(f"note: {note}")
@@ -167,6 +167,8 @@ def train_run(
         say(f"continuing in {folder.path}")
     sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
     say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px, weights: {start}")
+    for line in remarks_before(data, size=chosen.size, in_channels=in_channels, num_classes=num_classes):
+        say(line)
     if guide is not None:
         say(f"learning from {guide.name}, which sees images at {guide.size} px")
     result = fit(
@@ -201,6 +203,14 @@ def train_run(
     write_report(folder, model, data, scores["test"], metrics, cost=_cost(model, chosen.size), **settings)
     write_durably(folder.file("metrics"), (json.dumps(metrics, indent=1) + "\n").encode())  # last: it marks the end
     return TrainedRun(folder, metrics)
+
+
+def _with_normalization(recipe: Recipe, model: GraphModel, changes: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with the mean and deviation of the weights, unless they were given."""
+    if model.normalization is None:
+        return recipe
+    usual = dict(zip(("mean", "std"), map(list, model.normalization), strict=True))
+    return recipe.override({key: value for key, value in usual.items() if key not in changes})
 
 
 def _prepare_device(device: str, say: Callable[[str], None]) -> None:

@@ -176,7 +176,7 @@ def _sentence(best: Confirmed, other: Confirmed, found: Difference | None, milli
 
 
 def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
-    means = [float(scores.dice.mean()) for scores in one.scores.values()]
+    means = [scores.value("dice_foreground_mean") for scores in one.scores.values()]
     return {
         "role": one.role,
         "hash": one.hash,
@@ -190,6 +190,6 @@ def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _in_order(scores: CaseScores) -> NDArray[np.floating[Any]]:
-    order = sorted(range(len(scores)), key=lambda place: scores.names[place])
+    order = sorted(np.flatnonzero(scores.has_lesion), key=lambda place: scores.names[place])
     found: NDArray[np.floating[Any]] = scores.dice[order]
     return found

@@ -102,7 +102,7 @@ class TrainingObjective:
             )
         score = last_third(scores)
         if self.own_size:  # nets of all sizes are compared at the images' own: the best epoch shows the difference
-            score += float(self.evaluate(model, spec, sets.val).dice.mean()) - result.score
+            score += self.evaluate(model, spec, sets.val).value("dice_foreground_mean") - result.score
         return score
 
     def recipe_of(self, model: nn.Module, spec: Spec) -> Recipe:

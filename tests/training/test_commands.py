@@ -13,7 +13,7 @@ from PIL import Image
 from lmnet.training.cli_eval import main as evaluate_main
 from lmnet.training.cli_predict import main as predict_main
 from lmnet.training.cli_train import main as train_main
-from lmnet.training.metrics.store import CONVENTIONS
+from lmnet.training.metrics.conventions import CONVENTIONS
 
 QUICK = ["--size", "32", "--epochs", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
 

@@ -19,16 +19,12 @@ DILATION_RATIO = 0.02
 
 
 def hd95(predicted: Binary, mask: Binary) -> float:
-    """Return the 95th percentile of the distances between two outlines, in pixels.
-
-    Two empty masks have distance 0. Where one is empty there is no distance: nan.
+    """Return the 95th percentile of the distances between two outlines, in pixels; nan if one mask or both are empty.
 
     Args:
         predicted: (H, W) bool.
         mask: (H, W) bool.
     """
-    if not predicted.any() and not mask.any():
-        return 0.0
     if not predicted.any() or not mask.any():
         return math.nan
     rows, columns = np.nonzero(predicted | mask)
@@ -40,7 +36,7 @@ def hd95(predicted: Binary, mask: Binary) -> float:
 
 
 def boundary_iou(predicted: Binary, mask: Binary) -> float:
-    """Return the IoU of the bands along the two outlines, on their inner sides; 1 for two empty masks.
+    """Return the IoU of the bands along the two outlines, on their inner sides; nan if both masks are empty.
 
     Args:
         predicted: (H, W) bool.
@@ -49,7 +45,17 @@ def boundary_iou(predicted: Binary, mask: Binary) -> float:
     width = max(1, round(DILATION_RATIO * math.hypot(*mask.shape)))
     ours, theirs = _band(predicted, width), _band(mask, width)
     union = int((ours | theirs).sum())
-    return float((ours & theirs).sum() / union) if union else 1.0
+    return float((ours & theirs).sum() / union) if union else math.nan
+
+
+def diagonal(predicted: Binary, mask: Binary) -> float:
+    """Return the length of the image's diagonal in pixels: the distance that a missed lesion counts in ``hd95_mean``.
+
+    Args:
+        predicted: (H, W) bool.
+        mask: (H, W) bool.
+    """
+    return math.hypot(*mask.shape)
 
 
 def _outline(mask: Binary) -> Binary:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from lmnet.training.metrics.intervals import bootstrap_weights
-from lmnet.training.metrics.store import CaseScores
+from lmnet.training.metrics.counts import over_classes
+from lmnet.training.metrics.intervals import (
+    DRAWINGS,
+    SEED,
+    Sides,
+    bootstrap_weights,
+    check_same_images,
+    drawn_over_seeds,
+    mean_over_seeds,
+    one_per_seed,
+    percentiles,
+)
 
 
 @dataclass(frozen=True)
@@ -16,10 +27,10 @@ class Difference:
     """One metric of two models.
 
     Args:
-        metric: name in ``CONVENTIONS``.
-        first: value of the first model.
-        second: value of the second model.
-        difference: second - first.
+        metric: name of the metric.
+        first: value of the first model, the mean over its seeds.
+        second: value of the second model, the mean over its seeds.
+        difference: second - first; nan if one of them has no value (a metric that neither has is left out).
         low: 2.5th percentile of the difference over bootstrap drawings of the same images for both.
         high: 97.5th percentile.
     """
@@ -38,54 +49,81 @@ class Comparison:
 
     Args:
         images: number of images.
-        differences: one for each metric.
-        better: images on which the second has the higher foreground Dice.
-        worse: images on which it has the lower.
-        p_value: Wilcoxon's signed-rank test of the foreground Dice by image; 1 where no image differs.
+        with_lesion: number of images with a lesion, which have a Dice.
+        seeds: number of training runs of the first and of the second model.
+        differences: one for each metric that both have.
+        better: images on which the second has the higher lesion Dice (mean over seeds).
+        worse: images on which it has the lower one.
+        p_value: Wilcoxon's signed-rank test of the lesion Dice by image; 1 if no image differs.
     """
 
     images: int
+    with_lesion: int
+    seeds: tuple[int, int]
     differences: tuple[Difference, ...]
     better: int
     worse: int
     p_value: float
 
+    def of(self, metric: str) -> Difference:
+        """Return the difference in one metric.
 
-def compare(first: CaseScores, second: CaseScores) -> Comparison:
-    """Compare two models image by image.
+        Raises:
+            ValueError: the two were not compared in it.
+        """
+        for each in self.differences:
+            if each.metric == metric:
+                return each
+        names = ", ".join(each.metric for each in self.differences)
+        raise ValueError(f"compare: the models were not compared in {metric!r}. They were compared in {names}.")
+
+
+def compare(
+    first: Sides,
+    second: Sides,
+    *,
+    metrics: Collection[str] | None = None,
+    drawings: int = DRAWINGS,
+    seed: int = SEED,
+) -> Comparison:
+    """Compare two models image by image, in every metric that both have.
+
+    Each drawing of the bootstrap takes the same images for both models. If a model was trained with several seeds, its
+    training runs are drawn too, for each model by itself: a seed means other initial weights in another net.
+
+    Args:
+        first: scores of the first model, or one of each seed.
+        second: scores of the second model, or one of each seed.
+        metrics: names of the metrics to compare; None for all.
+        drawings: number of drawings.
+        seed: random seed of the drawings.
 
     Raises:
-        ValueError: the two were not scored on the same images.
+        ValueError: they were not all scored on the same images and masks.
     """
-    if set(first.names) != set(second.names):
-        only = sorted(set(first.names) ^ set(second.names))
-        raise ValueError(
-            f"compare: both runs must be scored on the same images, got {len(first)} and {len(second)} images, of "
-            f"which {len(only)} are in one only (first: {only[0]}). Evaluate both with one --split-file."
-        )
-    second = _in_order(second, first.names)
-    weights = bootstrap_weights(len(first))
-    drawn_first, drawn_second = first.weighted(weights), second.weighted(weights)
-    values_first, values_second = first.values(), second.values()
+    ours, theirs = one_per_seed(first), one_per_seed(second)
+    check_same_images(ours[0], theirs[0])
+    theirs = [run.reordered(ours[0].names) for run in theirs]
+    weights, rng = bootstrap_weights(len(ours[0]), drawings=drawings, seed=seed), np.random.default_rng([seed, 1])
+    values, drawn = [], []
+    for runs in (ours, theirs):
+        values.append(mean_over_seeds(runs, metrics))
+        drawn.append(drawn_over_seeds(runs, weights, rng, metrics))
     differences = []
-    for metric in (name for name in values_first if name in values_second):
-        spread = drawn_second[metric] - drawn_first[metric]
-        spread = spread[np.isfinite(spread)]
-        low, high = np.percentile(spread, [2.5, 97.5]) if len(spread) else (np.nan, np.nan)
-        a, b = values_first[metric], values_second[metric]
-        differences.append(Difference(metric, a, b, b - a, float(low), float(high)))
-    gains = second.dice - first.dice
-    p_value = float(stats.wilcoxon(gains).pvalue) if np.any(gains != 0) else 1.0
-    return Comparison(len(first), tuple(differences), int((gains > 0).sum()), int((gains < 0).sum()), p_value)
-
-
-def _in_order(scores: CaseScores, names: tuple[str, ...]) -> CaseScores:
-    place = {name: index for index, name in enumerate(scores.names)}
-    order = [place[name] for name in names]
-    return CaseScores(
-        names=names,
-        confusion=scores.confusion[order],
-        hd95=None if scores.hd95 is None else scores.hd95[order],
-        boundary_iou=None if scores.boundary_iou is None else scores.boundary_iou[order],
-        diagonal=None if scores.diagonal is None else scores.diagonal[order],
+    for name in (name for name in values[0] if name in values[1]):
+        low, high = percentiles(drawn[1][name] - drawn[0][name])
+        a, b = values[0][name], values[1][name]
+        if np.isnan(a) and np.isnan(b):  # no image or class has it
+            continue
+        differences.append(Difference(name, a, b, b - a, low, high))
+    dice = [over_classes(np.stack([run.dice for run in runs], axis=1)) for runs in (ours, theirs)]
+    gains = (dice[1] - dice[0])[ours[0].has_lesion]
+    return Comparison(
+        images=len(ours[0]),
+        with_lesion=len(gains),
+        seeds=(len(ours), len(theirs)),
+        differences=tuple(differences),
+        better=int((gains > 0).sum()),
+        worse=int((gains < 0).sum()),
+        p_value=float(stats.wilcoxon(gains).pvalue) if np.any(gains != 0) else 1.0,
     )
