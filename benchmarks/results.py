@@ -29,7 +29,7 @@ HEAD = """\
 Written by `make bench`; every figure comes from a script in this folder. Times on a loaded machine are not those of an
 idle one: each section gives the load average when it began. Ratios are of medians of calls in turns in one process.
 
-GPU (attention and training step against NATTEN and unfold): not run.
+GPU: not run.
 """
 
 

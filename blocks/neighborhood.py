@@ -22,7 +22,6 @@ from torch.utils.flop_counter import register_flop_formula
 from lmnet.blocks.checks import check_choice, check_odd
 from lmnet.blocks.neighborhood_backends import BACKENDS, asked_backend, run_backward, run_forward
 from lmnet.blocks.neighborhood_gather import gather_attention
-from lmnet.blocks.neighborhood_natten import has_natten, natten_attention
 from lmnet.blocks.neighborhood_sliced import sliced_attention
 
 
@@ -116,7 +115,7 @@ def neighborhood_attention(
         value: the same shape.
         window: odd side of the window; clamped to the map where the map is smaller.
         scale: factor on the scores; None for 1 / sqrt(head size).
-        backend: auto, torch, compiled, natten or gather: see lmnet.blocks.neighborhood_backends. ``attention_backend``
+        backend: auto, torch, compiled or gather: see lmnet.blocks.neighborhood_backends. ``attention_backend``
             overrides it for whole nets.
 
     Returns:
@@ -124,7 +123,6 @@ def neighborhood_attention(
 
     Raises:
         ValueError: an even window, an unknown backend, or query, key and value that do not fit together.
-        ImportError: backend natten without the package.
 
     Example:
         >>> import torch
@@ -141,7 +139,5 @@ def neighborhood_attention(
         return gather_attention(query, key, value, window, scale)
     if torch.compiler.is_exporting():
         return sliced_attention(query, key, value, window, scale)
-    if backend == "natten" or (backend == "auto" and query.is_cuda and has_natten()):
-        return natten_attention(query, key, value, window, scale)
     out: Tensor = _attention(query, key, value, window, scale, backend)
     return out

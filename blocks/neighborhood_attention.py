@@ -57,7 +57,7 @@ class NeighborhoodAttention2d(nn.Module):
         num_heads: attention heads; must divide in_channels.
         window: odd side of the window. It is shifted inwards at the border, and clamped where the map is smaller.
         qkv_bias: whether query, key and value have a bias.
-        backend: auto, torch, compiled, natten or gather; all give the same numbers to rounding, see
+        backend: auto, torch, compiled or gather; all give the same numbers to rounding, see
             lmnet.blocks.neighborhood_backends. The context ``attention_backend`` goes before it.
 
     Shapes:

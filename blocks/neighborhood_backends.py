@@ -6,9 +6,8 @@ All backends give the same numbers to rounding:
 - ``torch``: PyTorch operations on views (neighborhood_planar.py); any device.
 - ``compiled``: a C++ kernel, built on first use (neighborhood_compiled.py). It takes float32 and the half types on CPU;
   without a compiler, and for all others, ``torch`` runs instead.
-- ``natten``: the package NATTEN, where it is installed.
-- ``auto``: on CPU ``compiled`` once ``build_attention_kernel()`` has succeeded in this process, else ``torch``; on CUDA
-  ``natten`` where it is installed, else ``torch``.
+- ``auto``: ``compiled`` for maps on the CPU once ``build_attention_kernel()`` has succeeded in this process, else
+  ``torch``.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from lmnet.blocks.neighborhood_compiled import (
 )
 from lmnet.blocks.neighborhood_planar import planar_attention, planar_attention_backward
 
-BACKENDS = ("auto", "torch", "compiled", "natten", "gather")
+BACKENDS = ("auto", "torch", "compiled", "gather")
 
 _override: str | None = None
 
@@ -40,7 +39,7 @@ def attention_backend(backend: str) -> Iterator[None]:
     net(x)``. The backward pass uses what its forward pass used. It holds for all threads.
 
     Args:
-        backend: auto, torch, compiled, natten or gather.
+        backend: auto, torch, compiled or gather.
 
     Raises:
         ValueError: an unknown backend.

@@ -1,4 +1,4 @@
-"""The command ``lmnet-build``: check a spec, compute its cost, draw, run and export it."""
+"""The command ``lmnet-build``: check a spec, compute its cost, draw and export it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lmnet.builder.command_line import (
     DONE,
     FAILED,
+    Parser,
     add_import_option,
     import_modules,
     paused_collector,
@@ -40,13 +41,14 @@ exit codes: 0 done, 1 ran and failed (an expected figure is missed), 2 usage or 
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of ``lmnet-build [SPEC]``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
-        description="Check a spec and print the cost of its net; draw, run or export it.",
+        description="Check a spec and print the cost of its net; draw, time or export it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        removed={"--forward": "Use lmnet-predict NAME IMAGE; it takes --random-weights too."},
     )
     add = parser.add_argument
     add("spec", nargs="?", default="lmnet_paper", help="YAML file or name of the zoo (default: lmnet_paper)")
@@ -60,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change a variable: width=16, depth[0]=3")
     add("--deploy", action="store_true", help="show (and save) the re-parameterised form")
     add("--weights", help="a .safetensors or .pth file (the authors' too), a run folder or a zoo name")
-    add("--random-weights", action="store_true", help="with --export and --forward: no shipped weights")
+    add("--random-weights", action="store_true", help="with --export: no shipped weights")
     add("--json", action="store_true", help="print one JSON object instead of tables")
     add("--validate", action="store_true", help="check only: exit 0, or 2 with all problems on stderr")
     add("--schema", action="store_true", help="print the JSON Schema of specs, for editors")
@@ -79,8 +81,6 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DICE",
         help="most Dice that --quantize may lose (default: 0.01)",
     )
-    add("--forward", nargs="?", const="", metavar="IMAGE", help="run on an image (without IMAGE, a synthetic one)")
-    add("--out", metavar="MASK.png", default="mask.png", help="where --forward writes the mask (default: mask.png)")
     add("--cross-check", action="store_true", help="print our count of MACs beside torch's and ptflops'")
     add("--benchmark", action="store_true", help="time the net on this machine, training form and optimised")
     add("--against", metavar="OTHER", help="with --benchmark: another spec to compare with; the nets run in turns")
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     commands = {"cat": _cat, "cp": _copy, "check-block": _check_block}
     if argv and argv[0] in commands:
-        parser = argparse.ArgumentParser(prog=f"{PROGRAM} {argv[0]}")
+        parser = Parser(prog=f"{PROGRAM} {argv[0]}")
         parser.add_argument("name")
         if argv[0] == "cp":
             parser.add_argument("file", help="where to write the copy")
@@ -142,8 +142,6 @@ def _build(args: argparse.Namespace) -> int:
             check_spec_exists(spec_name)
     if args.weights:
         weights_file(args.weights)
-    if args.forward and not Path(args.forward).exists():
-        raise ValueError(f"{args.forward}: there is no such file. Check the path.")
     if args.quantize is not None:
         _check_quantize(args)
     _import_torch(args)
@@ -170,7 +168,7 @@ def _build(args: argparse.Namespace) -> int:
     if args.benchmark:
         return _benchmark(plan, args)
     code = _show(planner, plan, args)
-    if args.forward is not None or args.export or args.weights:
+    if args.export or args.weights:
         _run_model(spec, plan, args)
     return code
 
@@ -224,8 +222,6 @@ def _run_model(spec: Spec, plan: Plan, args: argparse.Namespace) -> None:
         print(f"weights: random, as {spec.name} has no shipped ones", file=sys.stderr)
     if args.deploy:
         model = deploy(model)
-    if args.forward is not None:
-        _forward(model, args, loaded)
     if args.export:
         _export(model, args, loaded)
 
@@ -260,29 +256,6 @@ def _check_quantize(args: argparse.Namespace) -> None:
     if args.input_size and len(set(args.input_size)) > 1:
         given = " ".join(map(str, args.input_size))
         raise ValueError(f"--quantize: images must be square, got --input-size {given}. Give one side.")
-
-
-def _forward(model: GraphModel, args: argparse.Namespace, weights: Weights | None) -> None:
-    import numpy as np
-    import torch
-
-    from lmnet.builder.files import written_aside
-    from lmnet.builder.picture import draw_picture, fit_channels, normalized, read_picture, to_mask, to_tensor
-
-    channels, height, width = model.plan.input_shape
-    if args.forward:
-        picture = read_picture(args.forward, channels)
-    else:
-        picture = fit_channels(np.asarray(draw_picture(height, width)), channels, where="the synthetic image")
-    with torch.no_grad():
-        logits = model(normalized(to_tensor(picture), *(model.normalization or ())))
-    mask = to_mask(logits if isinstance(logits, torch.Tensor) else logits["logits"])
-    with written_aside(Path(args.out), suffix=Path(args.out).suffix) as temporary:
-        mask.save(temporary)
-    hint = " (random weights: train the net, or give --weights, for a mask that means something)"
-    note = hint if weights is None else ""
-    size = f"{picture.shape[1]}x{picture.shape[0]}"
-    print(f"{args.forward or 'a synthetic image'}, {size}: mask written to {args.out}{note}", file=sys.stderr)
 
 
 def _diff(plan: Plan, other: Spec, args: argparse.Namespace) -> int:

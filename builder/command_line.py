@@ -8,7 +8,7 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,7 +46,8 @@ _ELSEWHERE = {
 class Parser(argparse.ArgumentParser):
     """A parser that takes no shortened options, and answers a wrong word with the nearest right one, in one line."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, removed: Mapping[str, str] | None = None, **options: Any) -> None:
+        self.removed = removed or {}  # options of the version before → what to use instead
         super().__init__(*args, **{"allow_abbrev": False, **options})
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -68,6 +69,8 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-"):
             return f"{word!r} is one word too many. {self._place_of(word)}".rstrip()
         name = word.partition("=")[0]
+        if name in self.removed:
+            return f"{name} is no longer an option. {self.removed[name]}"
         known = [option for option in self._option_string_actions if option.startswith("--")]
         for option, advice in _ELSEWHERE.get(name.replace("_", "-"), ()):
             if not option or option in known:

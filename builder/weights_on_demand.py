@@ -25,7 +25,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO
 
-from lmnet.blocks.cache_folder import cache_folder
 from lmnet.builder.files import clear_leftovers, written_aside
 from lmnet.builder.notices import notice
 
@@ -100,6 +99,8 @@ def find_weights(name: str, *, url: str | None = None) -> Path:
         path = folder / "zoo" / file
         if _is_pinned(path, pin):
             return path
+    from lmnet.blocks.cache_folder import cache_folder  # late: lmnet.blocks imports torch
+
     cache = cache_folder()
     kept = cache / "weights" / file if cache is not None else None
     if kept is not None and kept.exists():

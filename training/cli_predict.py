@@ -38,6 +38,7 @@ def build_parser() -> Parser:
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image or folder of images")
     parser.add_argument("--out", metavar="FOLDER", default="predictions", help="for the results (default: %(default)s)")
     parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
+    parser.add_argument("--random-weights", action="store_true", help="an untrained net, for trying")
     parser.add_argument("--size", type=int, help="side in pixels that images are resized to (default: as in training)")
     parser.add_argument("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes that resize images (default: %(default)s)")
@@ -72,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--batch-size must be at least 1 and --workers at least 0, got {args.batch_size}, {args.workers}")
     if args.runtime != "torch" and args.device not in ("auto", "cpu"):
         parser.error(f"--runtime {args.runtime} computes on the CPU, got --device {args.device}. Leave --device out.")
+    if args.random_weights and args.weights is not None:
+        parser.error("--random-weights and --weights exclude each other. Leave one of them out")
     return run_command("lmnet-predict", lambda: _predict(args), debug=args.debug)
 
 
@@ -80,8 +83,9 @@ def _predict(args: argparse.Namespace) -> int:
     check_paths("", *args.images, weights=args.weights)
     import_modules(args.imports)
     from lmnet.builder.graph import GraphModel
+    from lmnet.builder.models import create_model
     from lmnet.builder.runtimes import runtime_net
-    from lmnet.training.opened_model import open_model
+    from lmnet.training.opened_model import open_model, opened_with
     from lmnet.training.prediction import predict
     from lmnet.training.prediction_files import find_images
 
@@ -90,7 +94,10 @@ def _predict(args: argparse.Namespace) -> int:
     targets, notes = find_images([Path(image) for image in args.images], out)
     for note in notes:
         say(f"note: {note}")
-    opened = open_model(args.model, weights=args.weights, size=args.size)
+    if args.random_weights:
+        opened = opened_with(create_model(args.model), None, size=args.size)
+    else:
+        opened = open_model(args.model, weights=args.weights, size=args.size)
     predictions = predict(
         runtime_net(cast(GraphModel, opened.model), args.runtime),
         [target.file for target in targets],

@@ -295,7 +295,7 @@ def test_layer_accepts_every_backend_by_name(backend):
 
 def test_unknown_backend_names_the_choices_and_a_close_one():
     maps = qkv_of(1, 5, 5, 1, 1)
-    rule = r"must be one of auto, torch, compiled, natten, gather, got backend='gathr'. Did you mean gather\?"
+    rule = r"must be one of auto, torch, compiled, gather, got backend='gathr'. Did you mean gather\?"
     with pytest.raises(ValueError, match="neighborhood_attention: backend " + rule):
         neighborhood_attention(*maps, 3, backend="gathr")
     with pytest.raises(ValueError, match="neighborhood_attention: backend " + rule):
@@ -314,23 +314,3 @@ def test_wrong_maps_are_named():
         neighborhood_attention(query, key[..., :2], value, 3)
     with pytest.raises(ValueError, match=r"value must be like query, .* torch.float32 on cpu, got .* torch.float64"):
         neighborhood_attention(query, key, value.double(), 3)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without NATTEN")
-def test_missing_natten_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr("lmnet.blocks.neighborhood_natten.has_natten", lambda: False)
-    with pytest.raises(ImportError, match="needs the package natten. Run: pip install natten"):
-        neighborhood_attention(*qkv_of(1, 5, 5, 1, 1), 3, backend="natten")
-
-
-@pytest.mark.integration
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
-@pytest.mark.filterwarnings("ignore:return_lse is deprecated:FutureWarning")
-@pytest.mark.parametrize("case", [*list(CASES)[:8], "as wide as the window"])
-def test_natten_agrees(case):
-    pytest.importorskip("natten", reason="NATTEN is not installed")
-    case = CASES[case]
-    maps = [x.detach() for x in qkv_of(*case)]  # NATTEN's path on CPU has no backward
-    expected = oracle_of(*case)[0]
-    for backend in ("natten", *FAST):
-        assert (neighborhood_attention(*maps, case[-1], backend=backend) - expected).abs().max() < 2e-6

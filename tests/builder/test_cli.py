@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import lmnet
 from lmnet.builder.cli import main
@@ -59,7 +58,6 @@ def test_overrides_and_input_size_change_the_figures(capsys):
         (["--set", "=3"], "must look like key=value"),
         (["--graph", "net.png"], "graph: the file must end in .svg, .mmd, got net.png"),
         (["--export", "net.tflite"], "export: the file must end in .onnx, .pt2, .safetensors, got net.tflite"),
-        (["--forward", "missing.png"], "there is no such file"),
         (["--weights", "missing.pth"], "there is no such file"),
         (["--diff", "unett"], "Did you mean unet?"),
         (["--import", "no_such_package"], "--import no_such_package: it cannot be imported"),
@@ -124,39 +122,17 @@ def test_graph_draws_every_node(tmp_path, ending):
         assert ElementTree.fromstring(text).tag.endswith("svg")
 
 
-@pytest.mark.parametrize(
-    ("mode", "size", "ending"),
-    [
-        ("RGB", (70, 45), "jpg"),
-        ("L", (64, 64), "png"),
-        ("RGBA", (40, 90), "png"),
-        ("P", (50, 50), "gif"),
-        ("I;16", (48, 48), "png"),
-    ],
-)
-def test_forward_runs_any_picture_and_writes_a_mask_of_its_size(tmp_path, mode, size, ending):
-    path, mask = tmp_path / f"image.{ending}", tmp_path / "mask.png"
-    if mode == "I;16":
-        Image.fromarray(np.full(size[::-1], 40_000, dtype=np.uint16)).save(path)
-    else:
-        Image.new(mode, size).save(path)
-    assert main(["lmnet_xxs", "--forward", str(path), "--out", str(mask), "--json"]) == 0
-    with Image.open(mask) as picture:
-        assert picture.size == size
-
-
-def test_a_truncated_picture_is_one_line(tmp_path, capsys):
-    path = tmp_path / "cut.png"
-    Image.effect_noise((64, 64), 50).save(path)
-    path.write_bytes(path.read_bytes()[:500])
-    assert main(["lmnet_xxs", "--forward", str(path), "--out", str(tmp_path / "mask.png")]) == 2
-    assert "it is damaged or cut short" in capsys.readouterr().err
+def test_forward_is_refused_and_names_what_replaced_it(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["lmnet_xxs", "--forward", "photo.png"])
+    printed = capsys.readouterr().err
+    assert "--forward is no longer an option. Use lmnet-predict NAME IMAGE; it takes --random-weights too." in printed
 
 
 def test_safetensors_export_is_loaded_by_weights(tmp_path, capsys):
     weights = tmp_path / "net.safetensors"
     assert main(["lmnet_xxs", "--export", str(weights), "--json", "--random-weights"]) == 0
-    assert main(["lmnet_xxs", "--weights", str(weights), "--forward", "--out", str(tmp_path / "m.png"), "--json"]) == 0
+    assert main(["lmnet_xxs", "--weights", str(weights), "--json"]) == 0
     assert main(["unet", "--weights", str(weights), "--json"]) == 2
     printed = capsys.readouterr().err
     assert "the weights do not fit the model" in printed

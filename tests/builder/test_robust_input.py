@@ -59,7 +59,7 @@ def test_any_override_ends_in_lines(value, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["PIPE"], ["lmnet_xs", "--weights", "PIPE"], ["lmnet_xxs", "--forward", "PIPE"]])
+@pytest.mark.parametrize("command", [["PIPE"], ["lmnet_xs", "--weights", "PIPE"]])
 def test_a_pipe_is_refused_and_does_not_hang(tmp_path, command, capsys):
     pipe = tmp_path / "pipe.safetensors"
     os.mkfifo(pipe)
@@ -192,11 +192,11 @@ def test_every_entry_of_the_zoo_has_figures_for_the_listing():
 
 
 def test_an_image_is_normalised_as_the_weights_say():
-    import numpy as np
+    import torch
 
-    from lmnet.builder.picture import normalized, to_tensor
+    from lmnet.builder.picture import normalized
 
-    image, grey, stains = (to_tensor(np.full((2, 2, count), 51, np.uint8)) for count in (3, 1, 5))
+    image, grey, stains = (torch.full((1, count, 2, 2), 51, dtype=torch.uint8) for count in (3, 1, 5))
 
     assert normalized(image, (0.1, 0.2, 0.3), (0.1, 0.1, 0.1))[0, :, 0, 0].tolist() == pytest.approx(
         [1, 0, -1], abs=1e-5
