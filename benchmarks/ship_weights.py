@@ -129,6 +129,7 @@ def main() -> None:
     write_pins()
     size = path.stat().st_size / 2**20
     print(json.dumps({"weights": str(Path(path)), "mib": round(size, 2), "test": summaries["test"]}))
+    print("next: python benchmarks/zoo_table.py --scores; make docs", file=sys.stderr)
 
 
 if __name__ == "__main__":

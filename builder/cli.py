@@ -19,6 +19,7 @@ from lmnet.builder.command_line import (
     read_assignments,
     run_command,
 )
+from lmnet.builder.zoo_list import add_list_options
 
 if TYPE_CHECKING:  # torch is imported late, so that --help is quick
     from rich.table import Table
@@ -87,6 +88,7 @@ def make_parser() -> Parser:
     add("--runtimes", action="store_true", help="with --benchmark: in PyTorch, onnxruntime and OpenVINO side by side")
     add("--threads", type=int, help="with --benchmark: threads (default: torch's)")
     add("--batch", type=int, default=1, help="with --benchmark: images per pass (default: 1)")
+    add_list_options(parser)
     add_common(parser)
     return parser
 
@@ -130,9 +132,11 @@ def _import_torch(args: argparse.Namespace) -> None:
 
 def _build(args: argparse.Namespace) -> int:
     from lmnet.builder.zoo import check_spec_exists, weights_file
+    from lmnet.builder.zoo_list import print_models
 
     if args.list_models:
-        return _list_models()
+        print_models(args)
+        return DONE
     overrides = read_assignments(args.set)
     if args.schema or args.list_blocks:
         _import_torch(args)
@@ -295,27 +299,6 @@ def _benchmark(plan: Plan, args: argparse.Namespace) -> int:
         table, notes = benchmark_tables.nets(plan, args.against, batch=args.batch, threads=args.threads)
     _print(table)
     print("\n".join(notes))
-    return DONE
-
-
-def _list_models() -> int:
-    """List the zoo with the figures of its specs' ``expect``, which a test holds to the measured ones: no torch."""
-    from lmnet.builder.spec import load_spec
-    from lmnet.builder.table import make_table
-    from lmnet.builder.zoo import list_models
-
-    rows = []
-    for name in list_models():
-        layout = load_spec(name).layout
-        expect = layout.expect
-        shape = "x".join(map(str, (layout.input.channels, *layout.input.size)))
-        params = f"{expect.params / 1e6:.3f} M" if expect is not None and expect.params is not None else "-"
-        macs = f"{expect.gmacs:.3f} G" if expect is not None and expect.gmacs is not None else "-"
-        form = "" if expect is None else "re-parameterised" if expect.form == "deploy" else "training"
-        rows.append((name, shape, params, macs, form, layout.source or ""))
-    table = make_table("zoo", ("name", "input", "params", "MACs", "form", "source"), rows)
-    table.columns[4].justify = table.columns[5].justify = "left"
-    _print(table)
     return DONE
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from lmnet.builder.files import BEST, SAVED
 from lmnet.builder.problems import Problem, SpecError, did_you_mean
 from lmnet.builder.weights_on_demand import file_name, find_weights, pins, show_licence
-
-DEFAULT_DATA = "kvasir"
-"""Data set of the weights that a name stands for."""
+from lmnet.builder.zoo_table import DEFAULT_DATA as DEFAULT_DATA
+from lmnet.builder.zoo_table import own_rows, select
 
 
 def zoo_folder() -> Path:
@@ -18,14 +17,43 @@ def zoo_folder() -> Path:
     return Path(str(importlib.resources.files("lmnet.zoo")))
 
 
-def list_models(*, pretrained: bool = False) -> list[str]:
-    """Return the names of the zoo's specs, sorted.
+def list_models(
+    pattern: str = "*",
+    *,
+    pretrained: bool = False,
+    max_ms: float | None = None,
+    max_mb: float | None = None,
+    max_gmacs: float | None = None,
+    max_params: float | None = None,
+    sort: str = "name",
+) -> list[str]:
+    """Return names of the zoo's nets: ``list_models("lmnet*", max_gmacs=0.5, pretrained=True)``.
+
+    The figures are those of the zoo's table (docs/zoo.md). A net without a figure does not meet a limit on it.
 
     Args:
+        pattern: of the names, with ``*`` and ``?``.
         pretrained: only those that have weights, in the package or on demand.
+        max_ms: upper limit of the milliseconds of one image in onnxruntime, on the machine of the table.
+        max_mb: upper limit of the megabytes of the exported float32 file.
+        max_gmacs: upper limit in GMACs.
+        max_params: upper limit of parameters.
+        sort: ``name``, ``dice`` (the highest first), ``ms``, ``mb``, ``gmacs`` or ``params`` (the smallest first).
+
+    Raises:
+        ValueError: an unknown order, or a limit that is not above 0.
     """
-    names = sorted(path.stem for path in zoo_folder().glob("*.yaml"))
-    return [name for name in names if name in weights_names()] if pretrained else names
+    rows = select(
+        own_rows(),
+        pattern,
+        max_ms=max_ms,
+        max_mb=max_mb,
+        max_gmacs=max_gmacs,
+        max_params=max_params,
+        pretrained=pretrained,
+        sort=sort,
+    )
+    return [row.name for row in rows]
 
 
 def weights_names() -> set[str]:

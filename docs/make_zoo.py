@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import sys
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +16,19 @@ import lmnet
 from lmnet.builder.drawing import to_svg
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
-from lmnet.builder.zoo import list_models, zoo_folder
+from lmnet.builder.zoo import list_models, weights_names, zoo_folder
+from lmnet.builder.zoo_table import (
+    COLUMNS,
+    FIRST,
+    ZooRow,
+    cells,
+    legend,
+    licences,
+    notes_of,
+    other_rows,
+    own_rows,
+    select,
+)
 
 PAGE = Path(__file__).with_name("zoo.md")
 GRAPHS = Path(__file__).with_name("zoo")
@@ -24,48 +38,49 @@ MARK = "<!-- weights: written by docs/make_zoo.py -->"
 HEADER = """\
 # Zoo
 
-<!-- Made by docs/make_zoo.py (`make docs`); edit the specs and cards in zoo/ instead. -->
+<!-- Made by docs/make_zoo.py (`make docs`) from zoo/table.json, which benchmarks/zoo_table.py writes. -->
 
-Costs are those of the re-parameterised net at batch 1 and the spec's own image size. Dice is the mean over the lesion
-Dice of the 90 test images of Kvasir-SEG (split of seed 0), scored at the images' own size, with a 95 % interval by
-bootstrap over images; one training run each. A dash: no trained weights. Latency depends on your machine:
-`lmnet-build NAME --benchmark` measures it.
+The nets of the zoo, the best first. Dice is that of the 90 test images of Kvasir-SEG (split of seed 0), at the images'
+own size.
 
 """
-
-
 OTHERS = """\
 More weights of the same nets, for `lmnet-predict NAME@DATA`, `lmnet-eval` and `--weights`. Each is scored on the test
-images of its own data set.
+images of its own data set. ms, MB, GMACs and parameters are those of the net at that size.
 """
+ON_DEMAND = """\
+## Choose by your limits
 
+`lmnet-build --list-models --max-ms 20 --max-mb 5 --pretrained` shows the nets that meet them, sorted by Dice; `--sort
+ms` puts the fastest first. In Python: `lmnet.list_models("lmnet*", max_gmacs=0.5, pretrained=True)`.
 
-def score_of(name: str) -> tuple[str, str, str]:
-    """Return the test score in a net's card, its image size and its GMACs there; dashes where it has no card."""
-    card = zoo_folder() / f"{name}.md"
-    if not card.exists():
-        return "-", "-", "-"
-    text = card.read_text(encoding="utf-8")
-    score = re.search(r"\| dice_foreground_mean \| ([^|]+) \|", text)
-    size = re.search(r"stretched to (\d+) x (\d+)", text)
-    if score is None or size is None:
-        raise ValueError(f"{card}: it has no score or no image size.")
-    net = name.partition("@")[0]
-    gmacs = plan_spec(load_spec(net), input_size=(int(size[1]), int(size[2]))).deploy_macs / 1e9
-    return score[1].strip(), f"{size[1]}x{size[2]}", f"{gmacs:.3f}"
+## Weights that are not in the package
+
+A wheel holds the small weights only. Others are found when you name them: in the clone that pip installed from, or that
+holds the working folder; in the cache (`$LMNET_CACHE`, else `$XDG_CACHE_HOME/lmnet`, else `~/.cache/lmnet`, in
+`weights/`); or fetched from the place that the environment variable `LMNET_WEIGHTS_URL` names: a folder, `file:///folder`,
+`https://host/folder`, or `hf://owner/name` on the Hugging Face hub. Each file is checked by its SHA-256, which is in
+`zoo/weights.json`; another file is refused and not kept. Without a network, put the file into the folder that the
+message names.
+
+Commands print the licence of the weights that they use. lmnet's code is Apache-2.0; weights have the terms of the data
+that they were trained on.
+"""
 
 
 def other_weights() -> list[str]:
     """Return the table of weights that stand beside a net's usual ones: ``NAME@DATA``."""
-    lines = ["| weights | trained on | image | GMACs | test Dice | test images |", "|---|---|---|---|---|---|"]
-    for card in sorted(zoo_folder().glob("*@*.md")):
-        text = card.read_text(encoding="utf-8")
-        data, images = re.search(r"\*\*Data\*\*: ([^,(.]+)", text), re.search(r"test (\d+)\.", text)
-        if data is None or images is None:
-            raise ValueError(f"{card}: it has no data or no number of test images.")
-        score, size, gmacs = score_of(card.stem)
-        row = (f"[{card.stem}](../zoo/{card.name})", data[1].strip(), size, gmacs, score, images[1])
-        lines.append(f"| {' | '.join(row)} |")
+    names = ("weights", "trained on", "Dice", "test images", "image", "ms", "MB", "GMACs", "params", "weights for")
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for row in other_rows():
+        card = zoo_folder() / f"{row.name}.md"
+        images = re.search(r"test (\d+)\.", card.read_text(encoding="utf-8"))
+        if images is None:
+            raise ValueError(f"{card}: it has no number of test images.")
+        shown = dict(zip(COLUMNS, cells(row, {}), strict=True))
+        values = (f"[{row.name}](../zoo/{card.name})", row.data, shown["Dice"], images[1])
+        values += tuple(shown[key] for key in ("image", "ms", "MB", "GMACs", "params", "weights for"))
+        lines.append(f"| {' | '.join(values)} |")
     return lines
 
 
@@ -78,38 +93,40 @@ def describe(name: str) -> str:
 
 def render() -> str:
     """Return the page."""
-    rows, entries = [], []
+    entries = []
     for name in list_models():
-        plan = plan_spec(load_spec(name))
-        score, scored_at, gmacs = score_of(name)
-        size = "x".join(map(str, plan.input_shape[1:]))
-        costs = f"{plan.deploy_params / 1e6:.2f} M | {size} | {plan.deploy_macs / 1e9:.3f}"
-        rows.append(f"| [{name}](#{name}) | {costs} | {score} | {scored_at} | {gmacs} |")
-        card = f" Weights: [card](../zoo/{name}.md)." if score != "-" else ""
+        card = f" Weights: [card](../zoo/{name}.md)." if name in weights_names() else ""
         entries.append(f"## {name}\n\n{describe(name)}{card}\n\n![The graph of {name}](zoo/{name}.svg)\n")
-    names = ("net", "parameters", "image", "GMACs", "test Dice", "scored at", "GMACs there")
-    head = f"| {' | '.join(names)} |\n{'|---' * len(names)}|\n"
-    others = "\n".join([OTHERS, *other_weights()])
-    return HEADER + head + "\n".join(rows) + "\n\n" + others + "\n\n" + "\n".join(entries)
+    rows = select(own_rows())
+    main = markdown(rows, {row.name: f"#{row.name}" for row in rows})
+    parts = [
+        HEADER + main,
+        textwrap.fill(f"{legend()} {licences()}", 120),
+        "\n".join([OTHERS, *other_weights()]),
+        ON_DEMAND.rstrip(),
+        *entries,
+    ]
+    return "\n\n".join(parts[:-1]) + "\n\n" + parts[-1]
 
 
-def with_weights() -> list[tuple[str, float, float, str, str, float]]:
-    """Return (name, GMACs, millions of parameters, score with interval, size, score) of the nets with weights."""
-    found = []
-    for name in list_models():
-        score, size, gmacs = score_of(name)
-        if score != "-":
-            params = plan_spec(load_spec(name)).deploy_params / 1e6
-            found.append((name, float(gmacs), params, score, size, float(score.split()[0])))
-    return sorted(found, key=lambda one: one[1])
+def markdown(rows: Sequence[ZooRow], links: Mapping[str, str]) -> str:
+    """Return rows as a table; the net to take is bold."""
+    notes = notes_of(rows)
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for row in rows:
+        values = list(cells(row, notes))
+        values[0] = f"[{row.name}]({links[row.name]})"
+        if notes.get(row.name) == FIRST:
+            values = [f"**{value}**" for value in values]
+        lines.append(f"| {' | '.join(values)} |")
+    return "\n".join(lines)
 
 
 def readme_table() -> str:
-    """Return the README's table of nets with weights."""
-    lines = ["| net | parameters | image | GMACs | test Dice |", "|---|---|---|---|---|"]
-    for name, gmacs, params, score, size, _ in with_weights():
-        lines.append(f"| [{name}](zoo/{name}.md) | {params:.2f} M | {size} | {gmacs:.3f} | {score} |")
-    return "\n".join(lines)
+    """Return the README's table of nets with weights, and what it means."""
+    rows = select(own_rows(), pretrained=True)
+    table = markdown(rows, {row.name: f"zoo/{row.name}.md" for row in rows})
+    return f"{table}\n\n{textwrap.fill(f'{legend()} {licences()}', 120)}"
 
 
 def with_table(readme: str) -> str:
@@ -122,10 +139,15 @@ def plot() -> bytes:
     """Return the plot of Dice against GMACs as SVG."""
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     axes = figure.subplots()
-    for name, gmacs, _, score, size, dice in with_weights():
-        low, high = map(float, score.partition("[")[2].rstrip("]").split(","))
-        axes.errorbar(gmacs, dice, [[dice - low], [high - dice]], fmt="o", color="#0969da", capsize=3)
-        axes.annotate(f"{name}\n{size}", (gmacs, dice), (6, -14), textcoords="offset points", fontsize=7)
+    for row in select(own_rows(), pretrained=True, sort="gmacs"):
+        if row.dice is None:
+            continue
+        dice = row.dice.mean
+        axes.errorbar(
+            row.gmacs, dice, [[dice - row.dice.low], [row.dice.high - dice]], fmt="o", color="#0969da", capsize=3
+        )
+        label = f"{row.name}\n{row.size[0]}x{row.size[1]}"
+        axes.annotate(label, (row.gmacs, dice), (6, -14), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", xlabel="GMACs", ylabel="test lesion Dice, Kvasir-SEG", xlim=(0.008, 4))
     axes.spines[["top", "right"]].set_visible(False)
     buffer = io.BytesIO()
