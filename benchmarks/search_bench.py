@@ -39,7 +39,6 @@ RANDOM = 200
 BUDGETS = (20, 40, 60)
 FINALISTS = (2, 3, 5)
 SIMPLE = ("random", "largest first", "local search", "ridge regression")
-SLOW = ("Optuna GP",)
 """These take most of a minute a repeat."""
 Correlation = Callable[[Sequence[float], Sequence[float], Sequence[float]], float]
 """Of x and y, given a third."""
@@ -184,15 +183,13 @@ def main() -> None:
     """Compare and write the figures down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=50)
-    parser.add_argument("--slow-repeats", type=int, default=5, help=f"of {', '.join(SLOW)} (default: 5)")
     text = f"{', '.join(WAYS)} (default: all; of others the last rows are kept)"
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY", help=text)
     args = parser.parse_args()
     rows = []
     for objective in objectives():
         for name in args.ways:
-            repeats = min(args.repeats, args.slow_repeats) if name in SLOW else args.repeats
-            mine = [row_of(name, follow(WAYS[name], objective, seed), seed) for seed in range(repeats)]
+            mine = [row_of(name, follow(WAYS[name], objective, seed), seed) for seed in range(args.repeats)]
             median, regret = (statistics.median(row[key] for row in mine) for key in ("trials", "regret_40"))
             print(f"{objective.name}, {name}: median {median} trials, regret after 40 {regret:.4f}", flush=True)
             rows += mine

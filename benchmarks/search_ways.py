@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from search_table import MAX_GFLOPS, MIN_GFLOPS, net_near, table_pricer
 
-from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.propose.mirror import MirrorStudy
-from lmnet.search.propose.proposals import Proposals
+from lmnet.search.pricing import Candidate, Pricer, finish
+from lmnet.search.propose.pool import Observation
+from lmnet.search.propose.sampler import make_sampler
 from lmnet.search.space_survey import repaired
 
 MOST = 60
@@ -127,35 +127,14 @@ def ridge(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
         known.append((features(one), (yield one)))
 
 
-class _Memory:
-    """As much of a ledger as ``Proposals`` needs, in memory; without the spec's own net as the start."""
-
-    def __init__(self) -> None:
-        self.space, self.trials, self.known = self, [], set()
-        self.start = None
-
-    def taken(self) -> set[str]:
-        return self.known
-
-    def unfinished(self) -> list[object]:
-        return []
-
-    def is_busy_elsewhere(self, candidate: Candidate) -> bool:
-        return False
-
-
-def lmnet_search(sampler: str) -> Way:
-    """Return what ``lmnet-search`` does with one worker."""
+def lmnet_search(name: str) -> Way:
+    """Return what ``lmnet-search`` does with one worker and a sampler."""
 
     def way(pricer: Pricer, seed: int) -> Iterator[Candidate | None]:
-        ledger = _Memory()
-        mirror = MirrorStudy(pricer.space, sampler=sampler, seed=seed, session=0)
-        proposals = Proposals(pricer, mirror, ledger, seed=seed)
-        while (found := proposals.next()) is not None:
-            one, trial = found
-            ledger.known.add(one.hash)
-            mirror.begin(one.hash, one.point, one.violations, trial)
-            mirror.finish(one.hash, (yield one))
+        observed = list[Observation]()
+        sampler = make_sampler(name, pricer, seed=seed, session=0)
+        while (one := finish(sampler.choose(lambda: (observed, {each.hash for each, _ in observed})))) is not None:
+            observed.append((one, (yield one)))
 
     return way
 
@@ -168,5 +147,4 @@ WAYS: dict[str, Way] = {
     "ridge regression": ridge,
     "evolution": evolution,
     "Optuna TPE": lmnet_search("tpe"),
-    "Optuna GP": lmnet_search("gp"),
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, add_import_option, import_modules, paused_collector, run_command
 from lmnet.search.limits import LIMITS, Limits
-from lmnet.search.options import SearchOptions, help_lines
+from lmnet.search.options import REMOVED, SearchOptions, help_lines
 from lmnet.training.data_arguments import check_paths
 
 if TYPE_CHECKING:
@@ -35,10 +35,9 @@ FLAGS = {"timeout_s": "--timeout", "trial_timeout_s": "--trial-timeout", "batch"
 METAVARS = {
     "data": "PATH", "trials": "N", "timeout_s": "S", "trial_timeout_s": "S", "workers": "N", "storage": "URL",
     "study_name": "NAME", "out": "FOLDER", "devices": "N", "cluster": "ray|ADDRESS", "cpus_per_trial": "N",
-    "gpus_per_trial": "N",
+    "gpus_per_trial": "N", "sampler": "NAME",
 }  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
-    "sampler": {"choices": ("model", "tpe", "gp", "nsga2", "random")},
     "runtime": {"choices": ("torch", "onnxruntime", "openvino")},
     "pretrained_encoder": {"nargs": "?", "const": "auto", "metavar": "SOURCE"},
     "batch": {"type": int, "nargs": "?", "const": 4, "metavar": "BATCH"},
@@ -66,6 +65,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--explain", action="store_true", help="print how much each knob changes the cost; train nothing"
     )
+    for name in REMOVED:
+        parser.add_argument(_flag(name), dest=name, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     _add_common(parser)
     return parser
 
@@ -118,6 +119,9 @@ def _status(args: argparse.Namespace) -> int:
 def _search(args: argparse.Namespace) -> int:
     from lmnet.builder.zoo import check_spec_exists
 
+    for name in REMOVED:
+        if name in args:
+            raise ValueError(f"{_flag(name)} was removed. {REMOVED[name]}")
     check_spec_exists(args.spec)
     check_paths(args.data)
     if args.explain:

@@ -14,6 +14,12 @@ from lmnet.search.limits import LIMITS, Limits
 EPOCHS, SIZE = 6, 64
 TRIALS = 40
 TIMEOUT_S = 560.0
+SAMPLERS = ("model", "random", "tpe")
+REMOVED_SAMPLERS = ("gp", "nsga2")
+REMOVED = {
+    "stop_after": "Every net is trained in full, as early scores say too little about the final ones. Leave it out.",
+}
+"""Options of the version before, and what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,6 @@ class SearchOptions:
         timeout_s: seconds that this call may take (default: 560 without a number of trials, else no limit).
         trial_timeout_s: seconds after which a training run counts as failed.
         epochs: epochs of a training run (default: 6).
-        stop_after: share of the epochs after which the worse half of the training runs ends (default: 0, none).
-            0, or from 0.5 to below 1. The starting net is always trained in full.
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
             Where the space varies input.size, each net is trained and scored at its own size, and its cost is counted
             there.
@@ -40,7 +44,7 @@ class SearchOptions:
         confirm_seeds: training runs of each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
         pretrained_encoder: start the timm encoder from ImageNet weights: auto, package, hub or a file.
-        sampler: model, tpe, gp, nsga2 or random (default: model).
+        sampler: how nets are proposed: model, random or tpe (default: model).
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
         workers: number of training runs at a time (default: by the machine).
             The default is 1 with an objective of your own or a GPU, else one for each two cores, and 2 on two cores.
@@ -70,7 +74,6 @@ class SearchOptions:
     timeout_s: float | None = None
     trial_timeout_s: float | None = None
     epochs: int | None = None
-    stop_after: float = 0.0
     size: int | None = None
     confirm_epochs: int | None = None
     confirm_nets: int = 3
@@ -109,11 +112,14 @@ class SearchOptions:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"search: {name} must be above 0, got {name}={value}. Leave it out for the default.")
-
-        if self.stop_after and not 0.5 <= self.stop_after < 1:
+        if self.sampler in REMOVED_SAMPLERS:
             raise ValueError(
-                f"search: stop_after must be 0, or from 0.5 to below 1, got stop_after={self.stop_after}. Use 0.75, or "
-                "0 to stop no training run."
+                f"search: the sampler {self.sampler} was removed, as it found worse nets in more time. Use model, the "
+                "default."
+            )
+        if self.sampler not in SAMPLERS:
+            raise ValueError(
+                f"search: there is no sampler {self.sampler}. Use {SAMPLERS[0]}, or {SAMPLERS[1]}, {SAMPLERS[2]}."
             )
         if self.confirm_epochs is not None and self.confirm_epochs < 0:
             raise ValueError(
@@ -138,6 +144,8 @@ def split_options(given: dict[str, Any]) -> tuple[Limits, SearchOptions]:
     limits = [limit.name for limit in LIMITS]
     others = [field.name for field in fields(SearchOptions)]
     for name in given:
+        if name in REMOVED:
+            raise ValueError(f"search: {name} was removed. {REMOVED[name]}")
         if name not in (*limits, *others):
             raise TypeError(f"search: there is no option {name}. {did_you_mean(name, [*limits, *others])}")
     return (

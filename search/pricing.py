@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from lmnet.builder.planner import Planner
 from lmnet.builder.problems import SpecError
@@ -12,8 +12,9 @@ from lmnet.builder.spec import Spec
 from lmnet.search.limits import COSTS, Limits
 from lmnet.search.space import Point, Space
 
+T = TypeVar("T")
 KEPT = 20_000
-"""How many candidates are remembered; the oldest go first."""
+"""Candidates that are remembered; the oldest go first."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,6 @@ class Candidate:
         return sum(max(0.0, value) for value in self.violations.values())
 
 
-class ProposingStopped(Exception):  # noqa: N818
-    """The search ends while candidates are looked for."""
-
-
 class Pricer:
     """Computes the costs of points, and remembers them.
 
@@ -80,16 +77,9 @@ class Pricer:
         self._known: dict[Point, Candidate] = {}
         self._planned: dict[Point, Candidate] = {}
         self._measured: dict[tuple[str, str], float] = {}
-        self.must_stop: Callable[[], bool] = lambda: False
 
     def price(self, point: Point) -> Candidate:
-        """Return what the net at a point costs and by how much it misses the limits.
-
-        Raises:
-            ProposingStopped: ``must_stop`` says so: the time is up, or Ctrl-C was pressed.
-        """
-        if self.must_stop():
-            raise ProposingStopped
+        """Return what the net at a point costs and by how much it misses the limits."""
         return _remember(self._known, point, self._price)
 
     def plan(self, point: Point) -> Candidate:
@@ -132,3 +122,13 @@ def _remember(known: dict[Point, Candidate], point: Point, make: Callable[[Point
             known.pop(next(iter(known)))
         known[point] = make(point)
     return known[point]
+
+
+def finish(steps: Generator[None, None, T]) -> T:
+    """Take all steps of a search for a net at once, and return what it finds."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            found: T = end.value
+            return found

@@ -22,8 +22,8 @@ from lmnet.search.confirmation import confirm_search
 from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.options import EPOCHS, SIZE, SearchOptions, split_options
 from lmnet.search.pricing import Pricer
-from lmnet.search.propose.mirror import MirrorStudy
 from lmnet.search.propose.proposals import Proposals
+from lmnet.search.propose.sampler import make_sampler
 from lmnet.search.results.counts import Tally, tally
 from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import Overview, SearchResult
@@ -33,17 +33,15 @@ from lmnet.search.space_survey import Survey, survey
 from lmnet.search.study.fingerprint import ABOUT, SPEC, VERDICT, check_fingerprint, check_machine, short_hash
 from lmnet.search.study.heartbeat import Heartbeat
 from lmnet.search.study.ledger import Ledger
-from lmnet.search.study.other_studies import OtherStudies
 from lmnet.search.study.storage import HEARTBEAT_S, open_storage, quiet_optuna, retry
 from lmnet.search.train.executors import Pool
-from lmnet.search.train.halving import rungs
 from lmnet.search.train.interrupt import Interrupt
 from lmnet.search.train.latency import LatencyMeter, machine_name
 from lmnet.search.train.loop import Loop, TrainingRules
 from lmnet.search.train.objective import SMALL_BATCH, TrainingObjective
-from lmnet.search.train.outcome import UnderWay
 from lmnet.search.train.pools import make_pool
 from lmnet.search.train.training import Objective, seeded_model
+from lmnet.search.train.under_way import UnderWay
 from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.inference import resolve_device
 from lmnet.training.recipe import load_recipe
@@ -97,8 +95,9 @@ def run(
     if chosen.dry_run:
         return search.result(tally([], search.space), folder=None)
     with quiet_optuna(), open_storage(search.url) as storage:
-        study, key = _open_study(search, storage)
-        ledger = _open_ledger(search, storage, study, key)
+        study = _open_study(search, storage)
+        ledger = Ledger(storage, study, search.space, total=search.overview.trials)
+        ledger.fail_dead_trials()
         is_used_up, is_interrupted = _train(search, ledger, on_progress)
         counts = tally(ledger.refresh(), search.space)
         if search.confirming and not is_interrupted:
@@ -152,10 +151,6 @@ class _Search:
         return self.options.storage or f"sqlite:///{self.folder / 'study.db'}"
 
     @property
-    def rungs(self) -> tuple[int, ...]:
-        return rungs(self.options.epochs or EPOCHS, self.options.stop_after)
-
-    @property
     def confirming(self) -> int:
         """Epochs of the training runs that confirm the result; 0 for none."""
         given = self.options.confirm_epochs
@@ -195,17 +190,14 @@ def _prepare(
     total, timeout_s = options.budget
     seconds = _one_training_s(objective, pricer, found)
     if seconds is not None:
-        seconds *= total / workers * (1 + (options.stop_after or 1)) / 2  # half of the training runs may end early
+        seconds *= total / workers
     overview = Overview(found, total, seconds, timeout_s)
     name = options.study_name or _study_name(spec, limits)
     return _Search(began, spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
 
 
-def _open_study(search: _Search, storage: RDBStorage) -> tuple[optuna.Study, str]:
-    """Return the study and the hash of its objective; refuse a study that another search made."""
-    described = _described(search.objective)
-    is_named = hasattr(search.objective, "describe") or "<" not in described["function"]
-    key = short_hash(described if is_named else {**described, "study": search.name})  # two closures may have one name
+def _open_study(search: _Search, storage: RDBStorage) -> optuna.Study:
+    """Return the study; refuse one that another search made."""
     study = retry(
         lambda: optuna.create_study(study_name=search.name, storage=storage, direction="maximize", load_if_exists=True)
     )
@@ -213,15 +205,15 @@ def _open_study(search: _Search, storage: RDBStorage) -> tuple[optuna.Study, str
         "spec": _identity(search.spec),
         "space": search.space.describe(),
         "limits": search.pricer.limits.describe(),
-        "objective": described,
+        "objective": _described(search.objective),
         "seed": search.options.seed,
     }
-    check_fingerprint(study, facts, objective=key)
+    check_fingerprint(study, facts)
     if search.pricer.limits.measured:
         check_machine(study, machine_name(search.latency.device, search.latency.runtime))
     retry(lambda: study.set_user_attr(SPEC, search.spec.dump()))
     retry(lambda: study.set_user_attr(ABOUT, _about(search)))
-    return study, key
+    return study
 
 
 def _about(search: _Search) -> dict[str, Any]:
@@ -234,24 +226,15 @@ def _about(search: _Search) -> dict[str, Any]:
     return about
 
 
-def _open_ledger(search: _Search, storage: RDBStorage, study: optuna.Study, key: str) -> Ledger:
-    others = OtherStudies(storage, study, key)
-    ledger = Ledger(storage, study, search.space, total=search.overview.trials, others=others)
-    ledger.fail_dead_trials()
-    return ledger
-
-
 def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None] | None) -> tuple[bool, bool]:
     """Run the search's loop; return whether the space is used up and whether Ctrl-C ended it."""
     if ledger.is_complete:
         return False, False
     options, pricer = search.options, search.pricer
-    known = len(ledger.trials)
-    mirror = MirrorStudy(search.space, sampler=options.sampler, seed=options.seed, session=known)
-    proposals = Proposals(pricer, mirror, ledger, seed=options.seed + known)
+    sampler = make_sampler(options.sampler, pricer, seed=options.seed, session=len(ledger.trials))
+    proposals = Proposals(pricer, sampler, ledger, may_be_early=not options.batch)
     rules = TrainingRules(
         seed=options.seed,
-        rungs=search.rungs,
         deadline=search.deadline(SHARE_OF_TIME if search.confirming else 1),
         trial_timeout_s=options.trial_timeout_s,
         sync_batch=options.batch,
@@ -261,16 +244,8 @@ def _train(search: _Search, ledger: Ledger, on_progress: Callable[[Tally], None]
     search.latency.paused = pool.paused
     interrupt = Interrupt(lambda: pool.is_training_here)
 
-    loop = Loop(
-        ledger,
-        proposals,
-        mirror,
-        pricer,
-        pool,
-        rules,
-        _watcher(search, ledger, on_progress),
-        lambda: interrupt.is_set,
-    )
+    watch = _watcher(search, ledger, on_progress)
+    loop = Loop(ledger, proposals, pricer, pool, rules, watch, lambda: interrupt.is_set)
     heartbeat = Heartbeat(lambda: ledger.open.keys(), ledger.record_heartbeat, HEARTBEAT_S)
     try:
         with interrupt, heartbeat:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from lmnet.search.limits import COSTS, Limit
-from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.pricing import Candidate, Pricer, finish
 from lmnet.search.space import Point
 
 SAMPLES = 32
@@ -57,27 +58,36 @@ def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     return Survey(space.size, cheapest, dearest, met / samples, None if start is None else pricer.price(start))
 
 
-def repaired(pricer: Pricer, point: Point, rng: random.Random, *, steps: int = 200) -> Candidate | None:
-    """Return a feasible net near a point: knobs are moved, one at a time, as long as that lowers the excess.
+def repair(
+    pricer: Pricer, point: Point, rng: random.Random, *, steps: int = 200
+) -> Generator[None, None, Candidate | None]:
+    """Find a feasible net near a point: knobs are moved, one at a time, as long as that lowers the excess.
+
+    A generator that yields after each net that it has priced.
 
     Returns:
-        None where this ends at a net that misses a limit still.
+        None if the net that it ends at still misses a limit.
     """
     here = pricer.price(point)
     for _ in range(steps):
         if here.is_feasible:
             return here
-        nearby = [
-            pricer.price(pricer.space.moved(here.point, position, index))
-            for position, knob in enumerate(pricer.space.knobs)
-            for index in (here.point[position] - 1, here.point[position] + 1)
-            if 0 <= index < len(knob.values)
-        ]
+        nearby = []
+        for position, knob in enumerate(pricer.space.knobs):
+            for index in (here.point[position] - 1, here.point[position] + 1):
+                if 0 <= index < len(knob.values):
+                    nearby.append(pricer.price(pricer.space.moved(here.point, position, index)))
+                    yield
         better = [one for one in nearby if _badness(one) < _badness(here)]
         if not better:
             return None
         here = rng.choice(better)
     return here if here.is_feasible else None
+
+
+def repaired(pricer: Pricer, point: Point, rng: random.Random) -> Candidate | None:
+    """Return what ``repair`` finds, in one go."""
+    return finish(repair(pricer, point, rng))
 
 
 def largest_within(pricer: Pricer, point: Point) -> Candidate:
@@ -128,10 +138,10 @@ def _check_reach(pricer: Pricer, limit: Limit, buildable: list[Candidate]) -> No
     best = _end(pricer, buildable, cost.name, limit.sign)
     if best.violations[limit.name] <= 0:
         return
-    end, side = ("lowest", "below") if limit.sign > 0 else ("highest", "above")
+    end = "lowest" if limit.sign > 0 else "highest"
     raise ValueError(
         f"search: no net meets {limit.name}={pricer.limits.bound(limit):g}; the {end} that was found in this space is "
-        f"{cost.text(best.costs[cost.name])} {cost.label}. {_widen(pricer, best, cost.name, side)}"
+        f"{cost.text(best.costs[cost.name])} {cost.label}. {_widen(pricer, best, cost.name, limit.sign)}"
     )
 
 
@@ -145,19 +155,28 @@ def _check_any(pricer: Pricer, buildable: list[Candidate], cheapest: Candidate, 
     limits = ", ".join(f"{name}={value:g}" for name, value in pricer.limits.describe().items())
     raise ValueError(
         f"search: no net was found that meets all limits together, {limits}; the cheapest net ({cheapest.gmacs:.4g} "
-        f"GMACs, {cheapest.params} parameters) misses {worst}. {_widen(pricer, cheapest, 'gmacs', 'below')}"
+        f"GMACs, {cheapest.params} parameters) misses {worst}. {_widen(pricer, cheapest, 'gmacs', 1)}"
     )
 
 
-def _widen(pricer: Pricer, at: Candidate, cost: str, side: str) -> str:
-    """Name the knob whose values change a cost most, as the one to widen."""
+def _widen(pricer: Pricer, at: Candidate, cost: str, sign: int) -> str:
+    """Name the knob that changes a cost most, and its end at which the cost is lower (sign 1) or higher (sign -1)."""
+
+    def ends(position: int) -> list[tuple[float, int]]:
+        last = len(pricer.space.knobs[position].values) - 1
+        found = [(pricer.plan(pricer.space.moved(at.point, position, index)), index) for index in (0, last)]
+        return [(sign * one.costs[cost], index) for one, index in found if not one.problem]
 
     def span(position: int) -> float:
-        last = len(pricer.space.knobs[position].values) - 1
-        found = [pricer.plan(pricer.space.moved(at.point, position, index)) for index in (0, last)]
-        costs = [one.costs[cost] for one in found if not one.problem]
+        costs = [value for value, _ in ends(position)]
         return max(costs) - min(costs) if costs else 0.0
 
-    knob = pricer.space.knobs[max(range(len(pricer.space.knobs)), key=span)]
-    end = (min if side == "below" else max)(knob.values) if knob.is_ordered else list(knob.values)
-    return f"Widen search.{knob.variable} {side} {end}, or change the limit."
+    position = max(range(len(pricer.space.knobs)), key=span)
+    knob = pricer.space.knobs[position]
+    if not knob.is_ordered:
+        change = f"Give search.{knob.variable} other values than {list(knob.values)}"
+    else:
+        index = min(ends(position))[1]
+        is_low = knob.values[index] == min(knob.values)
+        change = f"Widen search.{knob.variable} {'below' if is_low else 'above'} {knob.values[index]}"
+    return f"{change}, or change the limit."

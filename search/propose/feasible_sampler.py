@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.search.limits import Limits
-from lmnet.search.pricing import Pricer
-from lmnet.search.propose.feasible_pool import FeasiblePool
+from lmnet.search.pricing import Pricer, finish
+from lmnet.search.propose.pool import FeasiblePool, Observation
 from lmnet.search.space import Space
 
 
@@ -83,14 +83,14 @@ class FeasibleSampler(BaseSampler):
                 "limits."
             )
         sign = -1 if study.direction == StudyDirection.MINIMIZE else 1
-        observed, taken = [], set(self._given.values())
+        observed, taken = list[Observation](), set(self._given.values())
         for each in study.get_trials(deepcopy=False):
             if each.params.keys() >= self.space.distributions.keys():
                 one = self._pricer.plan(self.space.point(each.params))
                 taken.add(one.hash)
                 if each.state == TrialState.COMPLETE and not one.problem:
                     observed.append((one, sign * float(each.value or 0.0)))
-        found = self._pool.choose(observed, taken)
+        found = finish(self._pool.choose(lambda: (observed, taken)))
         if found is None:
             raise ValueError(
                 f"FeasibleSampler: no new net is left within the limits; {len(taken)} are used already. Widen the "

@@ -4,7 +4,7 @@ A net's cost is known before it is trained, and tells more of its score than mos
 rises with the logarithm of multiply-accumulates: before anything is trained, the largest net is expected to score best.
 The scores then decide how steep the rise is, or that it is a fall.
 
-Source: the process as in Rasmussen and Williams, 2006, algorithm 2.1; Thompson's draws as in Thompson, 1933, "On the
+Source: the process as in Rasmussen and Williams, 2006, algorithm 2.1; Thompson sampling as in Thompson, 1933, "On the
 likelihood that one unknown probability exceeds another".
 """
 
@@ -20,24 +20,24 @@ from scipy import linalg
 from scipy.spatial.distance import cdist
 
 Array = NDArray[np.floating[Any]]
-LENGTHS = (0.7, 2.0)
-"""Tried: how far two costs may lie apart, in deviations of the logarithms, and still tell of each other."""
-SHARES = (0.3, 0.7)
-"""Tried: the part of costs in the kernel; the rest is the knobs'."""
-KNOB_LENGTH = 0.5
-"""The same for knobs, whose values lie from 0 to 1: the root of the mean square over all knobs."""
-NOISES = (0.05, 0.3, 1.0)
-"""Tried: the variance of a score's noise, the scores' own being 1."""
+LENGTH_SCALES = (0.7, 2.0)
+"""Length scales of the cost kernel, in standard deviations of log cost; the likelier one is used."""
+COST_SHARES = (0.3, 0.7)
+"""Shares of the cost kernel in the whole kernel; the rest is the kernel of the knobs."""
+KNOB_LENGTH_SCALE = 0.5
+"""Length scale of the knob kernel, as root mean square over all knobs; a knob's values are from 0 to 1."""
+NOISE_VARIANCES = (0.05, 0.3, 1.0)
+"""Variances of the noise of a score; the variance of all scores is 1."""
 PRIOR_SLOPE = 1.0
-"""Prior mean of the rise with log-cost: deviations of the score for one deviation of the log-cost."""
+"""Prior rise of the score with log cost, in standard deviations of both."""
 PRIOR_WEIGHT = 4.0
-"""The prior slope counts as much as so many observations."""
-CALM = 0.5
-"""A draw goes so much of the way from the mean."""
+"""Number of observations that the prior slope is worth."""
+SAMPLE_SCALE = 0.5
+"""Factor on the deviation of a sampled score from its mean."""
 JITTER = 1e-6
 """Keeps a covariance positive definite."""
-MOST = 128
-"""So many of the newest observations are looked at, to stay within milliseconds."""
+MAX_OBSERVATIONS = 128
+"""Fit to the newest 128; a fit then takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ class Surrogate:
     """A process that was fitted to observations.
 
     Args:
-        middle: of the log-costs.
-        spread: of the log-costs.
-        slope: rise of the mean with the standardised log-cost.
-        length: of the costs' kernel.
-        share: of the costs' kernel.
-        costs: (N, C) standardised log-costs of the observations.
-        knobs: (N, K) of the observations.
-        lower: Cholesky factor of their covariance.
-        weights: their covariance's inverse times the scores that the mean leaves.
+        middle: mean log costs.
+        spread: standard deviations of the log costs.
+        slope: rise of the mean with the standardised log cost.
+        length: length scale of the cost kernel.
+        share: share of the cost kernel.
+        costs: (N, C) standardised log costs of the observations.
+        knobs: (N, K) knobs of the observations.
+        lower: Cholesky factor of the observations' covariance.
+        weights: inverse of that covariance times the residuals of the scores.
     """
 
     middle: Array
@@ -67,7 +67,7 @@ class Surrogate:
     weights: Array
 
     def mean(self, costs: Array, knobs: Array) -> Array:
-        """Return the expected scores of new nets, in deviations of the known scores.
+        """Return the expected scores of new nets, in standard deviations of the known scores.
 
         Args:
             costs: (M, C) positive numbers.
@@ -75,24 +75,24 @@ class Surrogate:
         """
         return self._expected(*self._near(costs, knobs))
 
-    def draw(self, costs: Array, knobs: Array, rng: np.random.Generator) -> Array:
-        """Return one draw of the scores of new nets together, in deviations of the known scores.
+    def sample(self, costs: Array, knobs: Array, rng: np.random.Generator) -> Array:
+        """Return one joint sample of the scores of new nets, in standard deviations of the known scores.
 
         Args:
             costs: (M, C) positive numbers.
             knobs: (M, K), each from 0 to 1.
-            rng: of the draw.
+            rng: random number generator.
         """
         new, near = self._near(costs, knobs)
         mean = self._expected(new, near)
         solved = _solve_lower(self.lower, near.T)
         own = _kernel(self.length, self.share, *_distances(new, knobs, new, knobs))
         root = linalg.cholesky(own - solved.T @ solved + JITTER * np.eye(len(new)), lower=True)
-        drawn: Array = mean + CALM * (root @ rng.standard_normal(len(new)))
-        return drawn
+        sampled: Array = mean + SAMPLE_SCALE * (root @ rng.standard_normal(len(new)))
+        return sampled
 
     def _near(self, costs: Array, knobs: Array) -> tuple[Array, Array]:
-        """Return standardised log-costs of new nets, and the kernel between them and the observations."""
+        """Return standardised log costs of new nets, and the kernel between them and the observations."""
         new = (np.log(costs) - self.middle) / self.spread
         return new, _kernel(self.length, self.share, *_distances(new, knobs, self.costs, self.knobs))
 
@@ -107,12 +107,16 @@ def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array
     Args:
         costs: (N, C) positive numbers; the prior mean rises with the first.
         knobs: (N, K) from 0 to 1; knobs without an order by their place in the list of choices.
-        scores: (N,) of the observations, the oldest first.
-        reference: (M, C) costs of nets that could be trained; they set the scale of log-costs.
+        scores: (N,) scores of the observations, the oldest first.
+        reference: (M, C) costs of nets that could be trained; they set the scale of log costs.
     """
     log = np.log(reference)
     middle, spread = log.mean(0), log.std(0) + 1e-6
-    known, at, y = (np.log(costs[-MOST:]) - middle) / spread, knobs[-MOST:], scores[-MOST:]
+    known, at, y = (
+        (np.log(costs[-MAX_OBSERVATIONS:]) - middle) / spread,
+        knobs[-MAX_OBSERVATIONS:],
+        scores[-MAX_OBSERVATIONS:],
+    )
     if len(y):
         y = (y - y.mean()) / (y.std() + 1e-12)
     x = known[:, 0]
@@ -120,9 +124,9 @@ def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array
     rest = y - slope * x
     best, likelihood = None, -np.inf
     distances = _distances(known, at, known, at)
-    for length, share in itertools.product(LENGTHS, SHARES):
+    for length, share in itertools.product(LENGTH_SCALES, COST_SHARES):
         kernel = _kernel(length, share, *distances)
-        for noise in NOISES:
+        for noise in NOISE_VARIANCES:
             lower = linalg.cholesky(kernel + noise * np.eye(len(y)), lower=True)
             half = _solve_lower(lower, rest)
             found = float(-0.5 * half @ half - np.log(np.diag(lower)).sum())
@@ -149,5 +153,7 @@ def _distances(costs: Array, knobs: Array, other_costs: Array, other_knobs: Arra
 
 
 def _kernel(length: float, share: float, by_cost: Array, by_knob: Array) -> Array:
-    kernel: Array = share * np.exp(-0.5 * by_cost / length**2) + (1 - share) * np.exp(-0.5 * by_knob / KNOB_LENGTH**2)
+    kernel: Array = share * np.exp(-0.5 * by_cost / length**2) + (1 - share) * np.exp(
+        -0.5 * by_knob / KNOB_LENGTH_SCALE**2
+    )
     return kernel

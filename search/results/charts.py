@@ -63,9 +63,7 @@ def bars(shares: Mapping[str, float]) -> str:
 
 
 def _dots(axes: Axes, places: Sequence[float], scored: Sequence[Scored], colours: Sequence[str]) -> None:
-    """Draw a dot for each net, empty where its training run was stopped early."""
-    faces = ["white" if one.is_stopped else colour for one, colour in zip(scored, colours, strict=True)]
-    axes.scatter(places, [one.score for one in scored], s=36, edgecolors=colours, facecolors=faces, zorder=2)
+    axes.scatter(places, [one.score for one in scored], s=36, c=colours, zorder=2)
 
 
 def _figure(width: float, height: float) -> Figure:

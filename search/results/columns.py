@@ -49,12 +49,10 @@ COLUMNS = (
     Column("hash", _attribute("hash"), "hash"),
     *(Column(cost.name, _attribute(cost.name), cost.label, cost.text) for cost in COSTS),
     Column("epochs", _result("epochs"), "epochs"),
-    Column("is_stopped", _result("is_stopped"), "stopped early", lambda value: "yes" if value else ""),
     Column("seconds", _result("seconds"), "seconds", "{:.0f}".format),
     Column("peak_mib", _result("peak_mib")),
     Column("reason", _result("reason")),
     Column("error", _result("error")),
-    Column("reused_from", _result("reused_from"), "trained in study"),
 )
 
 

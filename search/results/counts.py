@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from lmnet.search.limits import COSTS
 from lmnet.search.space import Point, Space
 from lmnet.search.study.trials import is_cut_off, is_infeasible
-from lmnet.search.train.outcome import UnderWay
+from lmnet.search.train.under_way import UnderWay
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,8 @@ class Scored:
         score: what the objective returned.
         costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size; measured ones only
             where a limit needed them.
-        is_stopped: whether its training run was stopped early.
         epochs: number of epochs that it was trained for.
         seconds: time that this took.
-        reused_from: name of the other study that trained it; None where this one did.
     """
 
     number: int
@@ -36,10 +34,8 @@ class Scored:
     hash: str
     score: float
     costs: Mapping[str, float]
-    is_stopped: bool = False
     epochs: int = 0
     seconds: float = 0.0
-    reused_from: str | None = None
 
     @property
     def gmacs(self) -> float:
@@ -63,7 +59,6 @@ class Tally:
 
     Args:
         trials: number of trials with a score.
-        stopped: number of these that were stopped early.
         failed: number of training runs that gave no score, by reason.
         cut_off: number of training runs that were interrupted, or whose process died; they start again.
         running: number of training runs under way.
@@ -76,7 +71,6 @@ class Tally:
     """
 
     trials: int
-    stopped: int
     failed: dict[str, int]
     cut_off: int
     running: int
@@ -95,15 +89,14 @@ class Tally:
 
     @property
     def ranked(self) -> list[Scored]:
-        """All nets, the highest score first, of equals the cheaper one; those that were stopped early come last."""
-        return sorted(self.scored, key=lambda one: (one.is_stopped, -one.score, one.gmacs))
+        """All nets, the highest score first, of equals the cheaper one."""
+        return sorted(self.scored, key=lambda one: (-one.score, one.gmacs))
 
     @property
     def front(self) -> tuple[Scored, ...]:
-        """The fully trained nets that no other net beats in both score and MACs, the cheapest first."""
+        """The nets that no other net beats in both score and MACs, the cheapest first."""
         front: list[Scored] = []
-        full = [one for one in self.scored if not one.is_stopped]
-        for one in sorted(full, key=lambda one: (one.gmacs, -one.score)):
+        for one in sorted(self.scored, key=lambda one: (one.gmacs, -one.score)):
             if not front or one.score > front[-1].score:
                 front.append(one)
         return tuple(front)
@@ -131,8 +124,7 @@ def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
             last_error = trial.user_attrs["result"].get("error") or reason
         elif is_infeasible(trial):
             infeasible += 1
-    stopped = sum(one.is_stopped for one in scored)
-    return Tally(len(scored), stopped, failed, cut_off, running, infeasible, tuple(scored), last_error)
+    return Tally(len(scored), failed, cut_off, running, infeasible, tuple(scored), last_error)
 
 
 def used_up_text(counts: Tally) -> str:
@@ -152,8 +144,6 @@ def _scored(trial: FrozenTrial, space: Space) -> Scored:
         facts["hash"],
         trial.value,
         {cost.name: facts[cost.name] for cost in COSTS if facts.get(cost.name) is not None},
-        result.get("is_stopped", False),
         result.get("epochs", 0),
         result.get("seconds", 0.0),
-        result.get("reused_from"),
     )

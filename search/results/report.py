@@ -33,15 +33,14 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
     failed = ", ".join(f"{count} {reason}" for reason, count in counts.failed.items()) or "none"
     space = f"{result.space.size:,} combinations of values"
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
-    stopped = {one.number for one in counts.scored if one.is_stopped}
-    trials.sort(key=lambda trial: (trial.number in stopped, -(trial.value or 0.0)))
+    trials.sort(key=lambda trial: -(trial.value or 0.0))
     return render(
         TEMPLATE,
         title=result.study,
         summary=_headline(counts.best, start),
         facts=[
-            ("limits", "trained nets", "stopped early", "failed", "infeasible proposals", "space"),
-            (limits, counts.trials, counts.stopped, failed, counts.infeasible, space),
+            ("limits", "trained nets", "failed", "infeasible proposals", "space"),
+            (limits, counts.trials, failed, counts.infeasible, space),
         ],
         verdict=(result.verdict or {}).get("text", NOT_CONFIRMED),
         confirmed=_confirmed(result),

@@ -68,7 +68,7 @@ def as_dict(result: SearchResult) -> dict[str, Any]:
         "study": result.study,
         "storage": without_password(result.storage),
         "trials": counts.trials,
-        "stopped_early": counts.stopped,
+        "stopped_early": 0,  # a key of earlier versions; now every net is trained in full
         "failed": sum(counts.failed.values()),
         "failures": counts.failed,
         "cut_off": counts.cut_off,

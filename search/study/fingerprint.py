@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 
-from lmnet.search.study.other_studies import OtherStudies
 from lmnet.search.study.storage import retry
 
 FINGERPRINT = "lmnet:fingerprint"
@@ -24,13 +23,12 @@ def short_hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any], *, objective: str) -> None:
+def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any]) -> None:
     """Write the facts into a new study, or compare them with an old one's.
 
     Args:
         study: the study.
         facts: what the study is about, by name; nested facts are compared one by one.
-        objective: names all that a score depends on beside the net.
 
     Raises:
         ValueError: a fact differs; all that do are named.
@@ -41,7 +39,6 @@ def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any], *, objectiv
         if retry(lambda: study.get_trials(deepcopy=False)):
             raise ValueError(f"study {study.study_name}: it has trials of another program. Use another --study-name.")
         retry(lambda: study.set_user_attr(FINGERPRINT, now))
-        retry(lambda: study.set_user_attr(OtherStudies.ATTRIBUTE, objective))
         return
     old, new = _flat(before), _flat(now)
     changed = [f"{name}={_short(new.get(name))} (was {_short(old.get(name))})"

@@ -21,11 +21,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lmnet.search.pricing import Candidate
 from lmnet.search.space import Space
-from lmnet.search.study.other_studies import OtherStudies
 from lmnet.search.study.process_identity import is_dead, this_process
 from lmnet.search.study.storage import fail_stale, retry
 from lmnet.search.study.trials import is_cut_off
-from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.messages import Outcome
 
 ATTEMPTS = 3
 """How often a candidate is trained whose training run was cut off by a dying process."""
@@ -53,15 +52,13 @@ class Ledger:
         storage: where the study is.
         study: the study.
         space: what parameters mean.
-        total: how many trials with a score the study is to have; None for no end.
-        others: studies of the same storage whose scores count here too.
+        total: number of trials with a score that the study shall have; None for no end.
     """
 
-    def __init__(
-        self, storage: RDBStorage, study: optuna.Study, space: Space, *, total: int | None, others: OtherStudies
-    ) -> None:
-        self._storage, self.study, self.space, self.total, self._others = storage, study, space, total, others
+    def __init__(self, storage: RDBStorage, study: optuna.Study, space: Space, *, total: int | None) -> None:
+        self._storage, self.study, self.space, self.total = storage, study, space, total
         self._me = this_process()
+        self.batch_begin: int | None = None
         self.trials: list[FrozenTrial] = []
         self.open: dict[int, Claim] = {}
         self._read_at = float("-inf")
@@ -124,6 +121,18 @@ class Ledger:
                 taken.add(trial.user_attrs.get("hash", ""))
         return taken
 
+    def scores(self) -> list[FrozenTrial]:
+        """Return the trials whose scores may guide proposals, the oldest first.
+
+        While a batch is trained, those of the batch are held back.
+        """
+        held = self.batch_begin
+        return [
+            trial
+            for trial in self.trials
+            if trial.state == TrialState.COMPLETE and (held is None or trial.number < held)
+        ]
+
     def unfinished(self) -> list[FrozenTrial]:
         """Return the trials that were cut off and are to be trained again, the oldest first, one per architecture."""
         taken = self.taken()
@@ -147,8 +156,6 @@ class Ledger:
             reason = "trained by another search"
         elif self.total is not None and len(rivals) >= self.total:
             reason = "the budget is used up"
-        elif self._others.is_training(candidate.hash, before=trial_id):
-            reason = "in training in another study"
         if reason:
             retry(lambda: self._set_attr(trial_id, "released", reason))
             self._close(trial_id, TrialState.PRUNED)
@@ -170,36 +177,12 @@ class Ledger:
             self.refresh()
         return mine
 
-    def score_elsewhere(self, candidate: Candidate) -> Outcome | None:
-        """Return what another study of the storage, with the same objective, found for an architecture."""
-        return self._others.outcome(candidate.hash)
-
-    def is_busy_elsewhere(self, candidate: Candidate) -> bool:
-        """Return whether another study of the storage, with the same objective, trains an architecture now."""
-        return self._others.is_training(candidate.hash)
-
     def report(self, claim: Claim, epoch: int, score: float) -> None:
         """Write down the score after an epoch."""
         retry(lambda: self._report(claim.trial_id, epoch, score))
         mine = next((trial for trial in self.trials if trial._trial_id == claim.trial_id), None)
         if mine is not None:
             mine.intermediate_values[epoch] = score
-
-    def scores_at(self, epoch: int, *, but: Claim, upto: int | None = None) -> list[float]:
-        """Return the highest scores that other training runs had reached after so many epochs.
-
-        Args:
-            epoch: of the rung.
-            but: the training run in question.
-            upto: look at trials below this number only.
-        """
-        found = []
-        for trial in self.trials:
-            if trial.number == but.number or epoch not in trial.intermediate_values or is_cut_off(trial):
-                continue
-            if upto is None or trial.number < upto:
-                found.append(max(value for step, value in trial.intermediate_values.items() if step <= epoch))
-        return found
 
     def close(self, claim: Claim, outcome: Outcome) -> bool:
         """Write down the outcome of a training run; False where the trial was taken away, and nothing counts."""
@@ -247,7 +230,7 @@ class Ledger:
         try:
             self._storage.set_trial_intermediate_value(trial_id, epoch, score)
         except UpdateFinishedTrialError:
-            return  # taken away: ``close`` tells
+            return  # another search closed the trial; ``close`` returns False
 
     def _close(self, trial_id: int, state: TrialState, value: float | None = None) -> bool:
         values = None if value is None else [value]

@@ -24,6 +24,11 @@ HEARTBEAT_S = 10
 GRACE_S = 60
 PATIENCE_S = 120.0
 OPENING_S = 30.0
+CONNECT_S = 8
+"""Seconds within which a database server must answer."""
+PASSWORD = "In a password, write %40 for @, %3A for :, %2F for /, %3F for ?."
+FINAL = ("permission denied", "read-only", "readonly", "insufficient privilege")
+"""Parts of errors that do not go away by waiting."""
 T = TypeVar("T")
 
 
@@ -51,6 +56,8 @@ def open_storage(url: str) -> Iterator[RDBStorage]:
         ValueError: the URL is not one, its driver is not installed, or the database cannot be reached.
     """
     options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("postgresql") and "connect_timeout" not in url:
+        options["connect_args"] = {"connect_timeout": CONNECT_S}
     if url.startswith("sqlite:///"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": PATIENCE_S}}
@@ -61,17 +68,16 @@ def open_storage(url: str) -> Iterator[RDBStorage]:
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as err:
             raise ValueError(
                 f"storage: it must be sqlite:///FILE or postgresql://USER@HOST/NAME, got {without_password(url)} "
-                f"({_cause(err, url)}). Write special characters of a password as %40 for @, %2F for /, %3A for :. "
-                "For PostgreSQL, pip install 'lmnet[postgres]'."
+                f"({_cause(err, url)}). {PASSWORD} For PostgreSQL, pip install 'lmnet[postgres]'."
             ) from None
         except (DBAPIError, StorageInternalError) as err:
             raise ValueError(
                 f"storage: {without_password(url)} cannot be reached ({_cause(err.__cause__ or err, url)}). Check "
-                "server, name and rights."
+                f"server, name and rights. {PASSWORD}"
             ) from None
-    if url.startswith("sqlite"):
-        event.listen(storage.engine, "connect", _tune_sqlite)
-        storage.engine.dispose()
+    tune = _tune_sqlite if url.startswith("sqlite") else _use_utc
+    event.listen(storage.engine, "connect", tune)
+    storage.engine.dispose()
     try:
         yield storage
     finally:
@@ -85,6 +91,14 @@ def _tune_sqlite(connection: Any, record: Any) -> None:
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+def _use_utc(connection: Any, record: Any) -> None:
+    """Set a session's time zone: heartbeats of hosts in several zones are compared, and are kept without one."""
+    cursor = connection.cursor()
+    cursor.execute("SET TIME ZONE 'UTC'")
+    cursor.close()
+    connection.commit()
 
 
 def _connected(url: str, options: dict[str, Any]) -> RDBStorage:
@@ -137,11 +151,17 @@ def without_password(url: str) -> str:
 
 def _cause(error: BaseException, url: str) -> str:
     """Return the first line of an error without any part of the URL's password."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = _first_line(error)
     credentials, at, _ = url.partition("://")[2].rpartition("@")
     password = credentials.partition(":")[2] if at else ""
     parts = {part for whole in (password, unquote(password)) for part in (whole, *re.split(r"[^\w]+", whole)) if part}
     return "its text is left out, as it shows the password" if any(part in text for part in parts) else text
+
+
+def _first_line(error: BaseException) -> str:
+    """Return what a database says, without the class of the driver's error before it."""
+    text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return text.splitlines()[0]
 
 
 def retry(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
@@ -157,12 +177,20 @@ def retry(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
             return call()
         except (StorageInternalError, DBAPIError) as err:
             text = f"{err} {err.__cause__ or ''}".lower()
+            if any(sign in text for sign in FINAL):
+                raise ValueError(
+                    f"storage: {_first_line(err.__cause__ or err)}. A search must read and write all tables of its "
+                    "database: ask for these rights, or use another --storage."
+                ) from None
             if "disk is full" in text or "no space left" in text or "disk full" in text:
                 raise SaveError(
                     "storage: the disk is full. What was finished is kept; free some space and run the same command "
                     "again."
                 ) from err
             if time.monotonic() + pause > end:
-                raise
+                raise SaveError(
+                    f"storage: the database failed for {patience_s:g} s ({_first_line(err.__cause__ or err)}). What "
+                    "was finished is kept; run the same command again."
+                ) from err
             time.sleep(pause)
             pause = min(5.0, 2 * pause)

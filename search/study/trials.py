@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.messages import Outcome
 
 CUT_OFF = ("interrupted", "worker died")
 

@@ -1,1 +1,1 @@
-"""The training runs of a search: the loop, who runs them, and when one is stopped early."""
+"""The training runs of a search: the loop, and the pools that run them."""

@@ -16,8 +16,9 @@ from lmnet.builder.files import write_durably
 from lmnet.builder.models import build_model, load_weights
 from lmnet.builder.spec import Spec
 from lmnet.search.train.executors import Pool
+from lmnet.search.train.messages import Job
 from lmnet.search.train.objective import TrainingObjective
-from lmnet.search.train.training import Job, Objective, Report
+from lmnet.search.train.training import Objective, Reporter
 from lmnet.training import CaseScores, load_data
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
@@ -43,7 +44,7 @@ class ConfirmingObjective:
         """Leave the images out: whoever needs them reads them."""
         return {"base": self.base, "epochs": self.epochs}
 
-    def __call__(self, model: nn.Module, spec: Spec, report: Report, seed: int) -> float:
+    def __call__(self, model: nn.Module, spec: Spec, report: Reporter, seed: int) -> float:
         """Return the lesion Dice, mean over val, of the best epoch; the net is left as it was then."""
         return self.base.train(model, spec, report, seed=seed, epochs=self.epochs)
 

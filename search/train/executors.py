@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import itertools
 import os
 import pickle
 import signal
@@ -20,14 +20,15 @@ import torch
 
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.processes import fresh_processes
-from lmnet.search.train.outcome import Outcome
-from lmnet.search.train.training import Job, Objective, run_training
+from lmnet.search.train.messages import Answer, Begun, Ended, Job, Message, Outcome, Report
+from lmnet.search.train.training import Objective, cause_of, run_training
+from lmnet.search.train.worker import exit_with_search, serve_jobs
 
 GRACE_S = 15.0
-"""How much longer than its limit a training run may hang in one call before its process is killed."""
+"""Seconds beyond its limit after which a training run that does not react is killed with its process."""
 
 OnReport = Callable[[int, int, float], bool]
-"""Told slot, epoch and score; True means that the training run is to end."""
+"""Called with slot, epoch and score of a report; returns True to end the training run."""
 
 
 class Pool(Protocol):
@@ -47,7 +48,7 @@ class Pool(Protocol):
         """Begin a job in a free slot."""
 
     def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
-        """Wait a while, hand reports on, and return what has ended: slots and outcomes."""
+        """Wait up to ``timeout_s`` for messages, answer reports, and return what has ended: slots and outcomes."""
 
     def place(self, slot: int) -> str:
         """Return where a slot's job is trained, in a word or two for people."""
@@ -97,13 +98,11 @@ class InlinePool:
         """Do nothing: nothing runs outside ``poll``."""
 
 
-class _Worker:
-    def __init__(self, objective: Objective, threads: int, imports: Sequence[str]) -> None:
+class _Process:
+    def __init__(self, target: Callable[..., None], *args: object) -> None:
         context = fresh_processes(__name__, "lmnet.training.fitting")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(
-            target=serve, args=(theirs, tuple(imports), pickle.dumps(objective), threads), daemon=True
-        )
+        self.process = context.Process(target=target, args=(theirs, *args), daemon=True)
         with _sigint_blocked():
             self.process.start()
         theirs.close()
@@ -118,7 +117,7 @@ class _Worker:
 
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Hold Ctrl-C back: a process that is started inside never sees it, not even before it can say so itself."""
+    """Block SIGINT while a worker starts, so that it inherits the block."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -154,7 +153,9 @@ class ProcessPool:
                 "Define it at the top of a module, or use workers=1."
             ) from err
         self.slots = slots
-        self._make: Callable[[], _Worker] = lambda: _Worker(objective, threads, imports)
+        pickled = pickle.dumps(objective)
+        self._make: Callable[[], _Process] = lambda: _Process(serve, tuple(imports), pickled, threads)
+        self._numbers = itertools.count(1)
         self._workers = [self._make() for _ in range(slots)]
 
     @contextlib.contextmanager
@@ -176,9 +177,9 @@ class ProcessPool:
     def submit(self, slot: int, job: Job) -> None:
         """Send a job to a free worker."""
         worker = self._workers[slot]
-        worker.job, worker.began = job, None
+        worker.job, worker.began = replace(job, number=next(self._numbers)), None
         with contextlib.suppress(OSError):  # a worker that has died is seen in ``poll``
-            worker.connection.send(job)
+            worker.connection.send(worker.job)
 
     def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
         """Take the workers' messages."""
@@ -213,14 +214,19 @@ class ProcessPool:
 
     def _take(self, slot: int, on_report: OnReport) -> Outcome | None:
         worker = self._workers[slot]
+        assert worker.job is not None
         try:
-            message = worker.connection.recv()
-            if isinstance(message, Outcome):
-                return message
-            if message == "begun":
+            message: Message | str = worker.connection.recv()
+            if isinstance(message, str):  # the worker could not begin
+                return self._replace(slot, "worker died", message)
+            is_current = message.job == worker.job.number
+            if isinstance(message, Report):  # one of a job that has ended comes from a thread that it left behind
+                is_stopped = on_report(slot, message.epoch, message.score) if is_current else True
+                worker.connection.send(Answer(message.job, message.number, is_stopped))
+            elif is_current and isinstance(message, Begun):
                 worker.began = time.monotonic()
-            else:
-                worker.connection.send(on_report(slot, *message))
+            elif is_current and isinstance(message, Ended):
+                return message.outcome
         except (EOFError, OSError):
             worker.process.join(5)
             code = worker.process.exitcode
@@ -229,7 +235,7 @@ class ProcessPool:
         return None
 
     @staticmethod
-    def _is_hung(worker: _Worker) -> bool:
+    def _is_hung(worker: _Process) -> bool:
         limit = worker.job.time_limit_s if worker.job else None
         return limit is not None and worker.began is not None and time.monotonic() - worker.began > limit + GRACE_S
 
@@ -251,26 +257,14 @@ def _signal(pid: int | None, name: str) -> None:
 
 
 def serve(connection: Connection, imports: Sequence[str], pickled: bytes, threads: int) -> None:
-    """Import the user's modules; train the jobs that come through a pipe, until it closes or the search is gone."""
+    """Import the user's modules, then train the jobs that come through a pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
-    threading.Thread(target=_exit_with_search, daemon=True).start()
+    threading.Thread(target=exit_with_search, daemon=True).start()
     torch.set_num_threads(threads)
-    import_modules(imports)  # the blocks that specs name, and perhaps the objective
-    objective: Objective = pickle.loads(pickled)
-
-    def report(epoch: int, score: float) -> bool:
-        connection.send((epoch, score))
-        return bool(connection.recv())
-
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            job = connection.recv()
-            connection.send("begun")
-            connection.send(replace(run_training(job, objective, report)))
-
-
-def _exit_with_search() -> None:
-    search = multiprocessing.parent_process()
-    if search is not None:
-        search.join()
-        os._exit(1)
+    try:
+        import_modules(imports)  # the blocks that specs name, and perhaps the objective
+        objective: Objective = pickle.loads(pickled)
+    except Exception as err:  # noqa: BLE001 - a user's module may raise anything
+        connection.send(f"the worker could not begin ({cause_of(err)})")
+        return
+    serve_jobs(connection, objective)

@@ -1,30 +1,36 @@
-"""The loop of a search: candidates into free slots, reports into decisions, outcomes into the ledger."""
+"""The loop of a search: proposals into free slots, reports into the ledger, outcomes into the ledger.
+
+Nothing in it takes longer than a slice of time, so that training runs get their answers: looking for the next net is
+done in small steps (``Proposals.steps``), some for each turn of the loop.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lmnet.search.pricing import Pricer, ProposingStopped
-from lmnet.search.propose.mirror import MirrorStudy
+from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.propose.pool import Steps
 from lmnet.search.propose.proposals import Proposals
 from lmnet.search.study.ledger import Claim, Ledger
 from lmnet.search.train.executors import Pool
-from lmnet.search.train.halving import is_promising
-from lmnet.search.train.outcome import Outcome, UnderWay
-from lmnet.search.train.training import Job
+from lmnet.search.train.messages import Job, Outcome
+from lmnet.search.train.under_way import UnderWay
 
 FAILURES_TO_GIVE_UP = 12
-"""So many failures in a row, and the fault is the objective's or the machine's."""
+"""Failures in a row after which the fault is the objective's or the machine's."""
+SLICE_S = 0.05
+"""Seconds that the search looks for the next net before it looks at the training runs again."""
 POLL_S = 0.5
+"""Seconds that it waits for training runs when it has nothing else to do."""
 DEAD_CHECK_S = 5.0
+"""Seconds between two looks for trials of dead processes."""
 LOOK_S = 1.0
-"""How old what is known of other searches may be where a training run is stopped early or has ended."""
+"""Age in seconds up to which the known state of other searches is used when a training run has ended."""
 WATCH_S = 0.25
-"""Progress is told no more often than this between the ends of training runs."""
+"""Seconds between two displays of the progress, if no training run ends."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +39,14 @@ class TrainingRules:
 
     Args:
         seed: random seed of the initial weights.
-        rungs: after which epochs a training run may be stopped early.
-        deadline: on ``time.monotonic``, when the search ends; None for no end.
-        trial_timeout_s: after which one training run is a failure.
+        deadline: time on ``time.monotonic`` at which the search ends; None for no end.
+        trial_timeout_s: seconds after which a training run is a failure.
         sync_batch: number of nets that are proposed and finished together, so that the study is the same with any
             number of workers; 0: each slot continues by itself.
-        weights: folder for the weights of trained nets; None for nowhere.
+        weights: folder for the weights of trained nets; None to keep none.
     """
 
     seed: int = 0
-    rungs: tuple[int, ...] = ()
     deadline: float | None = None
     trial_timeout_s: float | None = None
     sync_batch: int = 0
@@ -50,36 +54,48 @@ class TrainingRules:
 
 
 @dataclass
+class Busy:
+    """A training run under way.
+
+    Args:
+        claim: the trial.
+        begun: time on ``time.monotonic`` at which it was submitted.
+        epoch: the last epoch that it reported.
+    """
+
+    claim: Claim
+    begun: float
+    epoch: int = 0
+
+
+@dataclass
 class Loop:
     """Runs a search to its end.
 
     Args:
-        ledger: of the study.
-        proposals: gives what to train.
-        mirror: learns what became of it.
+        ledger: the trials of the study.
+        proposals: gives the nets to train.
         pricer: makes specs of points.
         pool: trains.
-        rules: how.
+        rules: how to train.
         watch: called now and then, to show progress.
-        is_stopped: asked between steps: whether somebody wants the search to end.
+        is_stopped: returns True once the search should stop.
     """
 
     ledger: Ledger
     proposals: Proposals
-    mirror: MirrorStudy
     pricer: Pricer
     pool: Pool
     rules: TrainingRules
     watch: Callable[[tuple[UnderWay, ...]], None] = lambda under_way: None
     is_stopped: Callable[[], bool] = lambda: False
-    busy: dict[int, Claim] = field(default_factory=dict)
-    _begun: dict[int, tuple[float, int]] = field(default_factory=dict)
+    busy: dict[int, Busy] = field(default_factory=dict)
+    waiting: list[Claim] = field(default_factory=list)
     is_used_up: bool = False
-    _batch: list[Claim] = field(default_factory=list)
-    _waiting: list[Claim] = field(default_factory=list)
-    _held: dict[int, Outcome] = field(default_factory=dict)
+    _steps: Steps | None = None
+    _to_claim: int = 0  # nets that the batch still lacks
     _checked: float = float("-inf")
-    _told: float = float("-inf")
+    _watched: float = float("-inf")
     _failures: int = 0
 
     def run(self) -> None:
@@ -87,94 +103,78 @@ class Loop:
 
         Whatever ends it, Ctrl-C too, training runs under way are closed as interrupted, to be done again later.
         """
-        self.pricer.must_stop = self._is_time_up
         try:
             while not self._is_over():
-                with contextlib.suppress(ProposingStopped):  # seen again by ``_is_over``
-                    self._fill()
+                is_thinking = self._fill()
                 if not self.busy and self.is_used_up and not self._others_run():
                     return
-                wait = POLL_S if self.busy or not self._waiting else 0.0
-                ended = self.pool.poll(wait, self._on_report)
+                ended = self.pool.poll(0.0 if is_thinking else POLL_S, self._on_report)
                 for slot, outcome in ended:
                     self._end(slot, outcome)
-                self._tell(at_once=bool(ended))
+                self._show(at_once=bool(ended))
         finally:
-            self.pricer.must_stop = lambda: False
             self.pool.close()
             for claim in list(self.ledger.open.values()):
                 self.ledger.close(claim, Outcome(reason="interrupted"))
             self.ledger.refresh()
 
     def _is_over(self) -> bool:
-        if self._is_time_up():
+        if self.is_stopped() or (self.rules.deadline is not None and time.monotonic() >= self.rules.deadline):
             return True
         if time.monotonic() - self._checked > DEAD_CHECK_S:
             self._checked = time.monotonic()
             self.ledger.refresh()
             self.ledger.fail_dead_trials()
-        return not self.busy and not self._waiting and self.ledger.is_complete
-
-    def _is_time_up(self) -> bool:
-        return self.is_stopped() or (self.rules.deadline is not None and time.monotonic() >= self.rules.deadline)
+            self.is_used_up = False
+        return not self.busy and not self.waiting and self.ledger.is_complete
 
     def _others_run(self) -> bool:
         self.ledger.refresh()
         return any(not trial.state.is_finished() for trial in self.ledger.trials)
 
-    def _fill(self) -> None:
-        """Put work into the free slots."""
-        self.is_used_up = False
-        if self.rules.sync_batch and not self._batch:
-            self._make_batch()
-        for slot in range(self.pool.slots):
-            if self.is_stopped():
-                return
-            if slot in self.busy:
-                continue
-            if not self._waiting and not self.rules.sync_batch:
-                claim = self._claim()
-                if claim is not None:
-                    self._waiting.append(claim)
-            if not self._waiting:
-                return
-            self._submit(slot, self._waiting.pop(0))
+    def _fill(self) -> bool:
+        """Put work into the free slots, for a slice of time; return whether there is more to think about."""
+        end = time.monotonic() + SLICE_S
+        free = [slot for slot in range(self.pool.slots) if slot not in self.busy]
+        if self.rules.sync_batch and not self.busy and not self.waiting and self._wanted(0) <= 0:
+            self.ledger.batch_begin, self._to_claim = None, min(self.rules.sync_batch, self.ledger.room)
+        while self._wanted(len(free)) > 0 and (claim := self._propose(end)) is not None:
+            self.waiting.append(claim)
+        for slot in free[: len(self.waiting)]:
+            self._submit(slot, self.waiting.pop(0))
+        if len(self.busy) >= self.pool.slots:
+            return any(time.monotonic() >= end for _ in self.proposals.prepare())  # the rest is for other turns
+        return self._steps is not None and self._wanted(len(free)) > 0
 
-    def _make_batch(self) -> None:
-        while len(self._batch) < min(self.rules.sync_batch, len(self._batch) + self.ledger.room):
-            claim = self._claim()
-            if claim is None:
-                return
-            self._batch.append(claim)
-            self._waiting.append(claim)
+    def _wanted(self, free: int) -> int:
+        """Return how many nets to claim now."""
+        if self.is_used_up:
+            return 0
+        wanted = self._to_claim if self.rules.sync_batch else free - len(self.waiting)
+        return min(wanted, self.ledger.room)
 
-    def _claim(self) -> Claim | None:
-        """Return the next candidate to train; what another study knows already is written down on the way."""
-        while self.ledger.room > 0:
-            self.proposals.learn()
-            found = self.proposals.next()
-            if found is None:
-                self.is_used_up = True
-                return None
-            candidate, trial = found
-            claim = self.ledger.claim(candidate)
-            if claim is None:
-                if trial is not None:
-                    self.mirror.forget(trial)
-                continue
-            self.proposals.note_own(claim.number)
-            self.mirror.begin(str(claim.number), candidate.point, candidate.violations, trial)
-            known = self.ledger.score_elsewhere(candidate)
-            if known is None:
-                return claim
-            if self.ledger.close(claim, known):
-                self.mirror.finish(str(claim.number), known.score)
-            self.ledger.refresh()
-        return None
+    def _propose(self, end: float) -> Claim | None:
+        """Return the next net to train; None if none is found by the end of the slice, or another search has it."""
+        if self._steps is None:
+            self._steps = self.proposals.steps()
+        try:
+            while True:
+                next(self._steps)
+                if time.monotonic() >= end:
+                    return None
+        except StopIteration as found:
+            candidate: Candidate | None = found.value
+        self._steps = None
+        self.is_used_up = candidate is None
+        claim = None if candidate is None else self.ledger.claim(candidate)
+        if claim is not None and self.rules.sync_batch:
+            self._to_claim -= 1
+            if self.ledger.batch_begin is None:
+                self.ledger.batch_begin = claim.number
+        return claim
 
     def _submit(self, slot: int, claim: Claim) -> None:
-        self.busy[slot] = claim
-        self._begun[slot] = time.monotonic(), 0
+        self.busy[slot] = Busy(claim, time.monotonic())
         limits = [self.rules.trial_timeout_s]
         if self.rules.deadline is not None:
             limits.append(max(0.1, self.rules.deadline - time.monotonic()))
@@ -184,35 +184,27 @@ class Loop:
         self.pool.submit(slot, Job(spec, self.rules.seed, min(given) if given else None, weights))
 
     def _on_report(self, slot: int, epoch: int, score: float) -> bool:
-        claim = self.busy[slot]
-        self.ledger.report(claim, epoch, score)
-        self._begun[slot] = self._begun[slot][0], epoch
-        self._tell()
-        if epoch not in self.rules.rungs or claim.candidate.point == self.ledger.space.start:
-            return False
-        self.ledger.refresh(older_than_s=LOOK_S)
-        upto = self._batch[0].number if self._batch else None
-        mine = max(self._own_scores(claim, epoch, score))
-        return not is_promising(mine, self.ledger.scores_at(epoch, but=claim, upto=upto))
+        busy = self.busy[slot]
+        self.ledger.report(busy.claim, epoch, score)
+        busy.epoch = epoch
+        self._show()
+        return False
 
-    def _tell(self, *, at_once: bool = False) -> None:
-        if at_once or time.monotonic() - self._told >= WATCH_S:
-            self._told = time.monotonic()
+    def _show(self, *, at_once: bool = False) -> None:
+        if at_once or time.monotonic() - self._watched >= WATCH_S:
+            self._watched = time.monotonic()
             self.watch(self._under_way())
 
     def _under_way(self) -> tuple[UnderWay, ...]:
-        now, rows = time.monotonic(), []
-        for slot, claim in sorted(self.busy.items()):
-            begun, epoch = self._begun[slot]
-            rows.append(UnderWay(claim.number, claim.candidate.hash, self.pool.place(slot), epoch, now - begun))
-        return tuple(rows)
-
-    def _own_scores(self, claim: Claim, epoch: int, score: float) -> list[float]:
-        own = next(trial for trial in self.ledger.trials if trial.number == claim.number)
-        return [score, *(value for step, value in own.intermediate_values.items() if step <= epoch)]
+        now = time.monotonic()
+        return tuple(
+            UnderWay(one.claim.number, one.claim.candidate.hash, self.pool.place(slot), one.epoch, now - one.begun)
+            for slot, one in sorted(self.busy.items())
+        )
 
     def _end(self, slot: int, outcome: Outcome) -> None:
-        claim = self.busy.pop(slot)
+        claim = self.busy.pop(slot).claim
+        self.is_used_up = False
         late = self.rules.deadline is not None and time.monotonic() >= self.rules.deadline
         if outcome.reason == "time-out" and late:
             outcome = replace(outcome, reason="interrupted")
@@ -225,11 +217,3 @@ class Loop:
                 f"search: {FAILURES_TO_GIVE_UP} training runs in a row failed, the last with: {outcome.reason} "
                 f"({outcome.error}). Correct the objective or the machine, then run the same command to continue."
             )
-        if not self.rules.sync_batch:
-            self.mirror.finish(str(claim.number), outcome.score)
-            return
-        self._held[claim.number] = outcome
-        if len(self._held) == len(self._batch):
-            for done in self._batch:
-                self.mirror.finish(str(done.number), self._held[done.number].score)
-            self._batch, self._held = [], {}

@@ -17,7 +17,7 @@ from lmnet.blocks import build_kernels
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import encoder_tensors, load_encoder
 from lmnet.builder.spec import Spec
-from lmnet.search.train.training import Report
+from lmnet.search.train.training import Reporter
 from lmnet.training import CaseScores, DataSets, EpochReport, Recipe, Split, evaluate, fit, load_data
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
@@ -56,11 +56,11 @@ class TrainingObjective:
     pretrained_encoder: str | None = None
     _sets: DataSets | None = field(default=None, repr=False)
 
-    def __call__(self, model: nn.Module, spec: Spec, report: Report) -> float:
+    def __call__(self, model: nn.Module, spec: Spec, report: Reporter) -> float:
         """Return the lesion Dice: mean over the validation images, and over the last third of the epochs."""
         return self.train(model, spec, report, seed=self.seed)
 
-    def train(self, model: nn.Module, spec: Spec, report: Report, *, seed: int, epochs: int | None = None) -> float:
+    def train(self, model: nn.Module, spec: Spec, report: Reporter, *, seed: int, epochs: int | None = None) -> float:
         """Train a net and leave it as it was after its best epoch; return its mean score in the last third of them.
 
         The best epoch's score would be the highest of many noisy ones, which flatters.

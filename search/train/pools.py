@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from lmnet.search.options import SearchOptions
 from lmnet.search.train.executors import InlinePool, Pool, ProcessPool
 from lmnet.search.train.training import Objective
 from lmnet.training.data.load import SYNTHETIC
+
+REACH_S = 8.0
+"""Seconds within which a cluster must answer."""
 
 
 def make_pool(
@@ -51,11 +55,31 @@ def threads_of(options: SearchOptions, workers: int) -> int:
     return min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // workers))
 
 
+def check_reachable(cluster: str | None) -> None:
+    """Check within seconds that something listens at a cluster's address; Ray itself tries for minutes.
+
+    Raises:
+        ValueError: nothing answers there.
+    """
+    address = os.environ.get("RAY_ADDRESS", "") if cluster == "ray" else cluster or ""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
+    except OSError as err:
+        raise ValueError(
+            f"search: the Ray cluster at {address} cannot be reached ({err}). Check the address, or start the cluster "
+            "with `ray start --head`."
+        ) from None
+
+
 def _ray_pool(objective: Objective, options: SearchOptions, *, is_own: bool) -> Pool:
     try:
         from lmnet.search.train.ray_pool import RayPool
     except ImportError as err:
         raise ImportError(f"--cluster needs {err.name}, and it is not installed. pip install 'lmnet[ray]'.") from err
+    check_reachable(options.cluster)
     data = () if is_own or str(options.data) == SYNTHETIC else (str(Path(options.data).resolve()),)
     return RayPool(
         objective,

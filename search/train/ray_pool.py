@@ -7,6 +7,7 @@ alone talks to the study.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import pickle
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,16 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.files import write_durably
 from lmnet.search.train.executors import GRACE_S, OnReport
-from lmnet.search.train.outcome import Outcome
-from lmnet.search.train.training import Job, Objective, run_training
+from lmnet.search.train.messages import Answer, Begun, Ended, Job, Message, Outcome, Report
+from lmnet.search.train.training import MOST_TEXT, Objective
+from lmnet.search.train.worker import Worker
 
 LOST = ("worker died", "time-out")
 """Reasons of failures after which an actor is not used again."""
 ANSWER_S = 120.0
-"""So long a node may take to say whether it has the data."""
+"""Seconds that a node may take to say whether it has the data."""
 LOOK_EVERY_S = 5.0
-"""How often the cluster is asked for its size."""
-
-
-@dataclass(frozen=True)
-class Begun:
-    """Told before the first epoch: the actor has found a place."""
-
-    node: str
-
-
-Told = Begun | tuple[int, float] | tuple[Outcome, bytes | None]
-"""What a training run tells: that it has begun; an epoch and its score; the outcome and the weights."""
+"""Seconds between two questions for the cluster's size."""
 
 
 class Trainer:
@@ -65,38 +56,33 @@ class Trainer:
     def __init__(self, pickled: bytes, imports: Sequence[str], threads: int) -> None:
         torch.set_num_threads(threads)
         import_modules(imports)
-        self._objective: Objective = pickle.loads(pickled)
-        self._told: queue.Queue[Told] = queue.Queue()
-        self._answers: queue.Queue[bool] = queue.Queue()
+        objective: Objective = pickle.loads(pickled)
+        self._messages: queue.Queue[Message] = queue.Queue()
+        self._worker = Worker(objective, self._messages.put)
 
     def train(self, job: Job) -> None:
-        """Train a net; what happens is told by ``next``."""
-
-        def report(epoch: int, score: float) -> bool:
-            self._told.put((epoch, score))
-            return self._answers.get()
-
-        self._told.put(Begun(f"{platform.node()} {ray.get_runtime_context().get_node_id()[:6]}"))
+        """Train a net; ``next_message`` returns what happens."""
+        node = f"{platform.node()} {ray.get_runtime_context().get_node_id()[:6]}"
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "weights.safetensors" if job.weights is not None else None
-            outcome = run_training(replace(job, weights=place), self._objective, report)
+            outcome = self._worker.train(replace(job, weights=place), node)
             weights = place.read_bytes() if place is not None and place.exists() else None
-        self._told.put((outcome, weights))
+        self._messages.put(Ended(job.number, outcome, weights))
 
-    def next(self) -> Told:
-        """Wait for what is told next."""
-        return self._told.get()
+    def next_message(self) -> Message:
+        """Wait for the next message and return it."""
+        return self._messages.get()
 
-    def answer(self, is_stopped: bool) -> None:
-        """Answer a report."""
-        self._answers.put(is_stopped)
+    def answer(self, answer: Answer) -> None:
+        """Hand an answer to the report that waits for it."""
+        self._worker.answer(answer)
 
 
 class _Slot:
     def __init__(self, actor: Any, job: Job) -> None:
         self.actor, self.job = actor, job
         self.training = actor.train.remote(job)
-        self.waiting = actor.next.remote()
+        self.waiting = actor.next_message.remote()
         self.began: float | None = None
         self.node = "waits for a node"
 
@@ -152,6 +138,7 @@ class RayPool:
         )
         self._busy: dict[int, _Slot] = {}
         self._free: list[Any] = []
+        self._numbers = itertools.count(1)
         self._room, self._looked = 0, float("-inf")
         _check_paths(paths)
 
@@ -175,10 +162,10 @@ class RayPool:
         """Begin a job, on an actor that is free or a new one."""
         actor = self._free.pop() if self._free else None
         actor = actor or self._make.remote(self._pickled, self._imports, max(1, round(self._cpus)))
-        self._busy[slot] = _Slot(actor, job)
+        self._busy[slot] = _Slot(actor, replace(job, number=next(self._numbers)))
 
     def poll(self, timeout_s: float, on_report: OnReport) -> list[tuple[int, Outcome]]:
-        """Take what the training runs tell."""
+        """Take the messages of the training runs."""
         if not self._busy:
             time.sleep(timeout_s)
             return []
@@ -225,22 +212,21 @@ class RayPool:
     def _take(self, slot: int, on_report: OnReport) -> Outcome | None:
         each = self._busy[slot]
         try:
-            told = ray.get(each.waiting)
-            if isinstance(told, Begun):
-                each.began, each.node = time.monotonic(), told.node
-                each.waiting = each.actor.next.remote()
-                return None
-            first, second = told
-            if isinstance(first, Outcome):
-                if second is not None and each.job.weights is not None:
+            message = ray.get(each.waiting)
+            is_current = message.job == each.job.number
+            if isinstance(message, Ended) and is_current:
+                if message.weights is not None and each.job.weights is not None:
                     each.job.weights.parent.mkdir(parents=True, exist_ok=True)
-                    write_durably(each.job.weights, second)
-                return first
-            each.actor.answer.remote(on_report(slot, first, second))
-            each.waiting = each.actor.next.remote()
+                    write_durably(each.job.weights, message.weights)
+                return message.outcome
+            if isinstance(message, Begun) and is_current:
+                each.began, each.node = time.monotonic(), message.node
+            if isinstance(message, Report):  # one of a job that has ended comes from a thread that it left behind
+                is_stopped = on_report(slot, message.epoch, message.score) if is_current else True
+                each.actor.answer.remote(Answer(message.job, message.number, is_stopped))
+            each.waiting = each.actor.next_message.remote()
         except RayError as err:
-            lines = str(err).strip().splitlines()  # of an error while an actor begins, the last one says what it was
-            return Outcome(None, "worker died", lines[-1 if "creation task" in lines[0] else 0][:300])
+            return Outcome(None, "worker died", _cause(err))
         return None
 
     def _move_waiting_jobs(self) -> None:
@@ -256,6 +242,15 @@ class RayPool:
     def _is_hung(each: _Slot) -> bool:
         limit = each.job.time_limit_s
         return limit is not None and each.began is not None and time.monotonic() - each.began > limit + GRACE_S
+
+
+def _cause(err: RayError) -> str:
+    """Return the line of an error that says why an actor died: the last one if it could not begin."""
+    lines = str(err).strip().splitlines()
+    if "creation task" in lines[0]:
+        return lines[-1].strip()[:MOST_TEXT]
+    reasons = [line.strip() for line in lines[1:] if "because" in line]
+    return " ".join([lines[0].strip(), *reasons[:1]])[:MOST_TEXT]
 
 
 def _kill(actor: Any) -> None:

@@ -10,8 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import torch
@@ -20,41 +18,26 @@ from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import write_state
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import Spec
-from lmnet.search.train.outcome import Outcome
+from lmnet.search.train.messages import Job, Outcome
 from lmnet.search.train.peak_memory import peak_mib, reset_peak
 
-Report = Callable[[int, float], bool]
-"""Told the score after an epoch (from 1); True means that the training run is to end."""
+Reporter = Callable[[int, float], bool]
+"""Called with an epoch (from 1) and the score after it; returns True when the training run must end."""
 
 Objective = Callable[..., float]
 """``objective(model, spec)``, with ``report`` and ``seed`` where it asks for them, returns a trained net's score."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to train.
-
-    Args:
-        spec: of the net.
-        seed: of its first weights.
-        time_limit_s: after which it is a failure; None for no limit.
-        weights: where to write the trained weights; None for nowhere.
-    """
-
-    spec: Spec
-    seed: int
-    time_limit_s: float | None = None
-    weights: Path | None = None
-
-
+MOST_TEXT = 500
+"""Longest text of a failure that is kept."""
 AGAIN_S = 1.0
 """So long after a training run was told that its time is up, it is told again."""
 SWALLOWING = ("__del__", "gc_callback")
 """Functions that the interpreter calls in between, and whose exceptions it prints and forgets."""
 
 
-class OutOfTime(Exception):  # noqa: N818
-    """A training run took longer than its limit."""
+class OutOfTime(BaseException):  # noqa: N818
+    """A training run took longer than its limit. As no ``Exception``, it passes by whatever catches these."""
 
 
 def asks_for(objective: Objective) -> set[str]:
@@ -69,7 +52,7 @@ def asks_for(objective: Objective) -> set[str]:
     return wanted
 
 
-def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
+def run_training(job: Job, objective: Objective, report: Reporter) -> Outcome:
     """Build a net, train it by an objective, and return the outcome.
 
     Nothing but KeyboardInterrupt gets through: an error, no memory, a score that is no number, and a run that takes too
@@ -79,9 +62,10 @@ def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
 
     def watched(epoch: int, score: float) -> bool:
         nonlocal epochs, is_stopped
+        epochs, score = int(epoch), float(score)
         if not math.isfinite(score):
             raise FloatingPointError(f"the score must be a number, got {score} after epoch {epoch}")
-        epochs, is_stopped = epoch, report(epoch, score)
+        is_stopped = report(epochs, score)
         return is_stopped
 
     reset_peak()
@@ -101,7 +85,7 @@ def run_training(job: Job, objective: Objective, report: Report) -> Outcome:
         raise
     except BaseException as err:  # noqa: BLE001 - a search outlives whatever a training run raises, SystemExit too
         score, reason = None, _reason(err)
-        error = f"{type(err).__name__}: {err}".splitlines()[0][:500]
+        error = cause_of(err)
         err.__traceback__ = None
     seconds = round(time.perf_counter() - start, 3)
     outcome = Outcome(score, reason, error, epochs, is_stopped, seconds, peak_mib())
@@ -124,6 +108,23 @@ def seeded_model(spec: Spec, seed: int) -> GraphModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GraphModel(plan_spec(spec))
+
+
+def cause_of(err: BaseException) -> str:
+    """Return an error in one line, with what caused it.
+
+    The error of a DataLoader's worker holds a traceback: its last line is the cause. The lines of other messages are
+    joined, and so are an error and the one that it was raised from.
+    """
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    if any(line.startswith(("Traceback", "Original Traceback")) for line in lines):
+        return lines[-1][:MOST_TEXT]
+    if type(err).__name__ == "TrialPruned":
+        return "TrialPruned: a search trains every net in full. Return the score that is reached instead."
+    texts = [f"{type(err).__name__}: {' '.join(lines)}".removesuffix(": ")]
+    if err.__cause__ is not None and (inner := cause_of(err.__cause__)) not in texts[0]:
+        texts.append(inner)
+    return " Caused by ".join(texts)[:MOST_TEXT]
 
 
 def _reason(err: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 
@@ -86,3 +87,35 @@ def pid_score(model, spec, *, place):
     os.replace(place + ".part", place)
     time.sleep(60)
     return 0.0
+
+
+def haunted_score(model, spec, report):
+    """Leave a thread behind that reports again and again until it is stopped, and end at once."""
+
+    def go_on():
+        time.sleep(0.05)
+        while not report(99, 0.0):
+            time.sleep(0.01)
+
+    if is_start(spec):
+        threading.Thread(target=go_on, daemon=True).start()
+    else:
+        time.sleep(0.3)
+        report(1, 0.5)
+    return knob_score(spec)
+
+
+def worker_error(model, spec):
+    """Fail as a process of a DataLoader does, whose error begins with where it was caught."""
+    raise RuntimeError(
+        "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        '  File "worker.py", line 1, in fetch\n'
+        "RuntimeError: unable to allocate shared memory(shm): No space left on device (28)\n"
+    )
+
+
+def chained_error(model, spec):
+    try:
+        raise OSError("codec of JPEG-LS is missing")
+    except OSError as err:
+        raise ValueError("the image cannot be read.") from err

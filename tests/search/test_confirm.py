@@ -211,7 +211,7 @@ def test_failures_of_trainings_are_told(small, tmp_path):
 def confirmed_out_of_time(scored, pricer, folder):
     """Return the verdict where no time was left to train a net again."""
     return confirm_search(
-        Tally(len(scored), 0, {}, 0, 0, 0, scored),
+        Tally(len(scored), {}, 0, 0, 0, scored),
         pricer,
         TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
         epochs=1,
@@ -259,7 +259,7 @@ def test_a_kept_verdict_is_shown_for_its_own_best_net_only():
     def counts(*hashes):
         costs = {"gmacs": 1.0, "params": 10}
         scored = tuple(Scored(i, (i,), hash_, 0.5 - i / 10, costs) for i, hash_ in enumerate(hashes))
-        return Tally(len(scored), 0, {}, 0, 0, 0, scored)
+        return Tally(len(scored), {}, 0, 0, 0, scored)
 
     assert with_verdict(verdict, counts("a"))[1] == verdict
     assert with_verdict(verdict, counts("b"))[1] is with_verdict(None, counts("a"))[1] is None

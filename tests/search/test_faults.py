@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import time
 import warnings
 
@@ -12,9 +13,12 @@ import pytest
 
 import lmnet
 from lmnet.builder.files import SaveError
+from lmnet.builder.spec import parse_spec
 from lmnet.search.cli import main
 from lmnet.search.results.counts import used_up_text
+from lmnet.search.study import storage as storage_module
 from lmnet.search.study.storage import open_storage, quiet_optuna, retry, without_password
+from lmnet.search.train.pools import check_reachable
 from lmnet.search.train.training import OutOfTime, time_limit
 from tests.warm import CONTEXT
 
@@ -82,7 +86,7 @@ def test_no_part_of_a_password_is_shown(password):
     "url", ["nonsense", "mysql://a:geheim@b/c", "postgresql://me:geheim@host:port/x", "sqlite:/geheim"]
 )
 def test_a_url_that_is_none_is_refused(url):
-    message = r"storage: .*Write special characters of a password as %40 for @"
+    message = r"storage: .*In a password, write %40 for @, %3A for :, %2F for /, %3F for \?\."
     with pytest.raises(ValueError, match=message) as caught, open_storage(url):
         pass
     assert "geheim" not in str(caught.value) or "@" not in url
@@ -278,3 +282,59 @@ def test_a_time_limit_is_not_lost_in_a_finalizer():
 
     with pytest.raises(OutOfTime), time_limit(0.05):
         work()
+
+
+def test_a_server_that_does_not_answer_is_one_line_within_seconds(monkeypatch):
+    pytest.importorskip("psycopg", reason="needs the extra postgres")
+    monkeypatch.setattr(storage_module, "CONNECT_S", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me:secret@127.0.0.1:{silent.getsockname()[1]}/lmnet"
+        begin = time.monotonic()
+        with pytest.raises(ValueError, match=r"cannot be reached \(.*\)\. Check server.*%40 for @") as caught:
+            open_storage(url).__enter__()
+    assert time.monotonic() - begin < 10
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["ray://127.0.0.1:{}", "127.0.0.1:{}"])
+def test_a_cluster_that_does_not_answer_is_one_line_within_seconds(address):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        check_reachable(address.format(port))
+    with pytest.raises(ValueError, match=r"the Ray cluster at .* cannot be reached .*refused.*`ray start --head`"):
+        check_reachable(address.format(port))
+
+
+def test_an_error_of_rights_ends_at_once_and_is_named():
+    from sqlalchemy.exc import ProgrammingError
+
+    def call():
+        raise ProgrammingError("INSERT", {}, Exception("permission denied for table studies\nHINT: ask"))
+
+    begin = time.monotonic()
+    with pytest.raises(
+        ValueError, match=r"storage: permission denied for table studies\. A search must read and write"
+    ):
+        retry(call)
+    assert time.monotonic() - begin < 1
+
+
+def test_a_database_that_stays_away_is_one_line():
+    from sqlalchemy.exc import OperationalError
+
+    def call():
+        raise OperationalError("SELECT", {}, Exception("server closed the connection unexpectedly"))
+
+    with pytest.raises(SaveError, match=r"failed for 0 s \(server closed the connection unexpectedly\)\. What was"):
+        retry(call, patience_s=0)
+
+
+def test_an_objective_that_prunes_is_told_what_to_return(space, tmp_path):
+    def prunes(model, spec):
+        raise optuna.TrialPruned()
+
+    with pytest.raises(RuntimeError, match=r"12 training runs in a row .*Return the score that is reached instead\."):
+        lmnet.search.run(
+            parse_spec(space.read_text().replace("high: 24, step: 4", "high: 32, step: 2")),
+            objective=prunes, max_gflops=1, trials=30, out=tmp_path / "out", sampler="random",
+        )  # fmt: skip

@@ -1,5 +1,6 @@
 """Proposals of the feasible pool, alone and as a sampler of any Optuna study."""
 
+import random
 import time
 
 import optuna
@@ -8,7 +9,8 @@ import pytest
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.search import FeasibleSampler, Limits, Pricer, Space
-from lmnet.search.propose.feasible_pool import POOL, FeasiblePool
+from lmnet.search.pricing import finish
+from lmnet.search.propose.pool import POOL_SIZE, FeasiblePool
 
 LIMITS = Limits(max_gflops=0.16, min_gflops=0.1, max_params=120_000)
 
@@ -29,7 +31,7 @@ def proposals(pricer, count, *, seed=0, score=score_of):
     pool, observed, times = FeasiblePool(pricer, seed=seed), [], []
     for _ in range(count):
         began = time.process_time()
-        one = pool.choose(observed[-200:], {each.hash for each, _ in observed})
+        one = finish(pool.choose(lambda: (observed[-200:], {each.hash for each, _ in observed})))
         times.append(time.process_time() - began)
         if one is None:
             break
@@ -44,7 +46,7 @@ def test_every_proposal_is_feasible_and_new_and_the_pool_stays_small(small):
 
     assert len({one.hash for one in found}) == len(found) == 50
     assert all(0.002 <= one.gmacs <= 0.004 for one in found)
-    assert len(pool._nets) <= POOL
+    assert len(pool.nets) <= POOL_SIZE
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -52,9 +54,9 @@ def test_nets_near_the_limit_are_in_the_pool(small, sign):
     """Even draws seldom meet them, and many good nets are as large, or where larger is worse as small, as allowed."""
     pricer = Pricer(Space(small), Limits(max_gflops=0.004, min_gflops=0.001))
     pool, _, _ = proposals(pricer, 40, score=lambda one: sign * one.gmacs)
-    costs = sorted(sign * one.gmacs for one in pool._nets.values())
-    one = min(pool._nets.values(), key=lambda one: sign * one.gmacs)
-    grown = [pricer.plan(pool._grown(one)) for _ in range(10)]
+    costs = sorted(sign * one.gmacs for one in pool.nets.values())
+    one = min(pool.nets.values(), key=lambda one: sign * one.gmacs)
+    grown = [pricer.plan(finish(pool._grow(one, 12, random.Random(seed)))) for seed in range(10)]
     assert min(sign * each.gmacs for each in grown) >= sign * one.gmacs
     assert max(sign * each.gmacs for each in grown) > costs[len(costs) // 2]
     assert all(each.is_feasible for each in grown)

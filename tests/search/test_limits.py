@@ -7,6 +7,7 @@ import pytest
 
 from lmnet.builder.cost import count_params
 from lmnet.builder.models import build_model, deploy
+from lmnet.builder.spec import parse_spec
 from lmnet.search import run
 from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.pricing import Pricer
@@ -133,3 +134,17 @@ def test_latency_is_measured_in_the_runtime_that_was_asked_for(small, monkeypatc
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ImportError, match=r"openvino must be installed.*pip install 'lmnet\[openvino\]'"):
         LatencyMeter("cpu", "openvino")
+
+
+def test_the_knob_is_widened_at_its_cheaper_end(small):
+    """A net with a larger stride costs less, so the limit is met above the stride's last value."""
+    text = small.dump().split("search:")[0].replace("width: 8", "width: 8\n  stride: 2")
+    text = text.replace("activation: post", "activation: post, stride: '${stride}'").replace(
+        "scale: 2", "scale: '${stride}'"
+    )
+    spec = parse_spec(text + "search: {stride: {choices: [2, 4, 8]}}\n")
+    with pytest.raises(ValueError, match=r"Widen search\.stride above 8, or change the limit\."):
+        survey(Pricer(Space(spec), Limits(max_gflops=1e-6)))
+    kinds = parse_spec(small.dump().split("search:")[0] + "search: {kernels: {choices: [[3], [5, 3]]}}\n")
+    with pytest.raises(ValueError, match=r"Give search\.kernels other values than \[\[3\], \[5, 3\]\], or change"):
+        survey(Pricer(Space(kinds), Limits(max_gflops=1e-6)))

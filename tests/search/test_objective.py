@@ -14,8 +14,9 @@ from lmnet.builder.weights import read_weights
 from lmnet.search.run_search import run
 from lmnet.search.space import Space
 from lmnet.search.train.confirm import ConfirmingObjective
+from lmnet.search.train.messages import Job
 from lmnet.search.train.objective import TrainingObjective, last_third
-from lmnet.search.train.training import Job, run_training
+from lmnet.search.train.training import run_training
 from lmnet.training import Recipe, evaluate, load_data
 from tests.search.conftest import SMALL
 from tests.search.objectives import width_score

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import random
 import time
 
 import psutil
@@ -11,16 +12,19 @@ import pytest
 from lmnet.builder.weights import read_weights
 from lmnet.search.options import SearchOptions
 from lmnet.search.train.executors import InlinePool, ProcessPool
+from lmnet.search.train.messages import Job
 from lmnet.search.train.pools import threads_of
-from lmnet.search.train.training import Job
 from tests.search.objectives import (
+    chained_error,
     crashing_score,
     epoch_score,
     failing_score,
     hanging_score,
+    haunted_score,
     knob_score,
     pid_score,
     width_score,
+    worker_error,
 )
 
 pytestmark = [pytest.mark.filterwarnings("ignore")]
@@ -163,3 +167,76 @@ def test_workers_share_the_cores_and_keep_to_the_callers_threads(monkeypatch, gi
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("torch.get_num_threads", lambda: given)
     assert threads_of(SearchOptions(batch=batch), workers=2) == threads
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_an_answer_that_comes_late_meets_no_other_training(make, pool, small):
+    """The time-out of the first training rings while its first report waits for an answer."""
+    widths = (12, 14, 16, 18)
+    jobs = [Job(small.override({"width": width}), 0) for width in widths]
+    made = make(pool, epoch_score)
+    made.submit(0, Job(small, 0, 1.0))
+    time.sleep(2.5)
+    end = time.monotonic() + 90
+    while not (ended := made.poll(0.2, lambda slot, epoch, score: False)) and time.monotonic() < end:
+        pass
+
+    assert ended[0][1].reason in ("time-out", None)  # a pool without signals ends it 15 s after its limit
+    found = outcomes(made, jobs)
+    assert [(one.error, one.is_stopped, one.epochs) for one in found] == [(None, False, 9)] * len(widths)
+    assert [one.score for one in found] == pytest.approx([knob_score(job.spec) for job in jobs])
+
+
+@pytest.mark.parametrize("pool", ELSEWHERE)
+def test_a_report_of_a_training_that_has_ended_counts_for_no_other(make, pool, small):
+    """The first training leaves a thread behind that goes on reporting."""
+    seen = []
+
+    def on_report(slot, epoch, score):
+        seen.append(epoch)
+        return False
+
+    jobs = [Job(small, 0), Job(small.override({"width": 12}), 0), Job(small.override({"width": 14}), 0)]
+    found = outcomes(make(pool, haunted_score), jobs, on_report)
+
+    assert [one.error for one in found] == [None] * 3
+    assert [one.score for one in found] == pytest.approx([knob_score(job.spec) for job in jobs])
+    assert 99 not in seen
+
+
+def test_the_cause_of_a_failure_is_shown(make, small):
+    (found,) = outcomes(make(POOLS[1].values[0], worker_error), [Job(small, 0)])
+    assert found.error == "RuntimeError: unable to allocate shared memory(shm): No space left on device (28)"
+    (found,) = outcomes(make(POOLS[0].values[0], chained_error), [Job(small, 0)])
+    assert found.error == "ValueError: the image cannot be read. Caused by OSError: codec of JPEG-LS is missing"
+
+
+def test_a_worker_that_cannot_begin_says_why(make, small, tmp_path, monkeypatch):
+    (tmp_path / "breaks_at_import.py").write_text("raise OSError('no licence server')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pool = make(lambda objective: ProcessPool(objective, slots=1, threads=1, imports=["breaks_at_import"]), epoch_score)
+    (found,) = outcomes(pool, [Job(small, 0)])
+    assert found.reason == "worker died"
+    assert "it cannot be imported (OSError: no licence server)" in found.error
+
+
+@pytest.mark.slow
+def test_300_delays_around_time_outs_give_right_scores(make, small):
+    rng, made, late = random.Random(0), make(POOLS[1].values[0], functools.partial(epoch_score, pause_s=0.01)), 0
+    for number in range(300):
+        width = rng.randrange(4, 33, 2)
+        spec = small.override({"width": width})
+        made.submit(number % 2, Job(spec, 0, rng.uniform(0.02, 0.6)))
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(rng.uniform(0, 0.04))
+            ended = made.poll(0.0, lambda slot, epoch, score: False)
+            if ended:
+                break
+        ((slot, one),) = ended
+        assert slot == number % 2
+        assert one.reason == "time-out" or (one.error, one.epochs) == (None, 9)
+        assert one.reason == "time-out" or one.score == pytest.approx(knob_score(spec))
+        late += one.reason == "time-out"
+    assert 30 < late < 270

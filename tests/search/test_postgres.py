@@ -13,8 +13,12 @@ from pathlib import Path
 import optuna
 import pytest
 
+from lmnet.builder.spec import parse_spec
+from lmnet.search.run_search import run
 from lmnet.search.study.storage import open_storage
+from tests.search.conftest import SMALL
 from tests.search.killing import TRIALS, crash, scored, start
+from tests.search.objectives import width_score
 from tests.warm import CONTEXT
 
 pytestmark = [pytest.mark.postgres]
@@ -125,3 +129,32 @@ def test_searches_that_open_a_new_database_at_one_moment_all_go_on(server):
         assert [results.get(timeout=60) for _ in processes] == ["opened"] * 4
         for process in processes:
             process.join(30)
+
+
+def test_a_role_without_rights_is_told_at_once(server, tmp_path):
+    import psycopg
+
+    base = server.rpartition("/")[0]
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("create database lab")
+        connection.execute("create role reader login")
+    options = {"objective": width_score, "max_gflops": 0.004, "trials": 2, "study_name": "lab"}
+    run(parse_spec(SMALL), storage=f"{base}/lab", out=tmp_path / "a", **options)
+    with psycopg.connect(f"{base}/lab", autocommit=True) as connection:
+        connection.execute("grant select on all tables in schema public to reader")
+    url = f"{base}/lab".replace("lmnet@", "reader@")
+
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match=r"storage: permission denied for \w+ \w+\. A search must read and write all"):
+        run(parse_spec(SMALL), storage=url, out=tmp_path / "b", **(options | {"trials": 4}))
+    assert time.monotonic() - begin < 20
+
+
+def test_every_session_is_in_one_time_zone(server):
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("create role tokyo login superuser")
+        connection.execute("alter role tokyo set timezone to 'Asia/Tokyo'")
+    with open_storage(server.replace("lmnet@", "tokyo@")) as opened, opened.engine.connect() as connection:
+        assert connection.exec_driver_sql("show timezone").scalar() == "UTC"

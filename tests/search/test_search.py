@@ -1,6 +1,7 @@
 """Searches with cheap objectives: limits, budget, resumption, failures, results."""
 
 import json
+import re
 import time
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from lmnet.builder.cli import main as builder_main
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
 from lmnet.search import run_search
+from lmnet.search.cli import main
 from lmnet.search.results.counts import Scored, Tally
 from lmnet.search.results.folder import _drop_weights, _write_best_weights, write_folder
 from lmnet.search.results.summary import as_dict
@@ -36,7 +38,7 @@ def trained(folder):
     ]
 
 
-@pytest.mark.parametrize("sampler", ["model", "tpe", "random", "nsga2", "gp"])
+@pytest.mark.parametrize("sampler", ["model", "tpe", "random"])
 def test_no_trained_net_exceeds_a_limit(small, tmp_path, sampler):
     seen = []
 
@@ -44,7 +46,7 @@ def test_no_trained_net_exceeds_a_limit(small, tmp_path, sampler):
         seen.append((model.plan.deploy_macs / 1e9, model.hash))
         return width_score(model, spec)
 
-    trials = 9 if sampler == "gp" else 11  # seconds for each beyond its first 8
+    trials = 11
     result = search(small, tmp_path, objective=objective, sampler=sampler, trials=trials, min_gflops=0.002)
     assert len(seen) == result.tally.trials == trials
     assert all(0.002 <= gmacs <= LIMIT for gmacs, _ in seen)
@@ -104,44 +106,9 @@ def test_a_study_of_another_program_is_refused(small, tmp_path):
         search(small, tmp_path, study_name="other")
 
 
-def test_another_study_of_the_storage_reuses_scores(small, tmp_path):
-    calls = []
-
-    class Described:
-        def __call__(self, model, spec):
-            calls.append(model.hash)
-            return width_score(model, spec)
-
-        def describe(self):
-            return {"score": "by width"}
-
-    objective = Described()
-    url = f"sqlite:///{tmp_path}/shared.db"
-    search(small, tmp_path / "a", objective=objective, storage=url, study_name="a", trials=6)
-    result = search(
-        small, tmp_path / "b", objective=objective, storage=url, study_name="b", trials=10, sampler="random"
-    )
-    assert result.tally.trials == 10
-    assert len(calls) == len(set(calls))
-    assert result.tally.scored[0].reused_from == "a"
-
-
-def test_halving_stops_trainings_early_and_the_best_is_fully_trained(small, tmp_path):
-    result = search(small, tmp_path, objective=epoch_score, epochs=9, stop_after=0.5, trials=15, sampler="random")
-    stopped = [one for one in result.tally.scored if one.is_stopped]
-    assert {one.epochs for one in stopped} == {5}
-    assert len(stopped) >= 3
-    assert result.tally.best.epochs == 9
-    assert result.tally.best.score == max(one.score for one in result.tally.scored)
-    assert trained(tmp_path)[0].intermediate_values.keys() == set(range(1, 10))
-
-
-def test_nothing_is_stopped_early_unless_asked_for(small, tmp_path):
+def test_every_net_is_trained_in_full(small, tmp_path):
     result = search(small, tmp_path, objective=epoch_score, epochs=9, trials=6)
     assert {one.epochs for one in result.tally.scored} == {9}
-    assert not any(one.is_stopped for one in result.tally.scored)
-    with pytest.raises(ValueError, match=r"stop_after must be 0, or from 0\.5 to below 1, got stop_after=0\.25\. Use"):
-        search(small, tmp_path, objective=epoch_score, stop_after=0.25)
 
 
 def test_failures_are_contained_and_named(small, tmp_path):
@@ -238,7 +205,7 @@ def test_the_weights_beside_the_best_spec_are_its_own_or_none(small, tmp_path):
     (tmp_path / "weights").mkdir()
     for name in ("high", "chosen", "other"):
         (tmp_path / "weights" / f"{name}.safetensors").write_text(name)
-    first = Tally(2, 0, {}, 0, 0, 0, (one, two))
+    first = Tally(2, {}, 0, 0, 0, (one, two))
 
     _write_best_weights(tmp_path, first)
     assert (tmp_path / "best.safetensors").read_text() == "high"
@@ -273,8 +240,25 @@ def test_a_count_that_is_not_above_0_is_refused(small, tmp_path):
 
 
 def test_an_unknown_sampler_is_refused(small, tmp_path):
-    with pytest.raises(ValueError, match="sampler must be one of model, tpe, gp, nsga2, random, got sampler='bogus'"):
+    with pytest.raises(ValueError, match=r"search: there is no sampler bogus\. Use model, or random, tpe\."):
         search(small, tmp_path, sampler="bogus")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"stop_after": 0.75}, r"search: stop_after was removed\. Every net is trained in full"),
+        ({"sampler": "gp"}, r"search: the sampler gp was removed.* Use model, the default\."),
+        ({"sampler": "nsga2"}, r"search: the sampler nsga2 was removed"),
+    ],
+)
+def test_what_was_removed_is_refused_by_name(small, tmp_path, capsys, option, message):
+    with pytest.raises(ValueError, match=message):
+        search(small, tmp_path, **option)
+    ((name, value),) = option.items()
+    flag = "--" + name.replace("_", "-")
+    assert main(["--max-gflops", "1", flag, str(value)]) == 2
+    assert re.search(message.replace("search: stop_after", "lmnet-search: --stop-after"), capsys.readouterr().err)
 
 
 def test_a_storage_that_is_none_is_refused(small, tmp_path):

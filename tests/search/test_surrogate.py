@@ -13,7 +13,7 @@ KNOBS = RNG.random((200, 3))
 def expected(costs, knobs, scores, new_costs, new_knobs):
     """Return the mean of many draws for the new nets."""
     model = fit_surrogate(costs, knobs, scores, reference=COSTS)
-    return np.mean([model.draw(new_costs, new_knobs, RNG) for _ in range(400)], axis=0)
+    return np.mean([model.sample(new_costs, new_knobs, RNG) for _ in range(400)], axis=0)
 
 
 def test_before_any_score_more_is_expected_of_larger_nets():
@@ -39,7 +39,7 @@ def test_where_costs_are_equal_the_knobs_decide():
     knobs = np.array([[step / 4, 0.0] for step in range(5)])
 
     model = fit_surrogate(costs, knobs, np.arange(5) / 10, reference=costs)
-    found = np.mean([model.draw(costs[:2], knobs[[0, 4]], RNG) for _ in range(400)], axis=0)
+    found = np.mean([model.sample(costs[:2], knobs[[0, 4]], RNG) for _ in range(400)], axis=0)
 
     assert found[1] > found[0]
 
@@ -50,4 +50,4 @@ def test_draws_are_finite_numbers_for_any_number_of_scores(count):
 
     model = fit_surrogate(costs, knobs, np.full(count, 0.4), reference=COSTS)
 
-    assert np.isfinite(model.draw(COSTS, KNOBS, RNG)).all()
+    assert np.isfinite(model.sample(COSTS, KNOBS, RNG)).all()

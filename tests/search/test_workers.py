@@ -11,7 +11,7 @@ import lmnet.search.train.executors
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.progress import LiveProgress
 from lmnet.search.run_search import run
-from lmnet.search.train.outcome import UnderWay
+from lmnet.search.train.under_way import UnderWay
 from tests.search.killing import trials_of
 from tests.search.objectives import epoch_score, hanging_score, killing_score, width_score
 
@@ -90,9 +90,9 @@ def test_a_line_tells_of_each_trial_where_stderr_is_no_terminal(small, tmp_path,
 
     monkeypatch.setattr("lmnet.search.results.progress.QUIET_S", 0.0)
     training = UnderWay(3, "0" * 16, "worker 1", 2, 65.0)
-    progress.update(Tally(3, 0, {}, 0, 1, 0, (), under_way=(training,)))
+    progress.update(Tally(3, {}, 0, 1, 0, (), under_way=(training,)))
     assert log.getvalue().splitlines()[-1].endswith("training 3 epoch 2 1:05")
-    progress.update(Tally(3, 0, {}, 0, 512, 0, (), under_way=(training,) * 512))
+    progress.update(Tally(3, {}, 0, 512, 0, (), under_way=(training,) * 512))
     assert log.getvalue().splitlines()[-1].endswith("3 epoch 2 1:05 and 504 more")
-    progress.update(Tally(3, 0, {}, 0, 0, 0, (), confirming=(1, 6)))
+    progress.update(Tally(3, {}, 0, 0, 0, (), confirming=(1, 6)))
     assert log.getvalue().splitlines()[-1] == "confirming the result: training runs 1/6"

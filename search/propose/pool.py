@@ -1,0 +1,198 @@
+"""A pool of nets that meet every limit, and the choice of the next one among them.
+
+Filling the pool for the first time takes up to a minute on a machine that knows no node of the space. So all is done in
+small steps: a generator yields after each net whose cost it has computed, and returns what it found.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+
+import numpy as np
+
+from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.propose.surrogate import Array, fit_surrogate
+from lmnet.search.space import Point
+from lmnet.search.space_survey import repair
+
+POOL_SIZE = 512
+"""Most nets in the pool."""
+SAMPLED_SCORES = 256
+"""Nets, those with the highest expected scores, of which a score is sampled."""
+DRAWS = 8
+"""New points for each choice; as many mutations of the best nets."""
+GROWN, GROWING = 1, 12
+"""Nets that are enlarged towards the limits for each choice, and tries for each."""
+ENUMERABLE = 20_000
+"""Largest space whose points are all tried when random ones bring nothing new."""
+FIRST_SIZE, FIRST_DRAWS = 256, 768
+"""Nets that fill an empty pool, and most points that are tried for them."""
+FIRST_GROWN, FIRST_GROWING = 160, 40
+"""Nets that are enlarged when the pool is filled for the first time, and tries for each."""
+
+Observation = tuple[Candidate, float]
+Look = Callable[[], tuple[Sequence[Observation], Collection[str]]]
+"""Returns the trained nets with their scores, the oldest first, and the hashes of nets that must not be proposed."""
+Steps = Generator[None, None, Candidate | None]
+"""Small steps to a proposal; None if no net is left."""
+
+
+class FeasiblePool:
+    """Chooses feasible nets that nobody has trained.
+
+    Args:
+        pricer: computes the costs of points.
+        seed: random seed of the choices.
+        is_random: take nets of the pool in random order; without it the surrogate model chooses.
+    """
+
+    def __init__(self, pricer: Pricer, *, seed: int, is_random: bool = False) -> None:
+        self.nets: dict[str, Candidate] = {}
+        self._is_filled = False
+        self._pricer, self._is_random = pricer, is_random
+        self._rng = random.Random(seed)
+        self._score_rng = np.random.default_rng(seed)
+        self._early_rng = random.Random(f"early/{seed}")
+        self._is_larger_better = True
+        self._filling: Iterator[None] | None = None
+
+    def choose(self, look: Look) -> Steps:
+        """Choose a feasible net: for each of the most promising a score is sampled, and the highest one wins."""
+        observed, known = _looked(look)
+        self._drop(known)
+        if self._is_filled:
+            yield from self._renew(known)
+        else:
+            yield from self.fill(look)
+        if not self._is_random:
+            for one, _ in sorted(observed, key=lambda each: -each[1])[:DRAWS]:
+                self._add(self._pricer.space.mutated(one.point, self._rng, self._rng.randint(1, 2)), known)
+                yield
+        self._trim()
+        while True:
+            observed, known_now = _looked(look)
+            known = known | known_now  # other nets were taken meanwhile, and some miss a measured limit
+            self._drop(known)
+            if not self.nets:
+                return None
+            for hash_ in self._ranked(observed):
+                found = self._pricer.price(self.nets.pop(hash_).point)  # measures a cost if a limit needs it
+                yield
+                if found.is_feasible:
+                    return found
+                known.add(found.hash)
+            yield from self._renew(known)
+            self._trim()
+
+    def choose_early(self, look: Look) -> Steps:
+        """Choose a net while the pool is being filled, if no net has a score that could guide the choice.
+
+        It is one of the pool's first nets, enlarged, as larger nets are expected to be better. It has its own random
+        numbers, so the choices after it are the same.
+        """
+        for _ in self.fill(look):
+            observed, known = _looked(look)
+            if observed:
+                return None
+            nets = [one for one in self.nets.values() if one.hash not in known]
+            if nets:
+                break
+            yield
+        else:
+            return None
+        point = self._early_rng.choice(nets).point
+        if not self._is_random:
+            point = yield from self._grow(self._pricer.plan(point), FIRST_GROWING, self._early_rng)
+        found = self._pricer.price(point)
+        return found if found.is_feasible and found.hash not in _looked(look)[1] else None
+
+    def fill(self, look: Look) -> Iterator[None]:
+        """Fill the pool for the first time, or go on with that; once it is filled, do nothing."""
+        if self._filling is None:
+            self._filling = self._first_fill(_looked(look)[1])
+        for _ in self._filling:  # not ``yield from``, which ends the filling where its user stops
+            yield
+
+    def _first_fill(self, known: set[str]) -> Iterator[None]:
+        yield from self._renew(known, grown=FIRST_GROWN, tries=FIRST_GROWING)
+        self._is_filled = True
+
+    def _renew(self, known: Collection[str], *, grown: int = GROWN, tries: int = GROWING) -> Iterator[None]:
+        """Add nets: some at random, some near the limits. An empty pool gets many."""
+        wanted, draws = (POOL_SIZE + DRAWS, DRAWS) if self.nets else (FIRST_SIZE, FIRST_DRAWS)
+        for _ in range(draws):
+            if len(self.nets) < wanted:
+                point = yield from self._drawn()
+                self._add(point, known)
+                yield
+        if not self.nets and self._pricer.space.size <= ENUMERABLE:
+            points = list(self._pricer.space.all_points())
+            self._rng.shuffle(points)
+            for point in points:
+                if len(self.nets) < POOL_SIZE:
+                    self._add(point, known)
+                    yield
+        for _ in range(grown if self.nets and not self._is_random else 0):
+            point = yield from self._grow(self._rng.choice(list(self.nets.values())), tries, self._rng)
+            self._add(point, known)
+
+    def _ranked(self, observed: Sequence[Observation]) -> list[str]:
+        """Return the hashes of the pool's nets in the order in which they are tried, most promising first."""
+        nets = list(self.nets.values())
+        if self._is_random:
+            return [one.hash for one in self._rng.sample(nets, len(nets))]
+        costs, knobs = self._described(nets)
+        seen = self._described([one for one, _ in observed])
+        model = fit_surrogate(*seen, np.array([score for _, score in observed], float), reference=costs)
+        self._is_larger_better = model.slope >= 0
+        likely = np.argsort(-model.mean(costs, knobs))[:SAMPLED_SCORES]
+        order = likely[np.argsort(-model.sample(costs[likely], knobs[likely], self._score_rng))]
+        return [nets[place].hash for place in order.tolist()]
+
+    def _drop(self, known: Collection[str]) -> None:
+        self.nets = {hash_: one for hash_, one in self.nets.items() if hash_ not in known}
+
+    def _trim(self) -> None:
+        """Drop the oldest nets above the pool's size."""
+        for hash_ in list(self.nets)[: max(0, len(self.nets) - POOL_SIZE)]:
+            del self.nets[hash_]
+
+    def _drawn(self) -> Generator[None, None, Point]:
+        """Return a random point, or one near a net of the pool, as a feasible net often has feasible neighbours."""
+        if self.nets and self._rng.random() < 0.5:
+            near = self._rng.choice(list(self.nets.values()))
+            return self._pricer.space.mutated(near.point, self._rng, self._rng.randint(1, 3))
+        point = self._pricer.space.sample(self._rng)
+        if not self.nets:
+            moved = yield from repair(self._pricer, point, self._rng)
+            return point if moved is None else moved.point
+        return point
+
+    def _grow(self, one: Candidate, tries: int, rng: random.Random) -> Generator[None, None, Point]:
+        """Return a point near a net that costs more, up to the limits: many good nets are as large as they may be.
+
+        If larger nets turned out worse, it costs less.
+        """
+        for _ in range(tries):
+            moved = self._pricer.plan(self._pricer.space.mutated(one.point, rng))
+            yield
+            if moved.is_feasible and moved.gmacs != one.gmacs and (moved.gmacs > one.gmacs) == self._is_larger_better:
+                one = moved
+        return one.point
+
+    def _add(self, point: Point, known: Collection[str]) -> None:
+        one = self._pricer.plan(point)
+        if one.is_feasible and one.hash not in self.nets and one.hash not in known:
+            self.nets[one.hash] = one
+
+    def _described(self, nets: Sequence[Candidate]) -> tuple[Array, Array]:
+        """Return the costs, multiply-accumulates first, and the knobs of nets, each from 0 to 1."""
+        lasts = [max(1, len(knob.values) - 1) for knob in self._pricer.space.knobs]
+        costs = np.array([[one.gmacs, one.params] for one in nets], float).reshape(-1, 2)
+        return costs, np.array([one.point for one in nets], float).reshape(-1, len(lasts)) / lasts
+
+
+def _looked(look: Look) -> tuple[Sequence[Observation], set[str]]:
+    observed, taken = look()
+    return observed, {one.hash for one, _ in observed} | set(taken)

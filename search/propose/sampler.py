@@ -1,0 +1,168 @@
+"""The samplers of a search: its own model, the pool in random order, and Optuna's TPE, behind one interface."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState, create_trial
+
+from lmnet.search.options import SAMPLERS
+from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.propose.pool import ENUMERABLE, FeasiblePool, Look, Observation, Steps
+from lmnet.search.space import Point
+from lmnet.search.space_survey import repair
+
+STARTUP = 8
+"""Nets with a score before TPE is used; the proposals until then are random."""
+INFEASIBLE_IN_ROW = 20
+"""Infeasible proposals in a row after which the last one is moved into the limits instead of asking again."""
+KNOWN_IN_ROW = 3
+"""Known proposals in a row after which a neighbour of the last one is taken instead."""
+NEIGHBOURS = 300
+"""Neighbours that are tried."""
+
+
+class Sampler(Protocol):
+    """Chooses nets, in small steps."""
+
+    def fill(self, look: Look) -> Iterator[None]:
+        """Prepare the sampler, or go on with that."""
+
+    def choose(self, look: Look) -> Steps:
+        """Choose a net that meets every limit and is not known."""
+
+    def choose_early(self, look: Look) -> Steps:
+        """Choose a net before the sampler is prepared; None if nothing is to be gained by that."""
+
+
+def make_sampler(name: str, pricer: Pricer, *, seed: int, session: int) -> Sampler:
+    """Return a sampler.
+
+    Args:
+        name: one of ``SAMPLERS``.
+        pricer: computes the costs of points.
+        seed: random seed of the study.
+        session: number of trials at the start, so that a resumed study makes new proposals.
+    """
+    assert name in SAMPLERS
+    if name == "tpe":
+        return Tpe(pricer, seed=int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big"))
+    return FeasiblePool(pricer, seed=seed + session, is_random=name == "random")
+
+
+class Tpe:
+    """Optuna's TPE. It may propose nets over a limit; these are refused, and in the end moved into the limits.
+
+    Args:
+        pricer: computes the costs of points.
+        seed: random seed of the proposals.
+    """
+
+    def __init__(self, pricer: Pricer, *, seed: int) -> None:
+        self._pricer, self._seed, self._rng = pricer, seed, random.Random(seed)
+        self._asked = 0
+        self._refused: list[tuple[Point, Mapping[str, float]]] = []
+        # numbers with an order as whole steps, all else as categories
+        self._distributions: dict[str, BaseDistribution] = {}
+        for knob in pricer.space.knobs:
+            last = len(knob.values) - 1
+            categories = CategoricalDistribution(list(range(last + 1)))
+            self._distributions[knob.name] = IntDistribution(0, last) if knob.is_ordered else categories
+
+    def fill(self, look: Look) -> Iterator[None]:
+        """Do nothing: there is nothing to prepare."""
+        yield from ()
+
+    def choose_early(self, look: Look) -> Steps:
+        """Choose nothing: there is nothing to prepare."""
+        yield from ()
+        return None
+
+    def choose(self, look: Look) -> Steps:
+        """Ask Optuna until a proposal is feasible and new, or take a net near a proposal."""
+        observed, taken = look()
+        study = self._study(observed)
+        known = infeasible = 0
+        while True:
+            trial = study.ask(self._distributions)
+            point = tuple(trial.params[knob.name] for knob in self._pricer.space.knobs)
+            asked = self._pricer.price(point)
+            found: Candidate | None = asked
+            yield
+            if not asked.is_feasible:
+                for name, value in asked.violations.items():
+                    trial.set_constraint(name, value)
+                study.tell(trial, state=TrialState.PRUNED)
+                self._refused.append((point, asked.violations))
+                infeasible += 1
+                if infeasible >= 10 * INFEASIBLE_IN_ROW:  # no net nearby can be moved into the limits
+                    return (yield from self._any(taken))
+                found = None
+                if infeasible >= INFEASIBLE_IN_ROW:
+                    found = yield from repair(self._pricer, point, self._rng)
+            else:
+                study.tell(trial, state=TrialState.FAIL)
+            if found is not None and found.hash not in taken:
+                return found
+            known += found is not None
+            if known >= KNOWN_IN_ROW:
+                near = yield from self._nearby(point, taken)
+                return near or (yield from self._any(taken))
+
+    def _study(self, observed: Sequence[Observation]) -> optuna.Study:
+        """Return a study in memory that holds the scores, and the proposals that were refused."""
+        self._asked += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler = TPESampler(
+                seed=(self._seed + self._asked) % 2**32,
+                n_startup_trials=STARTUP,
+                n_ei_candidates=48,
+                multivariate=True,
+            )
+        # by the scored trials: TPE's own count takes in the refused ones, and would call most scored ones good
+        sampler._gamma = lambda count: min(25, -(-len(observed) // 5))  # as an argument it is deprecated
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        for one, score in observed:
+            study.add_trial(self._trial(one.point, one.violations, score))
+        for point, violations in self._refused:
+            study.add_trial(self._trial(point, violations, None))
+        return study
+
+    def _trial(self, point: Point, violations: Mapping[str, float], score: float | None) -> optuna.trial.FrozenTrial:
+        return create_trial(
+            state=TrialState.PRUNED if score is None else TrialState.COMPLETE,
+            value=score,
+            params={knob.name: index for knob, index in zip(self._pricer.space.knobs, point, strict=True)},
+            distributions=self._distributions,
+            constraints=dict(violations),
+        )
+
+    def _nearby(self, point: Point, taken: Collection[str]) -> Steps:
+        """Return a new net a few knobs away, the fewer the better."""
+        for attempt in range(NEIGHBOURS):
+            moved = self._pricer.space.mutated(point, self._rng, 1 + attempt * len(point) // NEIGHBOURS)
+            found = yield from repair(self._pricer, moved, self._rng)
+            if found is not None and found.hash not in taken:
+                return found
+        return None
+
+    def _any(self, taken: Collection[str]) -> Steps:
+        """Return any new net of a small space."""
+        if self._pricer.space.size > ENUMERABLE:
+            return None
+        points = list(self._pricer.space.all_points())
+        self._rng.shuffle(points)
+        for point in points:
+            found = self._pricer.price(point)
+            yield
+            if found.is_feasible and found.hash not in taken:
+                return found
+        return None

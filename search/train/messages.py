@@ -1,0 +1,117 @@
+"""The messages between a pool and its workers.
+
+Each carries the number of its job, so that one which comes late is not taken for an answer to another job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmnet.builder.spec import Spec
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train.
+
+    Args:
+        spec: the net.
+        seed: random seed of the initial weights.
+        time_limit_s: seconds after which the training run is a failure; None for no limit.
+        weights: file for the trained weights; None to keep none.
+        number: set by the pool, another one for each job.
+    """
+
+    spec: Spec
+    seed: int
+    time_limit_s: float | None = None
+    weights: Path | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A worker has begun a job.
+
+    Args:
+        job: number of the job.
+        node: name of the machine, where that is not this one.
+    """
+
+    job: int
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A score after an epoch. The worker waits for the ``Answer`` with the same numbers.
+
+    Args:
+        job: number of the job.
+        number: number of the report, another one for each report of a worker.
+        epoch: epochs done.
+        score: the score until now.
+    """
+
+    job: int
+    number: int
+    epoch: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a report.
+
+    Args:
+        job: number of the job.
+        number: number of the report.
+        is_stopped: whether the training run must end now.
+    """
+
+    job: int
+    number: int
+    is_stopped: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A training run's score, or why it has none.
+
+    Args:
+        score: higher is better; None if the training run failed.
+        reason: kind of failure: out of memory, not a number, time-out, error, worker died, interrupted.
+        error: message of the failure.
+        epochs: epochs done, if the objective reports them.
+        is_stopped: whether a report's answer ended the training run.
+        seconds: duration.
+        peak_mib: peak memory of its process, or of its GPU, in MiB.
+    """
+
+    score: float | None = None
+    reason: str | None = None
+    error: str | None = None
+    epochs: int = 0
+    is_stopped: bool = False
+    seconds: float = 0.0
+    peak_mib: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job has ended.
+
+    Args:
+        job: number of the job.
+        outcome: its outcome.
+        weights: content of the weights file, from a worker that cannot write to this machine.
+    """
+
+    job: int
+    outcome: Outcome
+    weights: bytes | None = None
+
+
+Message = Begun | Report | Ended
+"""What a worker sends."""

@@ -1,0 +1,137 @@
+"""The loop of a search: it looks at the training runs again and again, whatever else there is to do."""
+
+import contextlib
+import time
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from lmnet.search.pricing import Pricer
+from lmnet.search.run_search import run
+from lmnet.search.study.ledger import Ledger
+from lmnet.search.study.storage import open_storage
+from lmnet.search.train.messages import Outcome
+from tests.search.killing import trials_of
+from tests.search.objectives import knob_score, width_score
+
+LIMIT = 0.004
+
+
+class WatchedPool:
+    """Notes when it is polled; each training run reports at every poll, and ends when all slots are busy."""
+
+    slots = 2
+    is_training_here = False
+
+    def __init__(self, objective):
+        self.polls, self.submits, self.answers, self.busy = [], [], [], {}
+
+    def submit(self, slot, job):
+        self.submits.append(time.monotonic())
+        self.busy[slot] = job
+
+    def poll(self, timeout_s, on_report):
+        self.polls.append(time.monotonic())
+        self.answers += [on_report(slot, len(self.polls), 0.5) for slot in self.busy]
+        if len(self.busy) < self.slots:
+            return []
+        ended = [(slot, Outcome(knob_score(job.spec))) for slot, job in self.busy.items()]
+        self.busy = {}
+        return ended
+
+    def place(self, slot):
+        return "nowhere"
+
+    def paused(self):
+        return contextlib.nullcontext()
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("limit", [LIMIT, 0.001], ids=["the start is feasible", "the start is not"])
+def test_the_first_choice_lets_no_training_run_wait(small, tmp_path, monkeypatch, limit):
+    """As on a machine that knows no node: each net takes 20 ms to price, and the first pool has hundreds."""
+    pools, shown, plan, begun = [], [], Pricer._plan, []
+
+    def slow(pricer, point):
+        if begun:
+            time.sleep(0.02)
+        return plan(pricer, point)
+
+    def executor(objective):
+        pools.append(WatchedPool(objective))
+        return pools[0]
+
+    monkeypatch.setattr(Pricer, "_plan", slow)
+    watch = {
+        "on_overview": lambda overview: begun.append(time.monotonic()),
+        "on_progress": lambda counts: shown.append(time.monotonic()),
+    }
+
+    result = run(small, objective=width_score, max_gflops=limit, trials=2, executor=executor, out=tmp_path, **watch)
+
+    (pool,) = pools
+    assert result.tally.trials == 2
+    assert len(pool.polls) > 10
+    assert max(after - before for before, after in zip(pool.polls, pool.polls[1:], strict=False)) < 0.3  # 0.2 and noise
+    assert pool.submits[0] - begun[0] < 3
+    assert max(after - before for before, after in zip(shown, shown[1:], strict=False)) < 2
+    assert len(pool.answers) > 10
+    assert not any(pool.answers)
+
+
+def test_a_net_that_another_study_trains_is_trained_here_too(small, tmp_path):
+    """The net was cut off here, so it comes first. The search neither waits for the other study nor claims in vain."""
+    url = f"sqlite:///{tmp_path}/both.db"
+    options = {"max_gflops": LIMIT, "storage": url, "timeout_s": 20}
+
+    def interrupted(model, spec):
+        raise KeyboardInterrupt
+
+    interrupted.__qualname__, interrupted.__module__ = width_score.__qualname__, width_score.__module__
+    run(small, objective=interrupted, study_name="a", trials=1, out=tmp_path / "a", **options)
+    run(small, objective=width_score, study_name="b", trials=1, out=tmp_path / "b", max_gflops=0.0012, storage=url)
+    with open_storage(url) as storage:
+        (cut,) = optuna.load_study(study_name="a", storage=storage).trials
+        other = optuna.load_study(study_name="b", storage=storage)
+        attrs = {"hash": cut.user_attrs["hash"]}
+        running = create_trial(state=TrialState.RUNNING, user_attrs=attrs)
+        storage.record_heartbeat(storage.create_new_trial(other._study_id, running))
+
+    result = run(small, objective=width_score, study_name="a", trials=3, out=tmp_path / "a", **options)
+
+    assert result.tally.trials == 3
+    assert result.tally.scored[0].hash == cut.user_attrs["hash"]
+    with open_storage(url) as storage:
+        assert len(optuna.load_study(study_name="a", storage=storage).trials) == 4
+
+
+def test_a_claim_that_others_win_again_and_again_is_not_repeated_in_a_tight_loop(small, tmp_path, monkeypatch):
+    claims = []
+    monkeypatch.setattr(Ledger, "claim", lambda ledger, candidate: claims.append(candidate))
+    run(small, objective=width_score, max_gflops=LIMIT, trials=2, timeout_s=2.0, out=tmp_path)
+    assert 1 <= len(claims) <= 6
+
+
+SCALE = 1.0
+
+
+def scaled_score(model, spec):
+    return SCALE * knob_score(spec)
+
+
+def test_a_changed_objective_of_the_same_name_scores_anew_in_another_study(small, tmp_path, monkeypatch):
+    options = {"objective": scaled_score, "max_gflops": LIMIT, "trials": 3, "storage": f"sqlite:///{tmp_path}/both.db"}
+    first = run(small, study_name="a", out=tmp_path / "a", **options)
+    monkeypatch.setattr("tests.search.test_loop.SCALE", 100.0)
+
+    second = run(small, study_name="b", out=tmp_path / "b", **options)
+
+    assert second.tally.scored[0].score == pytest.approx(100 * first.tally.scored[0].score)
+
+
+def test_running_trials_of_a_finished_search_are_closed(small, tmp_path):
+    run(small, objective=width_score, max_gflops=LIMIT, trials=3, out=tmp_path)
+    assert {trial.state for trial in trials_of(f"sqlite:///{tmp_path}/study.db")} == {TrialState.COMPLETE}
