@@ -104,7 +104,7 @@ def render(found: dict[str, list[CaseScores]], args: argparse.Namespace) -> str:
         beside = "-"
         if name != WHOLE:
             pairs = [compare(ours, theirs) for ours, theirs in zip(first, scores, strict=True)]
-            picked = [next(one for one in pair.differences if one.metric == METRIC) for pair in pairs]
+            picked = [pair.of(METRIC) for pair in pairs]
             beside = "; ".join(f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for one in picked)
         lines.append(f"| {name} | {np.mean(values):.3f} ({', '.join(f'{v:.3f}' for v in values)}) | {beside} |")
     return "\n".join([*lines, ""])

@@ -150,7 +150,7 @@ def table(title: str, found: dict[str, list[CaseScores]]) -> list[str]:
         beside = "-"
         if scores is not first:
             pairs = [compare(ours, theirs) for ours, theirs in zip(first, scores, strict=True)]
-            picked = [next(one for one in pair.differences if one.metric == METRICS[0]) for pair in pairs]
+            picked = [pair.of(METRICS[0]) for pair in pairs]
             beside = "; ".join(f"{one.difference:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for one in picked)
         lines.append(f"| {start} | {shown[0]} | {shown[1]} | {beside} |")
     return [*lines, ""]

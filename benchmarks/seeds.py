@@ -15,28 +15,18 @@ import numpy as np
 
 from lmnet.builder.benchmark import describe_machine
 from lmnet.training import CaseScores, open_model
+from lmnet.training.metrics.intervals import intervals
 from lmnet.training.score_run import score_model
 from lmnet.training.train_run import DataChoice
 
 OUT = Path(__file__).with_name("seeds.md")
-REPEATS = 10_000
+DRAWINGS = 10_000
+METRIC = "dice_foreground_mean"
 HEAD = """# Shipped nets with several seeds
 
 Written by `python benchmarks/seeds.py`: lesion Dice, mean over the same 90 test images of Kvasir-SEG. The shipped run's
 length and teacher are on its card; it was chosen by its val score.
 """
-
-
-def interval(dice: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of (seeds, images) by bootstrap over both."""
-    generator = np.random.default_rng(0)
-    seeds, images = dice.shape
-    means = [
-        dice[generator.integers(seeds, size=seeds)][:, generator.integers(images, size=images)].mean()
-        for _ in range(REPEATS)
-    ]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def main() -> None:
@@ -51,8 +41,8 @@ def main() -> None:
         manifest = {} if opened.run is None else opened.run.manifest()
         label = f"seed {manifest['seed']}, {manifest['recipe']['epochs']} epochs" if manifest else f"shipped: {name}"
         found[label] = score_model(opened, DataChoice(path=args.data), side="test", device="cpu")[0]
-    dice = np.stack([scores.dice for scores in found.values()])
-    low, high = interval(dice)
+    dice = {name: scores.value(METRIC) for name, scores in found.items()}
+    low, high = intervals(list(found.values()), metrics=[METRIC], drawings=DRAWINGS)[METRIC]
     part = [
         f"## {args.models[0]}",
         "",
@@ -60,8 +50,9 @@ def main() -> None:
         "",
         "| training run | test Dice |",
         "|---|---|",
-        *(f"| {name} | {row.mean():.3f} |" for name, row in zip(found, dice, strict=True)),
-        f"| all, 95 % interval by bootstrap over images and seeds | {dice.mean():.3f} [{low:.3f}, {high:.3f}] |",
+        *(f"| {name} | {value:.3f} |" for name, value in dice.items()),
+        f"| all, 95 % interval by bootstrap over images and seeds "
+        f"| {np.mean(list(dice.values())):.3f} [{low:.3f}, {high:.3f}] |",
         "",
     ]
     parts = {text.split("\n")[0]: text for text in OUT.read_text(encoding="utf-8").split("\n## ")[1:]}

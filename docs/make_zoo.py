@@ -46,7 +46,8 @@ own size.
 """
 OTHERS = """\
 More weights of the same nets, for `lmnet-predict NAME@DATA`, `lmnet-eval` and `--weights`. Each is scored on the test
-images of its own data set. ms, MB, GMACs and parameters are those of the net at that size.
+images of its own data set; images without a lesion have no Dice. ms, MB, GMACs and parameters are those of the net at
+that size.
 """
 ON_DEMAND = """\
 ## Choose by your limits

@@ -6,11 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, read_assignments, run_command
 from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
 from lmnet.training.recipe import load_recipe, recipe_names
+
+if TYPE_CHECKING:
+    from lmnet.training.run_folder import RunFolder
 
 _EPILOG = """\
 The same command continues where it stopped. The run folder is the last line on stdout (with --json: key "run").
@@ -122,19 +125,22 @@ def _train(args: argparse.Namespace) -> int:
         callbacks=[] if is_terminal else [_say_epoch],
     )
     if run.is_main:
-        print_run(run.metrics, str(run.folder.path), as_json=args.json)
+        print_run(run.metrics, run.folder, as_json=args.json)
     return DONE
 
 
-def print_run(metrics: dict[str, Any], folder: str, *, as_json: bool) -> None:
-    """Print a finished run's metrics on stdout; the folder comes last."""
-    if as_json:
-        print(json.dumps({**metrics, "run": folder}))
-        return
+def print_run(metrics: dict[str, Any], folder: RunFolder, *, as_json: bool) -> None:
+    """Print a finished run's metrics on stdout, its folder last, and for people on stderr what to do next."""
+    from lmnet.builder.zoo import weights_names
+    from lmnet.training.closing import closing_lines
     from lmnet.training.score_table import print_scores
 
-    print_scores({side: metrics[side] for side in ("val", "test")})
-    print(folder)
+    if not as_json:
+        print_scores({side: metrics[side] for side in ("val", "test")})
+        sys.stdout.flush()
+    for line in closing_lines(folder, weights_names(), bold=sys.stderr.isatty()):
+        say(line)
+    print(json.dumps({**metrics, "run": str(folder.path)}) if as_json else folder.path)
 
 
 def say(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 
@@ -13,6 +14,7 @@ def draw_curves(history: Sequence[dict[str, float]]) -> bytes:
         history: of ``FitResult``.
     """
     from matplotlib.figure import Figure  # late: it takes half a second
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     losses, scores = figure.subplots(1, 2)
@@ -23,12 +25,17 @@ def draw_curves(history: Sequence[dict[str, float]]) -> bytes:
     for key, label, color in (
         ("val_dice_foreground_mean", "lesion Dice, mean over images", "#c2185b"),
         ("val_dice_foreground_pooled", "lesion Dice, pooled", "#1976d2"),
-        ("val_dice_macro_pooled", "Dice of both classes, pooled", "#bbbbbb"),
+        ("val_dice_macro_pooled", "Dice of all classes, pooled", "#bbbbbb"),
     ):
         scores.plot(epochs, [row[key] for row in history], label=label, color=color)
     scores.set(xlabel="epoch", ylabel="validation score", ylim=(0, 1))
+    if all(math.isnan(row["val_dice_foreground_mean"]) for row in history):
+        scores.text(0.5, 0.5, "no val image has a lesion: no Dice", ha="center", transform=scores.transAxes)
+        scores.set(xticks=[])
     for axes in (losses, scores):
-        axes.legend(frameon=False, fontsize=8)
+        if axes.get_xticks().size:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.legend(frameon=False, fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         if len(epochs) == 1:
             axes.margins(0.5)

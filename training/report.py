@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from lmnet.builder.files import write_durably
+from lmnet.training.chooser import make_chooser
 from lmnet.training.data.case_set import CaseSet, Pixels
 from lmnet.training.data.load import DataSets
 from lmnet.training.inference import at_own_size, probabilities
@@ -55,6 +56,7 @@ def write_report(
         cost: what one image costs, for people; empty where it is not known.
     """
     manifest = folder.manifest()
+    chooser = make_chooser(data.val.at(size, in_channels), scores.confusion.shape[-1])
     groups = {}
     for title, indices in chosen_cases(scores).items():
         figures = []
@@ -71,7 +73,11 @@ def write_report(
         remarks=[remark for side in ("test", "val") for remark in remarks_on(metrics[side], side)],
         curves=_embedded(folder.file("curves").read_bytes()),
         cases=groups,
-        facts=({"cost of an image": cost} if cost else {}) | _facts(manifest),
+        facts={
+            **({"cost of an image": cost} if cost else {}),
+            "best epoch": f"{metrics['epoch']} of {manifest['recipe']['epochs']}; {chooser.text}",
+            **_facts(manifest),
+        },
         notes=manifest["notes"],
     )
     write_durably(folder.file("report"), page.encode())
@@ -80,20 +86,22 @@ def write_report(
 def chosen_cases(scores: CaseScores) -> dict[str, list[int]]:
     """Return the indices of the cases to show, no case twice.
 
-    The best, median and worst ones by lesion Dice, and the images without a lesion in which most pixels were found to
-    be one.
+    The best, median and worst ones by lesion Dice, and those images without a lesion in which most pixels were found to
+    be one. If no image has a lesion, some of them are shown in any case.
     """
     dice = scores.dice
     order = [index for index in np.argsort(-dice, kind="stable").tolist() if not np.isnan(dice[index])]
     each = min(CASES_EACH, max(1, len(order) // 3))
     middle = (len(order) - each) // 2
     false = scores.false_pixels
-    mistaken = [index for index in np.argsort(-false, kind="stable").tolist() if np.isnan(dice[index]) and false[index]]
+    without = [index for index in np.argsort(-false, kind="stable").tolist() if np.isnan(dice[index])]
+    mistaken = [index for index in without if false[index]]
     groups = {
         "Best": order[:each],
         "Median": order[middle : middle + each],
         "Worst": order[-each:],
         "Lesion found where none is": mistaken[:CASES_EACH],
+        "No lesion": [] if order else without[:CASES_EACH],
     }
     seen: set[int] = set()
     chosen: dict[str, list[int]] = {}

@@ -103,6 +103,12 @@ def test_a_class_predicted_where_it_is_not_counts_0_in_an_image_with_a_lesion():
     assert scores(painted).value(CHOOSES) == 0.5
 
 
+def test_a_set_without_any_lesion_is_remarked_on_once():
+    (remark,) = remarks_on(summarize(scores(NOTHING, FALSE_ALARM)), "test")
+
+    assert remark == "2 of 2 test images have no lesion: they count in false_lesion_* only."
+
+
 def test_images_without_lesion_are_counted_and_named():
     summary = summarize(scores(FOUND, NOTHING, FALSE_ALARM))
 

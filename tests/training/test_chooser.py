@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmnet.training import CaseSet, Recipe, fit, load_data
+from lmnet.training import CaseScores, CaseSet, Recipe, fit, load_data
 from lmnet.training.chooser import make_chooser
 from lmnet.training.cli_eval import main as evaluate_main
 from lmnet.training.cli_train import main as train_main
@@ -15,6 +15,7 @@ from lmnet.training.data.case_set import LoadedCase
 from lmnet.training.data.classes import make_classes
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.remarks import remarks_before
+from lmnet.training.report import chosen_cases
 from lmnet.training.state import TrainState
 
 QUICK = ["--size", "32", "--epochs", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--threads", "1"]
@@ -158,6 +159,17 @@ def test_the_best_epoch_of_an_earlier_version_is_not_compared_with_scores_of_ano
 
     assert resumed.best_epoch == 2
     assert resumed.score == resumed.history[1]["val_dice_foreground_mean"]
+
+
+def test_the_report_shows_images_without_lesion_in_groups_of_their_own():
+    found, nothing, alarm = [[88, 2], [3, 7]], [[100, 0], [0, 0]], [[90, 10], [0, 0]]
+
+    def groups(*matrices):
+        return chosen_cases(CaseScores(tuple(map(str, range(len(matrices)))), np.array(matrices)))
+
+    assert groups(found, nothing, alarm) == {"Best": [0], "Lesion found where none is": [2]}
+    assert groups(nothing, nothing) == {"No lesion": [0, 1]}
+    assert groups(nothing, alarm) == {"Lesion found where none is": [1], "No lesion": [0]}
 
 
 def remarks(train, val=(LESION,), test=(LESION,) * 20, classes=2):

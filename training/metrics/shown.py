@@ -45,6 +45,6 @@ def remarks_on(summary: Summary, side: str) -> list[str]:
     remarks = []
     if without:
         remarks.append(f"{without} of {images} {side} images have no lesion: they count in false_lesion_* only.")
-    if absent:
+    if absent and without < images:
         remarks.append(f"no pixels of {', '.join(absent)} in the {side} images: left out of all means.")
     return remarks
