@@ -6,6 +6,7 @@ seconds instead of a minute, and no rebuild with a new torch. Their threads are 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import logging
@@ -15,6 +16,8 @@ import subprocess
 import tempfile
 from importlib import resources
 from pathlib import Path
+
+from lmnet.blocks.cache_folder import cache_folder
 
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -28,11 +31,18 @@ def find_compiler() -> str | None:
 def load_library(source: str, block: str) -> ctypes.CDLL | None:
     """Build and load a C++ file; None, and a line in the log that names the block, where that fails.
 
-    Libraries are kept in ``~/.cache/lmnet``. One that was built before, from the same source, by the same compiler, for
-    the same processor, is only loaded.
+    Libraries are kept in the cache folder, see ``cache_folder``. One that was built before, from the same source, by
+    the same compiler, for the same processor, is only loaded. Without a cache folder, or with one that cannot be used,
+    each process builds its own.
     """
+    kept = cache_folder()
+    if kept is not None:
+        # read-only, full, or a disk from which no code may be loaded; a compiler's error comes again below
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            return ctypes.CDLL(str(_build(source, kept)))
     try:
-        return ctypes.CDLL(str(_build(source, Path.home() / ".cache" / "lmnet")))
+        with tempfile.TemporaryDirectory() as folder:  # a loaded library needs its file no more
+            return ctypes.CDLL(str(_build(source, Path(folder))))
     except (OSError, subprocess.CalledProcessError) as err:
         logging.getLogger("lmnet").warning(
             "%s: no compiled kernel, pure PyTorch is used instead: %s", block, _reason(err)

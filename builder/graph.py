@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_map
 from lmnet.builder.cost import make_block
+from lmnet.builder.facts import Normalization, normalization_facts, read_normalization
 from lmnet.builder.plan import INPUT, Plan, last_uses
 from lmnet.builder.planner import size_message
 from lmnet.builder.spec import Spec
@@ -24,7 +25,9 @@ class GraphModel(nn.Module):
         right and lower border (by repeating the border) to a multiple of the net's stride, and the logits are cropped
         back. With ``pad: false`` in the spec, H and W must be multiples. With several outputs, a dict of maps by name.
 
-    ``normalization`` is the mean and deviation that images must be normalised with, where loaded weights say so.
+    ``facts`` are strings that stand beside the net's weights: ``size``, ``in_channels``, ``mean``, ``std``, ``data``
+    (the meaning of images and masks, with the classes), ``fingerprint`` and more. Whatever loads or trains weights sets
+    them, and whatever saves weights writes them.
 
     Raises:
         ValueError: the input is not (N, C, H, W), or, with ``pad: false``, not a multiple of the stride.
@@ -37,7 +40,7 @@ class GraphModel(nn.Module):
             channels = [shape[0] for shape in node.in_shapes]
             self.add_module(node.name, make_block(node.block, node.options, channels))
         self._last_uses = last_uses(plan)
-        self.normalization: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self.facts: dict[str, str] = {}
 
     @property
     def spec(self) -> Spec:
@@ -48,6 +51,18 @@ class GraphModel(nn.Module):
     def hash(self) -> str:
         """The architecture's hash, see Plan.hash."""
         return self.plan.hash
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """Mean and deviation that images must be normalised with; None if the facts do not say."""
+        return read_normalization(self.facts, where=self.spec.name)
+
+    @normalization.setter
+    def normalization(self, value: Normalization | None) -> None:
+        for key in ("mean", "std"):
+            self.facts.pop(key, None)
+        if value is not None:
+            self.facts |= normalization_facts(*value)
 
     def forward(self, image: Tensor) -> Tensor | dict[str, Tensor]:
         """Return the logits, or a dict of all outputs where there are several."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,16 +13,16 @@ from torch import nn
 
 from lmnet.blocks import TimmEncoder
 from lmnet.blocks.encoder_weights import EncoderWeights
+from lmnet.builder.facts import facts_of_model
 from lmnet.builder.files import SAVED, SaveError, write_together
+from lmnet.builder.find_model import SPEC_FILE, FoundModel, find_model, weights_file, with_weights
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.plan import Plan
+from lmnet.builder.plan import INPUT, Plan
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
-from lmnet.builder.spec import Spec, load_spec
+from lmnet.builder.spec import Spec, load_spec, parse_spec, spec_of
 from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
-from lmnet.builder.zoo import DEFAULT_DATA, list_models, split_name, weights_file, zoo_path, zoo_weights
-
-SPEC_FILE = "spec.yaml"
+from lmnet.builder.zoo import DEFAULT_DATA, zoo_folder, zoo_path, zoo_weights
 
 
 def build_model(spec: Spec, *, input_size: Sequence[int] | None = None) -> GraphModel:
@@ -43,10 +43,11 @@ def create_model(
     pretrained_encoder: bool | str = False,
     **overrides: Any,
 ) -> GraphModel:
-    """Return a net from the zoo or from a spec file.
+    """Return a net from the zoo or from a spec file, in training mode.
 
     Args:
-        spec: a name of the zoo (``lmnet_paper``), or the path of a YAML file.
+        spec: a name of the zoo (``lmnet_paper``; ``lmnet_xs@busi`` loads the weights for that data set too), the path
+            of a YAML file, or a folder with a spec and its weights (a run, a search, ``save_pretrained``).
         in_channels: channels of the image; None for the spec's.
         num_classes: classes, background included; None for the spec's variable ``num_classes``.
         pretrained: load the zoo's weights for this name: True, or the data set that they were trained on (``kvasir``).
@@ -61,18 +62,25 @@ def create_model(
         SpecError: there is no such spec, it is wrong, or a variable is unknown.
         ValueError: pretrained weights are not available, or do not fit the overridden net.
     """
+    found = find_model(spec)
+    if found.is_chosen and pretrained:
+        raise ValueError(f"{spec}: it names weights already, got pretrained={pretrained!r} too. Leave one out.")
     values = dict(overrides)
     if in_channels is not None:
         values["input.channels"] = in_channels
     if num_classes is not None:
         values["num_classes"] = num_classes
-    model = build_model(load_spec(spec).override(values))
-    if pretrained:
-        weights = zoo_weights(zoo_path(spec).stem, DEFAULT_DATA if pretrained is True else pretrained)
-        for note in load_weights(model, weights, adapt=True).notes:
-            logging.getLogger("lmnet").info("%s: %s", weights.name, note)
+    if found.is_chosen and not values and not pretrained_encoder:
+        return open_net(found)[0].train()
+    model = build_model(spec_of(found).override(values))
     if pretrained_encoder:
         load_encoder(model, "auto" if pretrained_encoder is True else pretrained_encoder)
+    weights = found.weights if found.is_chosen else None
+    if pretrained:
+        weights = zoo_weights(zoo_path(spec).stem, DEFAULT_DATA if pretrained is True else pretrained)
+    if weights is not None:
+        for note in load_weights(model, weights, adapt=True).notes:
+            logging.getLogger("lmnet").info("%s: %s", weights.name, note)
     return model
 
 
@@ -122,8 +130,9 @@ def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) 
     ``lmnet.builder.authors``. Half-precision weights are converted to the model's.
 
     Args:
-        model: changed in place; ``model.normalization`` becomes the file's mean and deviation, or None.
-        weights: a file, a run folder (its best epoch) or a zoo name (``lmnet_xs``, ``lmnet_xs@busi``).
+        model: changed in place; ``model.facts`` becomes what the file says beside its tensors.
+        weights: a file, a folder (a run, a search, ``save_pretrained``) or a zoo name (``lmnet_xs``,
+            ``lmnet_xs@busi``).
         adapt: leave out a head of another number of classes, and sum or repeat a stem's channels.
 
     Returns:
@@ -132,12 +141,31 @@ def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) 
     Raises:
         ValueError: the file is missing, unreadable, holds more than tensors, or does not fit the model.
     """
-    read = _translated(read_weights(weights_file(weights)))
-    normalization = read.normalization
-    fitted = fit_weights(read, model.state_dict(), head=_heads(model), adapt=adapt)
+    return _fill(model, _translated(read_weights(weights_file(weights))), adapt=adapt)
+
+
+def _fill(model: nn.Module, read: Weights, *, adapt: bool = False) -> Weights:
+    """Put weights that were read into a model, and what stands beside them."""
+    _ = read.normalization  # a wrong one is an error before anything is changed
+    if read.facts.get("deploy") == "true" and isinstance(model, GraphModel) and not is_deployed(model):
+        raise ValueError(
+            f"{read.path}: its weights are re-parameterised, and the net is in the form that is trained. Give the "
+            "weights that they were made of, or open the folder with from_pretrained."
+        )
+    is_ours = isinstance(model, GraphModel)
+    fitted = fit_weights(
+        read,
+        model.state_dict(),
+        head=_heads(model),
+        stem=_stems(model),
+        channels=model.plan.input_shape[0] if is_ours else 0,
+        adapt=adapt,
+    )
     load_state(model, fitted.state)
-    if isinstance(model, GraphModel):
-        model.normalization = normalization
+    if is_ours:
+        model.facts = facts_of_model(fitted.facts)
+        if "in_channels" in model.facts:
+            model.facts["in_channels"] = str(model.plan.input_shape[0])
     return fitted
 
 
@@ -145,7 +173,7 @@ def _translated(weights: Weights) -> Weights:
     from lmnet.builder.authors import is_authors, translate
 
     state = {key.removeprefix("module."): value for key, value in weights.state.items()}
-    return Weights(translate(state), weights.facts, weights.path) if is_authors(state) else weights
+    return dataclasses.replace(weights, state=translate(state)) if is_authors(state) else weights
 
 
 def _heads(model: nn.Module) -> tuple[str, ...]:
@@ -153,6 +181,13 @@ def _heads(model: nn.Module) -> tuple[str, ...]:
     if not isinstance(model, GraphModel):
         return ()
     return tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
+
+
+def _stems(model: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the nodes that are fed the image."""
+    if not isinstance(model, GraphModel):
+        return ()
+    return tuple(f"{node.name}." for node in model.plan.nodes if any(source == INPUT for source, _ in node.inputs))
 
 
 def write_state(
@@ -173,12 +208,9 @@ def write_state(
 
 
 def _facts(model: nn.Module) -> dict[str, str]:
-    """Return what stands beside a model's weights: its form, and the mean and deviation that it is fed with."""
-    facts = {"deploy": str(is_deployed(model)).lower()}
-    if isinstance(model, GraphModel) and model.normalization is not None:
-        mean, std = model.normalization
-        facts |= {"mean": json.dumps(list(mean)), "std": json.dumps(list(std))}
-    return facts
+    """Return what stands beside a model's weights: its facts, and the form that it is in."""
+    facts = model.facts if isinstance(model, GraphModel) else {}
+    return {**facts_of_model(facts), "deploy": str(is_deployed(model)).lower()}
 
 
 def is_deployed(model: nn.Module) -> bool:
@@ -221,36 +253,49 @@ def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype
 
 
 def from_pretrained(folder: str | Path) -> GraphModel:
-    """Return the net that ``save_pretrained`` wrote, or a zoo net with its shipped weights, in eval mode.
+    """Return a net with its weights, in eval mode; ``model.facts`` says how its images are prepared.
 
     The weights are checked before any layer is made, so a spec that does not fit them takes no memory.
 
     Args:
-        folder: a folder that ``save_pretrained`` wrote, or a name of the zoo (``lmnet_xs``, ``lmnet_xs@busi``).
+        folder: a folder that ``save_pretrained`` or ``lmnet-train`` wrote, a search's folder (its best net), a name of
+            the zoo (``lmnet_xs``, ``lmnet_xs@busi``), or an exported .safetensors file.
 
     Raises:
         SpecError: the folder has no spec, or a wrong one.
         ValueError: the weights are missing, damaged, or do not fit.
     """
+    return open_net(find_model(folder))[0]
+
+
+def open_net(found: FoundModel) -> tuple[GraphModel, Weights]:
+    """Return the net of a model that was found, in eval mode, and its weights, which are read once.
+
+    Raises:
+        SpecError: the spec is wrong.
+        ValueError: it has no weights, or they are damaged or do not fit.
+    """
     from timm.utils import reparameterize_model  # late: its import takes longer than torch's
 
-    name, data = split_name(str(folder))
-    if name in list_models() and not Path(folder).is_dir():
-        return create_model(name, pretrained=data).eval()
-    folder = Path(folder)
-    spec = load_spec(folder / SPEC_FILE)
-    weights = _translated(read_weights(folder / SAVED))
-    outline = _outline(plan_spec(spec)).eval()
+    path = with_weights(found).weights
+    assert path is not None
+    if found.is_exported:
+        spec_of(found)  # raises: it has no layers
+    weights = _translated(read_weights(path))
+    spec = parse_spec(weights.facts["spec"], str(path)) if found.spec == path else load_spec(found.spec)
+    plan = plan_spec(spec)
+    outline = _outline(plan).eval()
     as_deployed = weights.facts.get("deploy") == "true"
     if as_deployed:
         reparameterize_model(outline, inplace=True)
-    fitted = fit_weights(weights, outline.state_dict())
-    model = build_model(spec).eval()
+    fit_weights(weights, outline.state_dict())
+    model = GraphModel(plan).eval()
     if as_deployed:
         reparameterize_model(model, inplace=True)
-    load_state(model, fitted.state)
-    model.normalization = weights.normalization
-    return model
+    return model, _fill(model, weights)
 
 
-__all__ = ["SpecError", "build_model", "create_model", "deploy", "from_pretrained", "load_weights", "save_pretrained"]
+__all__ = [
+    "SpecError", "build_model", "create_model", "deploy", "from_pretrained", "load_weights", "open_net",
+    "save_pretrained",
+]  # fmt: skip

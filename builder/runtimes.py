@@ -42,7 +42,8 @@ class FileNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits."""
-        return self.run(self.padded(image))[..., : image.shape[2], : image.shape[3]]
+        logits = self.run(self.padded(image).cpu())  # files run on the CPU, wherever the images are
+        return logits[..., : image.shape[2], : image.shape[3]].to(image.device)
 
 
 def exported_net(model: GraphModel, runtime: str) -> FileNet:

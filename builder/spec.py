@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path as FilePath
 
+from lmnet.builder.find_model import FoundModel, file_facts
 from lmnet.builder.layout import Spec as Spec
 from lmnet.builder.problems import Problem, SpecError
 from lmnet.builder.strict_yaml import Document, load_yaml, parse_yaml
@@ -30,6 +31,23 @@ def load_spec(spec: str | FilePath) -> Spec:
         SpecError: there is no such file or name, or it is no spec; with everything that is wrong with it.
     """
     return _read(lambda: load_yaml(zoo_path(spec)))
+
+
+def spec_of(found: FoundModel) -> Spec:
+    """Return the spec of a model: its file, or what an exported safetensors file holds.
+
+    Raises:
+        SpecError: it is wrong.
+        ValueError: the file runs, and has no layers.
+    """
+    if found.is_exported:
+        raise ValueError(
+            f"{found.name}: an exported {found.spec.suffix} file has no layers to build or train. Give the folder or "
+            "the zoo name that it was made of; lmnet-predict, lmnet-eval and lmnet.open_model run the file itself."
+        )
+    if found.spec == found.weights:
+        return parse_spec(file_facts(found.spec)["spec"], str(found.spec))
+    return load_spec(found.spec)
 
 
 def _read(document: Callable[[], Document]) -> Spec:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
+import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from lmnet.builder.facts import OF_THE_TRAINING, Normalization, read_normalization
 from lmnet.builder.files import write_durably
 
 CHECKSUM = "checksum"
@@ -31,39 +31,23 @@ class Weights:
         facts: strings that were written with them: size, mean, std, data, ...
         path: the file.
         notes: what was done to make them fit, for people.
+        digest: hash of tensors and facts as the file holds them.
     """
 
     state: dict[str, Tensor]
     facts: dict[str, str]
     path: Path
     notes: list[str] = field(default_factory=list)
+    digest: str = ""
 
     @property
-    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """Mean and deviation of the channels that the net was trained with; None where nothing says so.
+    def normalization(self) -> Normalization | None:
+        """Mean and deviation of the channels that the net was trained with; None if nothing says so.
 
         Raises:
             ValueError: they are no lists of finite numbers with deviations above 0.
         """
-        if "mean" not in self.facts and "std" not in self.facts:
-            return None
-        mean, std = self._channel_values("mean"), self._channel_values("std")
-        if len(mean) != len(std) or min(std) <= 0:
-            raise ValueError(
-                f"{self.path}: its mean is {self.facts['mean']} and its std {self.facts['std']}; as many of both are "
-                "needed, and std above 0. Get the file again."
-            )
-        return mean, std
-
-    def _channel_values(self, key: str) -> tuple[float, ...]:
-        text = self.facts.get(key, "absent")
-        try:
-            values = tuple(float(value) for value in json.loads(text))
-            if values and all(map(math.isfinite, values)):
-                return values
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            pass
-        raise ValueError(f"{self.path}: its {key} is {text[:80]}, no list of finite numbers. Get the file again.")
+        return read_normalization(self.facts, where=str(self.path))
 
 
 def weights_bytes(state: Mapping[str, Tensor], facts: Mapping[str, str] | None = None, *, half: bool = False) -> bytes:
@@ -124,25 +108,27 @@ def read_weights(path: str | Path) -> Weights:
     try:
         state, facts = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
     except _NoStateDict as err:
-        raise ValueError(f"{path}: it holds {err}, no state_dict. Save model.state_dict().") from err
+        what, advice = (*err.args, "Save model.state_dict()")[:2]
+        raise ValueError(f"{path}: it holds {what}, no state_dict. {advice}.") from err
     except Exception as err:  # noqa: BLE001 - a damaged file raises anything
-        line = (str(err).strip() or type(err).__name__).splitlines()[0][:120]
+        line = textwrap.shorten((str(err).strip() or type(err).__name__).splitlines()[0], 200, placeholder=" ...")
         raise ValueError(
             f"{path}: it is no whole file of weights, or holds more than tensors ({type(err).__name__}: {line}). "
             "Save model.state_dict() again."
         ) from err
-    given = facts.pop(CHECKSUM, None)
-    if given is not None and given != checksum(state, facts):
+    given, digest = facts.pop(CHECKSUM, None), checksum(state, facts)
+    if given is not None and given != digest:
         raise ValueError(
             f"{path}: its checksum does not fit its content. The file was changed or damaged: get it again."
         )
     facts.pop("format", None)  # safetensors' own
     halves = (torch.float16, torch.bfloat16)
-    return Weights({key: t.float() if t.dtype in halves else t for key, t in state.items()}, facts, path)
+    state = {key: t.float() if t.dtype in halves else t for key, t in state.items()}
+    return Weights(state, facts, path, digest=digest)
 
 
 class _NoStateDict(ValueError):
-    """A torch file whose content is no state dict; the text says what it is."""
+    """A torch file whose content is no state dict: what it is, and what to do."""
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -155,6 +141,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     for key in _NESTED:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
+    if isinstance(state, dict) and str(state.get("format", "")).startswith("lmnet-train/"):
+        raise _NoStateDict("the state of a training run", "Give the run folder, or its best.safetensors")
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise _NoStateDict(type(state).__name__ if not isinstance(state, dict) else "other things than tensors")
     if not all(isinstance(key, str) for key in state):
@@ -163,7 +151,13 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
 
 
 def fit_weights(
-    weights: Weights, own: Mapping[str, Tensor], *, head: tuple[str, ...] = (), adapt: bool = False
+    weights: Weights,
+    own: Mapping[str, Tensor],
+    *,
+    head: tuple[str, ...] = (),
+    stem: tuple[str, ...] = (),
+    channels: int = 0,
+    adapt: bool = False,
 ) -> Weights:
     """Return weights whose names and shapes are a model's.
 
@@ -174,15 +168,20 @@ def fit_weights(
         weights: as read.
         own: the model's state dict; on the meta device it costs nothing.
         head: prefixes of the nodes that give the classes.
+        stem: prefixes of the nodes that are fed the image.
+        channels: channels of the image.
         adapt: leave out a head of another number of classes, and sum or repeat a stem's input channels.
 
     Raises:
         ValueError: tensors are missing, unexpected, or of another shape.
     """
-    notes = list(weights.notes)
+    notes, facts = list(weights.notes), weights.facts
     state = _without_prefix(weights.state, own, notes)
     if adapt:
-        state = _adapted(state, own, head, notes)
+        state = _with_own_head(state, own, head, notes)
+        if any("left out: the weights have" in note for note in notes):
+            facts = {key: value for key, value in facts.items() if key not in OF_THE_TRAINING}
+        state = _with_own_stem(state, own, stem, channels, notes)
     missing = sorted(own.keys() - state.keys())
     unexpected = sorted(state.keys() - own.keys())
     mismatched = sorted(
@@ -200,7 +199,7 @@ def fit_weights(
             f"{weights.path}: the weights do not fit the model: {'; '.join(lists)}. "
             "Build the spec that they were saved with."
         )
-    return Weights(state, weights.facts, weights.path, notes)
+    return replace(weights, state=state, facts=facts, notes=notes)
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -231,35 +230,47 @@ def _without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor], notes: 
     return {key: state[prefix + key] for key in own}
 
 
-def _adapted(
+def _with_own_head(
     state: dict[str, Tensor], own: Mapping[str, Tensor], head: tuple[str, ...], notes: list[str]
 ) -> dict[str, Tensor]:
-    """Leave out a head of other classes; sum or repeat the input channels of a stem, as timm does."""
-    changed = dict(state)
-    wrong = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
-    heads = [key for key in wrong if head and key.startswith(head) and own[key].shape[1:] == state[key].shape[1:]]
-    if heads:
-        nodes = sorted({key.partition(".")[0] for key in heads})
-        whole = [key for key in own if key.startswith(tuple(f"{node}." for node in nodes))]
-        changed |= {key: own[key] for key in whole}
-        old, new = state[heads[0]].shape[0], own[heads[0]].shape[0]
-        notes.append(f"{', '.join(nodes)} was left out: the weights have {old} classes and the net {new}")
-    stems = [
+    """Leave out a head of another number of classes."""
+    heads = [
         key
-        for key in wrong
-        if key not in heads and state[key].ndim == 4 and own[key].shape[0] == state[key].shape[0]
-        and own[key].shape[2:] == state[key].shape[2:]
+        for key in _of_another_shape(state, own)
+        if head and key.startswith(head) and own[key].shape[1:] == state[key].shape[1:]
+    ]
+    if not heads:
+        return state
+    nodes = sorted({key.partition(".")[0] for key in heads})
+    whole = [key for key in own if key.startswith(tuple(f"{node}." for node in nodes))]
+    old, new = state[heads[0]].shape[0], own[heads[0]].shape[0]
+    notes.append(f"{', '.join(nodes)} was left out: the weights have {old} classes and the net {new}")
+    return {**state, **{key: own[key] for key in whole}}
+
+
+def _with_own_stem(
+    state: dict[str, Tensor], own: Mapping[str, Tensor], stem: tuple[str, ...], channels: int, notes: list[str]
+) -> dict[str, Tensor]:
+    """Sum or repeat the input channels of the convolutions of the image, as timm does; of no others."""
+    convolutions = [
+        key
+        for key in _of_another_shape(state, own)
+        if stem and key.startswith(stem) and state[key].ndim == own[key].ndim == 4 and own[key].shape[1] == channels
+        and own[key].shape[0] == state[key].shape[0] and own[key].shape[2:] == state[key].shape[2:]
     ]  # fmt: skip
-    pairs = {(state[key].shape[1], own[key].shape[1]) for key in stems}
-    if len(pairs) == 1:
-        old, new = pairs.pop()
-        for key in stems:
-            changed[key] = _other_channels(state[key], new)
-        how = "summed" if new == 1 else "repeated"
-        notes.append(
-            f"{len(stems)} convolutions of the image were {how}: the weights have {old} channels and the net {new}"
-        )
-    return changed
+    before = {state[key].shape[1] for key in convolutions}
+    if len(before) != 1:
+        return state
+    (old,) = before
+    count = len(convolutions)
+    which = "1 convolution of the image was" if count == 1 else f"{count} convolutions of the image were"
+    how = "summed" if channels == 1 else "repeated"
+    notes.append(f"{which} {how}: the weights have {old} channels and the net {channels}")
+    return {**state, **{key: _other_channels(state[key], channels) for key in convolutions}}
+
+
+def _of_another_shape(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    return [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
 
 
 def _other_channels(weight: Tensor, channels: int) -> Tensor:

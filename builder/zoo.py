@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
-from lmnet.builder.files import BEST, SAVED
 from lmnet.builder.problems import Problem, SpecError, did_you_mean
 from lmnet.builder.weights_on_demand import file_name, find_weights, pins, show_licence
 from lmnet.builder.zoo_table import DEFAULT_DATA as DEFAULT_DATA
@@ -94,34 +93,6 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA, *, url: str | None = None) 
     return path
 
 
-def weights_file(weights: str | Path) -> Path:
-    """Return the file that ``--weights`` names: the file itself, what its folder holds, or what a zoo name ships.
-
-    Args:
-        weights: ``net.safetensors``; ``runs/polyps``, a run folder or one that ``save_pretrained`` wrote; ``lmnet_xs``
-            or ``lmnet_xs@busi``.
-
-    Raises:
-        ValueError: there is no such file, the folder holds two, or the zoo ships no such weights.
-    """
-    path = Path(weights)
-    if path.is_dir():
-        if (path / SAVED).exists() and (path / BEST).exists():
-            raise ValueError(
-                f"{path}: the folder must hold one file of weights, got {BEST} and {SAVED}. Name one of them."
-            )
-        path /= SAVED if (path / SAVED).exists() else BEST
-    if path.exists():
-        return path
-    net, data = split_name(str(weights))
-    if net in list_models():
-        return zoo_weights(net, data)
-    raise ValueError(
-        f"{path}: there is no such file, and the zoo has no net of this name. Check the path, or name one of "
-        f"{', '.join(list_models(pretrained=True))}."
-    )
-
-
 def check_spec_exists(spec: str | Path) -> None:
     """Check quickly, without torch, that a spec's name or path leads to a file.
 
@@ -145,6 +116,10 @@ def zoo_path(spec: str | Path) -> Path:
     if path.suffix or len(path.parts) != 1 or path.exists():
         return path
     names = list_models()
+    net, data = split_name(str(spec))
+    if net in names and "@" in str(spec):
+        text = f"it names a net with its weights ({data}), and a spec is needed here. Give {net}."
+        raise SpecError([Problem(str(spec), 1, 1, "", text)])
     if str(spec) not in names:
         hint = did_you_mean(str(spec), names)
         raise SpecError([Problem(str(spec), 1, 1, "", f"a zoo name must be known, got {spec}. {hint}")])

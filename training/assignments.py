@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lmnet.builder.did_you_mean import closest
-from lmnet.builder.spec import load_spec
+from lmnet.builder.find_model import find_model
+from lmnet.builder.spec import spec_of
 from lmnet.training.recipe import Recipe
 
 _PLACES = {"in_channels": "input.channels"}
@@ -29,7 +30,7 @@ def route_assignments(
         SpecError: the spec cannot be read.
     """
     recipe_keys = {field.name for field in dataclasses.fields(Recipe)}
-    spec_keys = set(load_spec(spec).layout.vars)
+    spec_keys = set(spec_of(find_model(spec)).layout.vars)
     changes, overrides = {}, dict(variables)
     for key, value in values.items():
         head = key.partition("[")[0]

@@ -15,7 +15,8 @@ from lmnet.training.cli_train import say
 from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
 
 _EPILOG = """\
-MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
+MODEL is a run folder, the folder of a search or of save_pretrained, a zoo name with shipped weights (lmnet_xs,
+lmnet_xs@busi), an exported file (net.onnx), or a spec with --weights FILE.
 A run folder is scored on its own split; --data may then be left out.
 Images are scored at their own size. --json prints every metric NAME with NAME_interval beside it.
 Examples: lmnet-eval runs/lmnet_xs-synthetic-default-s0
@@ -32,7 +33,9 @@ def build_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="run folder, zoo name or spec")
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="run folder, zoo name, exported file or spec; see below"
+    )
     parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
     parser.add_argument("--compare", nargs=2, metavar=("A", "B"), help="compare two models image by image")
     add_data_options(parser, data="", shown="the run's own")
@@ -65,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     for model in args.compare or [args.model]:
-        check_model_exists(model)
-    check_paths(args.data, args.split_file, weights=args.weights)
+        check_model_exists(model, weights=args.weights)
+    check_paths(args.data, args.split_file)
     import_modules(args.imports)
     return _compare(args) if args.compare else _score(args)
 
@@ -77,6 +80,8 @@ def _score(args: argparse.Namespace) -> int:
     from lmnet.training.score_run import score_model
 
     opened = open_model(args.model, weights=args.weights, size=args.size)
+    for note in opened.notes:
+        say(f"note: {note}")
     scores, facts = score_model(
         opened,
         data_choice(args),

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # torch is imported late, so that --help is quick
     from lmnet.training.prediction_files import Target
 
 _EPILOG = """\
-MODEL is a run folder, a zoo name with shipped weights, or a spec with --weights FILE.
+MODEL is a run folder, the folder of a search or of save_pretrained, a zoo name with shipped weights (lmnet_xs,
+lmnet_xs@busi), an exported file (net.onnx), or a spec with --weights FILE.
 For each image: NAME_mask.png, NAME_probability.png and NAME_overlay.png, at the image's own size; for each NIfTI file
 NAME_mask.nii.gz with its affine. Masks of two classes are 0 and 255; of more, class numbers with a palette of colours.
 areas.csv has the pixels of each class in each image.
@@ -34,7 +35,7 @@ def build_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="MODEL", help="run folder, zoo name or spec")
+    parser.add_argument("model", metavar="MODEL", help="run folder, zoo name, exported file or spec; see below")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image or folder of images")
     parser.add_argument("--out", metavar="FOLDER", default="predictions", help="for the results (default: %(default)s)")
     parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
@@ -79,8 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    check_model_exists(args.model)
-    check_paths("", *args.images, weights=args.weights)
+    check_model_exists(args.model, weights=args.weights, needs_weights=not args.random_weights)
+    check_paths("", *args.images)
     import_modules(args.imports)
     from lmnet.builder.graph import GraphModel
     from lmnet.builder.models import create_model
@@ -98,8 +99,10 @@ def _predict(args: argparse.Namespace) -> int:
         opened = opened_with(create_model(args.model), None, size=args.size)
     else:
         opened = open_model(args.model, weights=args.weights, size=args.size)
+    for note in opened.notes:
+        say(f"note: {note}")
     predictions = predict(
-        runtime_net(cast(GraphModel, opened.model), args.runtime),
+        runtime_net(opened.model, args.runtime) if isinstance(opened.model, GraphModel) else opened.model,
         [target.file for target in targets],
         batch_size=args.batch_size,
         workers=args.workers,

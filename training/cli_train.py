@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, read_assignments, run_command
-from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
+from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
 from lmnet.training.recipe import load_recipe, recipe_names
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def build_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("spec", metavar="SPEC", help="zoo name or YAML file")
+    parser.add_argument(
+        "spec", metavar="SPEC", help="zoo name or YAML file; lmnet_xs@busi or a folder starts from its weights"
+    )
     add_data_options(parser)
     parser.add_argument(
         "--recipe", default="default", help=f"{', '.join(recipe_names())}, or a YAML file (default: %(default)s)"
@@ -86,10 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from lmnet.builder.zoo import check_spec_exists
     from lmnet.training.assignments import route_assignments
 
-    check_spec_exists(args.spec)
+    check_model_exists(args.spec, needs_weights=False)
     check_paths(args.data, args.split_file, weights=args.weights)
     import_modules(args.imports)
     changes, variables = route_assignments(args.spec, read_assignments(args.set), read_assignments(args.var))

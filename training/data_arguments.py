@@ -88,16 +88,23 @@ def value_options(args: argparse.Namespace) -> Any:
     return DataOptions(masks, args.intensity_range, given.get("class_names", ()))
 
 
-def check_model_exists(model: str) -> None:
-    """Check quickly, before torch is imported, that a run folder, zoo name or spec is there.
+def check_model_exists(model: str, *, weights: str | None = None, needs_weights: bool = True) -> None:
+    """Check quickly, before torch is imported, that a MODEL is there, see ``lmnet.builder.find_model``.
+
+    Args:
+        model: run folder, saved folder, search's folder, zoo name, exported file or spec.
+        weights: of ``--weights``.
+        needs_weights: whether a spec alone is refused.
 
     Raises:
-        SpecError: there is none of these.
+        SpecError: there is no such name or file.
+        ValueError: it is no model, or has no weights.
     """
-    from lmnet.builder.zoo import check_spec_exists, split_name
+    from lmnet.builder.find_model import find_model, with_weights
 
-    if not Path(model).is_dir():
-        check_spec_exists(split_name(model)[0])
+    found = find_model(model, weights=weights)
+    if needs_weights:
+        with_weights(found)
 
 
 def check_paths(data: str, *files: str | None, weights: str | None = None) -> None:
@@ -106,7 +113,7 @@ def check_paths(data: str, *files: str | None, weights: str | None = None) -> No
     Raises:
         ValueError: a path leads nowhere.
     """
-    from lmnet.builder.zoo import weights_file
+    from lmnet.builder.find_model import weights_file
 
     if weights is not None:
         weights_file(weights)

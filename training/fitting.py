@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from lmnet.training.chooser import make_chooser
 from lmnet.training.data.load import DataSets
 from lmnet.training.distillation import Teacher
 from lmnet.training.inference import probe_classes, resolve_device
-from lmnet.training.keeper import CHECKPOINT, EpochKeeper, EpochReport
+from lmnet.training.keeper import CHECKPOINT, EpochKeeper, EpochReport, best_facts
 from lmnet.training.loaders import default_workers
 from lmnet.training.losses import check_class_weights
 from lmnet.training.optimizers import freeze
@@ -125,9 +125,10 @@ def fit(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)  # before the first epoch, whose file would not find it
     state = _starting_state(model, folder, resume)
-    if state.epoch >= epochs:
-        return _finish(model, state, is_stopped=False, is_main=True)
     side = size or recipe.size
+    facts = training_facts(recipe, side, seed, in_channels, data)
+    if state.epoch >= epochs:
+        return _finish(model, state, facts, is_stopped=False, is_main=True)
     train, val = data.train.at(side, in_channels), data.val.at(side, in_channels)
     if workers is None:
         workers = default_workers(on_gpu=target.type == "cuda") if folder is not None else 0
@@ -153,7 +154,6 @@ def fit(
             teacher=teacher,
             loss=loss,
         )
-        facts = training_facts(recipe, side, seed, in_channels, data)
         keeper = EpochKeeper(state, folder, list(callbacks), chooser, facts)
         trainer = L.Trainer(
             max_epochs=epochs - state.epoch,
@@ -176,7 +176,7 @@ def fit(
         _run(trainer, module)
         freeze(model, module.pretrained, is_frozen=False)
     model.to("cpu")
-    finished = _finish(model, keeper.state, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
+    finished = _finish(model, keeper.state, facts, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
     return replace(finished, chosen_by=chooser.text)
 
 
@@ -213,6 +213,8 @@ def training_facts(recipe: Recipe, size: int, seed: int, in_channels: int, data:
         "recipe": recipe.name,
         "seed": str(seed),
         "data": data.cases.meaning.dump(),
+        "data_name": data.name,
+        "fingerprint": data.fingerprint,
     }
 
 
@@ -226,9 +228,13 @@ def _starting_state(model: nn.Module, folder: Path | None, resume: TrainState | 
     return state
 
 
-def _finish(model: nn.Module, state: TrainState, *, is_stopped: bool, is_main: bool) -> FitResult:
+def _finish(
+    model: nn.Module, state: TrainState, facts: Mapping[str, str], *, is_stopped: bool, is_main: bool
+) -> FitResult:
     if state.best_weights:
         model.load_state_dict(state.best_weights)
+    if isinstance(getattr(model, "facts", None), dict):  # a net of the builder; others hold none
+        model.facts = {**facts, **best_facts(state)}  # type: ignore[assignment]
     model.eval()
     return FitResult(
         score=state.best_score,

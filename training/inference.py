@@ -77,7 +77,9 @@ def probe_classes(model: nn.Module, *, size: int, in_channels: int = 3) -> int:
     """
     was_training = model.training
     model.eval()
-    image = torch.zeros(1, in_channels, size, size, device=next(model.parameters()).device)
+    first = next(model.parameters(), None)  # an exported file has none
+    device = first.device if first is not None else None
+    image = torch.zeros(1, in_channels, size, size, device=device)
     with torch.inference_mode():
         logits = class_logits(model(image), (size, size))
     model.train(was_training)
@@ -102,7 +104,8 @@ def resolve_device(device: str) -> torch.device:
     try:
         resolved = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device: it must be auto, cpu, cuda or cuda:N, got device={device!r}. Use auto.") from None
+        use = "cuda" if "gpu" in device.lower() else "auto"
+        raise ValueError(f"device: it must be auto, cpu, cuda or cuda:N, got device={device!r}. Use {use}.") from None
     count = torch.cuda.device_count() if resolved.type == "cuda" else 0
     if resolved.type == "cuda" and (resolved.index or 0) >= count:
         raise ValueError(f"device: the machine must have it, got device={device!r} with {count} GPUs. Use cpu.")

@@ -124,8 +124,7 @@ class EpochKeeper(L.Callback):
         state = self.state
         state.save(folder / CHECKPOINT)  # first: it holds all that the other files are made of
         if state.best_epoch == state.epoch or not (folder / BEST).exists():
-            facts = {**self.facts, "epoch": str(state.best_epoch), "score": repr(state.best_score)}
-            save_weights(folder / BEST, state.best_weights, facts)
+            save_weights(folder / BEST, state.best_weights, {**self.facts, **best_facts(state)})
         write_durably(folder / LOG, history_csv(state.history).encode())
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
@@ -134,6 +133,11 @@ class EpochKeeper(L.Callback):
         for name, value in ((name, value) for name, value in row.items() if math.isfinite(value)):
             self._board.add_scalar(name, value, state.epoch)
         self._board.flush()
+
+
+def best_facts(state: TrainState) -> dict[str, str]:
+    """Return what is kept beside the best weights about how they were chosen."""
+    return {"epoch": str(state.best_epoch), "score": repr(state.best_score)}
 
 
 def history_csv(history: Sequence[dict[str, float]]) -> str:

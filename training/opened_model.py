@@ -1,9 +1,9 @@
-"""The model that a command names: a run folder, a zoo name with shipped weights, or a spec with a weights file."""
+"""The model that a command names, opened: its net with weights, and all that stands beside them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,20 @@ import numpy.typing as npt
 from PIL import Image
 from torch import nn
 
+from lmnet.builder.facts import facts_of_model, read_normalization
+from lmnet.builder.find_model import find_model
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.models import create_model, load_weights
+from lmnet.builder.models import open_net
 from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.builder.weights import Weights
-from lmnet.builder.zoo import split_name, weights_file, zoo_path, zoo_weights
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.inference import probe_classes
 from lmnet.training.prediction import MaskRules, Prediction, predict, predict_set
 from lmnet.training.prediction_files import find_images
-from lmnet.training.recipe import Recipe
 from lmnet.training.run_folder import RunFolder
 
-MAX_SIZE = 16_384
+MAX_SIZE, MAX_CHANNELS = 16_384, 1024
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class OpenedModel:
         std: of the channels.
         meaning: what the values of images and masks meant when it was trained; None where nothing says so.
         run: its run folder, if it is from one.
+        facts: all that stands beside its weights, see ``GraphModel``.
+        notes: what had to be assumed, for people.
     """
 
     name: str
@@ -53,6 +55,8 @@ class OpenedModel:
     std: tuple[float, ...]
     meaning: DataMeaning | None = None
     run: RunFolder | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments that evaluate and predict take."""
@@ -98,26 +102,29 @@ def _pixels(image: npt.NDArray[np.uint8] | Image.Image) -> npt.NDArray[np.uint8]
     return channels_of(pixels if pixels.ndim == 3 else pixels[..., None])
 
 
-def open_model(model: str, *, weights: str | None = None, size: int | None = None) -> OpenedModel:
+def open_model(model: str | Path, *, weights: str | Path | None = None, size: int | None = None) -> OpenedModel:
     """Open a model for scoring or prediction: ``open_model("lmnet_xs").predict("photo.jpg")``.
 
     Args:
-        model: a run folder, a zoo name (``lmnet_xs``; ``lmnet_xs@busi`` for the weights of another data set), or a
-            spec's path.
-        weights: a .safetensors file, a run folder or a zoo name; a run folder and a zoo name with shipped weights need
-            none.
+        model: a run folder, a folder of ``save_pretrained``, a search's folder (its best net), a zoo name
+            (``lmnet_xs``; ``lmnet_xs@busi`` for the weights of another data set), an exported file, or a spec's path.
+        weights: a .safetensors file, a folder or a zoo name to take the weights of; all but a spec have their own.
         size: side in pixels to feed it; None for the one it was trained at.
 
     Raises:
         ValueError: no such model or weights, or weights of another model.
     """
-    folder = RunFolder(model)
-    if folder.path.is_dir():
-        folder.manifest()
-        return _opened(str(folder.file("spec")), weights_file(weights or model), size, folder)
-    spec, data = split_name(model)
-    path = weights_file(weights) if weights else zoo_weights(zoo_path(spec).stem, data)
-    return _opened(spec, path, size, None)
+    found = find_model(model, weights=weights)
+    run = RunFolder(found.folder) if found.folder is not None and found.is_run else None
+    if run is not None:
+        run.manifest()
+    if found.is_exported:
+        from lmnet.training.exported_model import open_exported
+
+        net, name, facts = open_exported(found.spec)
+        return _opened(net, name, facts, where=str(found.spec), size=size, run=None)
+    graph, loaded = open_net(found)
+    return opened_with(graph, loaded, size=size, run=run)
 
 
 def model_facts(model: nn.Module) -> tuple[str, int, int]:
@@ -125,11 +132,6 @@ def model_facts(model: nn.Module) -> tuple[str, int, int]:
     spec: Any = model.spec
     channels, size = int(spec.layout.input.channels), min(spec.layout.input.size)
     return spec.name, channels, probe_classes(model, size=size, in_channels=channels)
-
-
-def _opened(spec: str, weights: Path, size: int | None, run: RunFolder | None) -> OpenedModel:
-    net = create_model(spec)
-    return opened_with(net, load_weights(net, weights), size=size, run=run)
 
 
 def opened_with(
@@ -146,25 +148,49 @@ def opened_with(
     Raises:
         ValueError: the weights say what cannot be.
     """
-    facts, where = (weights.facts, weights.path) if weights is not None else ({}, Path())
-    mean, std = net.normalization or (IMAGENET_MEAN, IMAGENET_STD)
+    where = str(weights.path) if weights is not None else net.spec.name
+    usual = {"size": str(min(net.spec.layout.input.size)), "in_channels": str(net.spec.layout.input.channels)}
+    return _opened(net, net.spec.name, net.facts, where=where, size=size, run=run, usual=usual)
+
+
+def _opened(
+    net: nn.Module,
+    name: str,
+    facts: Mapping[str, str],
+    *,
+    where: str,
+    size: int | None,
+    run: RunFolder | None,
+    usual: Mapping[str, str] | None = None,
+) -> OpenedModel:
+    """Return a net with what its facts say; ``usual`` stands in for what they do not say, and is noted."""
+    usual = usual or {}
     net.eval()
-    name, in_channels, num_classes = model_facts(net)
+    side = size or _whole(facts, usual, "size", where, MAX_SIZE)
+    channels = _whole(usual, facts, "in_channels", where, MAX_CHANNELS)
+    normalization = read_normalization(facts, where=where)
+    assumed = [f"images are fed at {side} px, the size of the spec"] if "size" not in facts and size is None else []
+    assumed += ["they are normalised with ImageNet's mean and deviation"] if normalization is None else []
+    notes = (f"{where} does not say how it was trained: {', '.join(assumed)}.",) if assumed else ()
+    mean, std = normalization or (IMAGENET_MEAN, IMAGENET_STD)
     return OpenedModel(
         name=name,
         model=net,
-        size=size or _size(facts, where),
-        in_channels=in_channels,
-        num_classes=num_classes,
+        size=side,
+        in_channels=channels,
+        num_classes=probe_classes(net, size=side, in_channels=channels),
         mean=mean,
         std=std,
-        meaning=DataMeaning.load(facts["data"], where=str(where)) if "data" in facts else None,
+        meaning=DataMeaning.load(facts["data"], where=where) if "data" in facts else None,
         run=run,
+        facts=facts_of_model(facts),
+        notes=notes,
     )
 
 
-def _size(facts: Mapping[str, str], weights: Path) -> int:
-    text = facts.get("size", str(Recipe().size))
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_SIZE):
-        raise ValueError(f"{weights}: its size is {text!r}, no number from 1 to {MAX_SIZE}. Give --size.")
+def _whole(facts: Mapping[str, str], usual: Mapping[str, str], key: str, where: str, most: int) -> int:
+    text = facts.get(key, usual.get(key, "absent"))
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= most):
+        advice = " Give --size." if key == "size" else " Get the file again."
+        raise ValueError(f"{where}: its {key} is {text!r}, no number from 1 to {most}.{advice}")
     return int(text)

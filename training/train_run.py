@@ -16,11 +16,12 @@ from lmnet.blocks import build_kernels
 from lmnet.blocks.cpu_kernels import find_compiler
 from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.files import write_durably
+from lmnet.builder.find_model import find_model
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import build_model, encoder_tensors, load_encoder, load_weights
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.spec import load_spec
+from lmnet.builder.spec import spec_of
 from lmnet.training.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
@@ -147,7 +148,7 @@ def train_run(
     _prepare_device(device, say)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(load_spec(spec).override(dict(variables or {})))
+        model, weights = _built(spec, dict(variables or {}), weights)
     start, pretrained = _start(model, weights, pretrained_encoder, say)
     chosen = _with_normalization(chosen, model, changes or {})
     name, in_channels, num_classes = model_facts(model)
@@ -218,6 +219,16 @@ def _prepare_device(device: str, say: Callable[[str], None]) -> None:
         say("note: with a C++ compiler, such as g++, compiled kernels would make this training run faster.")
 
 
+def _built(spec: str, variables: dict[str, Any], weights: str | None) -> tuple[GraphModel, str | None]:
+    """Return the net of a MODEL with random weights, and which weights to start from: ``weights``, or its own.
+
+    A plain zoo name is a spec; ``NAME@DATA`` and folders are a spec with its weights.
+    """
+    found = find_model(spec, weights=weights)
+    own = str(found.weights) if found.is_chosen else None
+    return build_model(spec_of(found).override(variables)), own
+
+
 def _start(
     model: GraphModel, weights: str | None, encoder: str | None, say: Callable[[str], None]
 ) -> tuple[str, frozenset[str]]:
@@ -230,7 +241,7 @@ def _start(
         loaded = load_weights(model, weights, adapt=True)
         for note in loaded.notes:
             say(f"note: {note}.")
-        start.append(f"{loaded.path.name} {hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:16]}")
+        start.append(f"{loaded.path.name} {loaded.digest[:16]}")
         given |= model.state_dict().keys()
     heads = tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
     return ", ".join(start) or "random", frozenset(key for key in given if not key.startswith(heads))

@@ -19,10 +19,10 @@ from torch import nn
 import lmnet
 from lmnet.builder.cli import main
 from lmnet.builder.files import SaveError, clear_leftovers, write_durably, write_together, written_aside
+from lmnet.builder.find_model import weights_file
 from lmnet.builder.models import build_model, from_pretrained, is_deployed, load_weights, save_pretrained
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights import read_weights, save_weights
-from lmnet.builder.zoo import weights_file
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
 WIDTH = {"width": 6}
@@ -72,8 +72,8 @@ def test_a_common_prefix_is_taken_off_and_said(tmp_path, net, kind, suffix):
     ("change", "note"),
     [
         ({"num_classes": 4}, "head was left out: the weights have 2 classes and the net 4"),
-        ({"in_channels": 1}, "convolutions of the image were summed: the weights have 3 channels and the net 1"),
-        ({"in_channels": 5}, "convolutions of the image were repeated: the weights have 3 channels and the net 5"),
+        ({"in_channels": 1}, "1 convolution of the image was summed: the weights have 3 channels and the net 1"),
+        ({"in_channels": 5}, "1 convolution of the image was repeated: the weights have 3 channels and the net 5"),
     ],
 )
 def test_shipped_weights_fit_other_classes_and_channels(change, note, caplog):

@@ -249,7 +249,7 @@ def test_scores_of_other_images_are_not_compared(run, folder, tmp_path, tiny_spe
         (["RUN", "--weights", "/nowhere.safetensors"], "/nowhere.safetensors"),
         (["SPEC", "--weights", "WEIGHTS"], "must be told its data, got no --data"),
         (["unet", "--weights", "WEIGHTS", "--data", "synthetic"], "the weights do not fit the model"),
-        (["."], "a run folder must have a readable run.json"),
+        (["."], ".: the folder is no model; it holds "),
         (["--compare", "RUN", "RUN", "--split", "train"], "a run stores scores of val, test"),
     ],
     ids=["no weights", "absent weights", "no data", "another model", "no run", "no stored scores"],
