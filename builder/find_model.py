@@ -66,15 +66,14 @@ def find_model(model: str | Path, *, weights: str | Path | None = None) -> Found
         SpecError: there is no such name or file.
         ValueError: the folder or file is no model, or it has no such weights.
     """
+    net, _ = split_name(str(model))
+    if weights is not None and net != str(model) and net in list_models():
+        raise ValueError(f"{model}: it names weights already. Give {net} with --weights {weights}.")
     found = _found(str(model))
     if weights is None:
         return found
     if found.is_exported:
         raise ValueError(f"{model}: an exported file has its own weights. Leave --weights out.")
-    if "@" in str(model) and found.is_chosen and found.folder is None:
-        raise ValueError(
-            f"{model}: it names weights already. Give {split_name(str(model))[0]} with --weights {weights}."
-        )
     return FoundModel(found.name, found.spec, weights_file(weights), found.folder, is_chosen=True)
 
 

@@ -22,7 +22,7 @@ from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec, load_spec, parse_spec, spec_of
 from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
-from lmnet.builder.zoo import DEFAULT_DATA, zoo_folder, zoo_path, zoo_weights
+from lmnet.builder.zoo import DEFAULT_DATA, list_models, zoo_path, zoo_weights
 
 
 def build_model(spec: Spec, *, input_size: Sequence[int] | None = None) -> GraphModel:
@@ -152,17 +152,16 @@ def _fill(model: nn.Module, read: Weights, *, adapt: bool = False) -> Weights:
             f"{read.path}: its weights are re-parameterised, and the net is in the form that is trained. Give the "
             "weights that they were made of, or open the folder with from_pretrained."
         )
-    is_ours = isinstance(model, GraphModel)
     fitted = fit_weights(
         read,
         model.state_dict(),
         head=_heads(model),
         stem=_stems(model),
-        channels=model.plan.input_shape[0] if is_ours else 0,
+        channels=model.plan.input_shape[0] if isinstance(model, GraphModel) else 0,
         adapt=adapt,
     )
     load_state(model, fitted.state)
-    if is_ours:
+    if isinstance(model, GraphModel):
         model.facts = facts_of_model(fitted.facts)
         if "in_channels" in model.facts:
             model.facts["in_channels"] = str(model.plan.input_shape[0])

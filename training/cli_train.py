@@ -90,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(args: argparse.Namespace) -> int:
     from lmnet.training.assignments import route_assignments
 
-    check_model_exists(args.spec, needs_weights=False)
-    check_paths(args.data, args.split_file, weights=args.weights)
+    check_model_exists(args.spec, weights=args.weights, needs_weights=False)
+    check_paths(args.data, args.split_file)
     import_modules(args.imports)
     changes, variables = route_assignments(args.spec, read_assignments(args.set), read_assignments(args.var))
     for key in ("size", "epochs", "batch_size"):
