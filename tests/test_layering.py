@@ -37,6 +37,7 @@ FILE_READERS += ("lmnet.builder.files", "lmnet.builder.weights", "lmnet.builder.
 UPWARDS = {("builder/cli.py", "lmnet.training.quantization.export_int8")}
 # What blocks may use besides torch and timm, and where.
 THIRD_PARTY_OF_BLOCKS = {
+    "blocks/encoder_weights.py": {"huggingface_hub"},  # of timm: is a file in its cache?
     "blocks/testing/checks.py": {"onnxruntime", "onnxscript"},
 }
 FILES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
