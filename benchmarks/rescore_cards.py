@@ -44,7 +44,7 @@ def score_table(scores: Mapping[str, CaseScores]) -> str:
     """Return the part of a card from its table on.
 
     Args:
-        scores: of test and val.
+        scores: scores of test and val, by side.
     """
     summaries = {side: summarize(scores[side]) for side in ("test", "val")}
     rows = ["| metric | test | val | meaning |", "|---|---|---|---|"]

@@ -82,7 +82,7 @@ class Chooser:
         """Return what an epoch is chosen by; higher is better.
 
         Args:
-            metrics: of the validation images, by name.
+            metrics: metrics of the validation images, by name.
             loss: mean over the validation images.
         """
         score = -loss if self.uses_loss else metrics[METRIC]

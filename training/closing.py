@@ -14,7 +14,7 @@ from lmnet.training.metrics.store import CaseScores
 from lmnet.training.run_folder import RunFolder
 
 LOW = 0.7
-"""Below this lesion Dice it is said what to try."""
+"""Below this lesion Dice the last lines say what to try."""
 RISE = 1.05
 """A val loss this many times its lowest value has risen."""
 FAILED = 0.1
@@ -61,10 +61,12 @@ def _advice(folder: RunFolder, trained: Collection[str]) -> Iterator[str]:
             f"the val loss rises since epoch {rising} of {len(history)}: the net learns the training images by heart. "
             "More images, or --set augment=heavy, help most."
         )
-    elif history and max(history, key=lambda row: row["val_dice_foreground_mean"])["epoch"] >= 0.9 * len(history):
+    elif best_epoch(history) >= 0.9 * len(history) > 0:
         yield f"the last epochs were the best: more of them (--epochs {2 * len(history)})."
     if manifest.get("start") == "random":
-        names = sorted(name for name in trained if name.partition("@")[0] == manifest["model"])
+        names = sorted(
+            name for name in trained if name.partition("@")[0] == manifest["model"] and not name.endswith("@synthetic")
+        )
         if names:
             yield f"the weights began at random: begin with trained ones (--weights {' or '.join(names)})."
     scores = CaseScores.load(json.loads(folder.file("scores").read_text(encoding="utf-8"))["test"])
@@ -80,6 +82,12 @@ def _advice(folder: RunFolder, trained: Collection[str]) -> Iterator[str]:
             f"look at the {len(failed)} test images on which nearly nothing is found: {', '.join(failed[:NAMED])}"
             f"{', ...' if len(failed) > NAMED else ''} (the worst are in the report). Are their masks right?"
         )
+
+
+def best_epoch(history: Sequence[Mapping[str, float]]) -> float:
+    """Return the epoch with the highest val Dice; 0 if there is none."""
+    scored = [row for row in history if np.isfinite(row["val_dice_foreground_mean"])]
+    return max(scored, key=lambda row: row["val_dice_foreground_mean"])["epoch"] if scored else 0
 
 
 def rising_since(history: Sequence[Mapping[str, float]]) -> int | None:

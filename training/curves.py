@@ -11,7 +11,7 @@ def draw_curves(history: Sequence[dict[str, float]]) -> bytes:
     """Return a PNG with the losses on the left and the validation scores on the right.
 
     Args:
-        history: of ``FitResult``.
+        history: one row per epoch, as in ``FitResult``.
     """
     from matplotlib.figure import Figure  # late: it takes half a second
     from matplotlib.ticker import MaxNLocator

@@ -47,7 +47,7 @@ def distillation_loss(logits: Tensor, teacher: Tensor, *, temperature: float) ->
     """Return the Kullback-Leibler divergence from the teacher's softened class shares, averaged over pixels.
 
     Args:
-        logits: of the student, (N, K, H, W).
+        logits: logits of the student, (N, K, H, W).
         teacher: logits of the teacher, of the same shape.
         temperature: divides both logits; the loss is scaled by its square, so that gradients keep their size.
 

@@ -50,7 +50,7 @@ def evaluate(
         ValueError: there is no case, or a mask has more classes than the model.
     """
     if not len(cases):
-        raise ValueError("evaluate: at least one case must be scored, got images=0. Choose another split.")
+        raise ValueError("evaluate: there is no image to score. Choose another split.")
     target = resolve_device(device)
     model = model.to(target).eval()
     counts = []

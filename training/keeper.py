@@ -57,7 +57,7 @@ class EpochKeeper(L.Callback):
 
     Args:
         start: the state that the training run starts from; not changed.
-        folder: where to write; None for nowhere.
+        folder: folder to write to; None to write nothing.
         callbacks: called after each epoch.
         chooser: decides which epoch is the best.
         facts: written beside the best weights.
@@ -101,7 +101,7 @@ class EpochKeeper(L.Callback):
         if self.folder is not None and trainer.is_global_zero:
             self._write(self.folder, row)
         report = EpochReport(state.epoch, score, state.best_score, row, self.chooser.uses_loss)
-        if any([callback(report) for callback in self.callbacks]):  # noqa: C419  every callback is told
+        if any([callback(report) for callback in self.callbacks]):  # noqa: C419  every callback is called
             self.is_stopped = trainer.should_stop = True
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -44,16 +44,16 @@ def write_report(
     """Write report.html: scores with intervals, curves, and the best, median and worst test cases as overlays.
 
     Args:
-        folder: of the run; its curves are drawn already.
+        folder: folder of the run; its curves are drawn already.
         model: with the best weights.
-        data: of the run.
-        scores: of the test cases.
+        data: data of the run.
+        scores: scores of the test cases.
         metrics: what metrics.json holds.
         size: side in pixels that the model is fed.
-        in_channels: of the model.
-        mean: of the channels.
-        std: of the channels.
-        cost: what one image costs, for people; empty where it is not known.
+        in_channels: input channels of the model.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        cost: what one image costs, in words; empty if it is not known.
     """
     manifest = folder.manifest()
     chooser = make_chooser(data.val.at(size, in_channels), scores.confusion.shape[-1])

@@ -38,10 +38,10 @@ def score_model(
         opened: the model.
         choice: the data; its path may be empty for a run's own.
         side: all, val, test or train.
-        seed: of the split.
+        seed: random seed of the split.
         batch_size: images at once.
         device: auto, cpu, cuda or cuda:N.
-        say: told notes.
+        say: called with notes.
 
     Returns:
         The scores, and what they are of: model, data, split, size, fingerprint.
@@ -92,8 +92,8 @@ def compare_models(
         stores = [_stored(open_model(text), side) for text in (first, second)]
         if stores[0]["fingerprint"] != stores[1]["fingerprint"]:
             raise ValueError(
-                f"compare: both runs must be scored on the same images, got {side} sets {stores[0]['fingerprint']} and "
-                f"{stores[1]['fingerprint']}. Give --data and --split-file to score both anew."
+                f"compare: the two were scored on different images: their {side} sets are {stores[0]['fingerprint']} "
+                f"and {stores[1]['fingerprint']}. Give --data and --split-file to score both anew."
             )
         return compare(*(CaseScores.load(store) for store in stores))
     found = [
@@ -113,7 +113,9 @@ def cases_of(
     The arguments and errors are ``score_model``'s.
     """
     if not choice.path and opened.run is None:
-        raise ValueError("data: a model that is no run folder must be told its data, got no --data. Give --data PATH.")
+        raise ValueError(
+            f"{opened.name}: which data to score it on is not known, as it is no run folder. Give --data PATH."
+        )
     if opened.run is not None:
         manifest = opened.run.manifest()
         choice = replace(choice, path=choice.path or manifest["data"])
@@ -177,12 +179,12 @@ def _some(names: Sequence[str]) -> str:
 def _stored(opened: OpenedModel, side: str) -> dict[str, Any]:
     if opened.run is None or not opened.run.is_finished:
         raise ValueError(
-            f"compare: without --data both must be finished runs, got {opened.name}. Give --data PATH to score both."
+            f"compare: {opened.name} is no finished run, so it has no stored scores. Give --data PATH to score both."
         )
     try:
         stores: dict[str, dict[str, Any]] = json.loads(opened.run.file("scores").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{opened.run.file('scores')}: the scores cannot be read ({error}). Give --data.") from error
     if side not in stores:
-        raise ValueError(f"compare: a run stores scores of {', '.join(stores)}, got split={side!r}. Use --split test.")
+        raise ValueError(f"compare: a run stores scores of {', '.join(stores)}, none of {side}. Use --split test.")
     return stores[side]

@@ -32,16 +32,16 @@ class TrainingDiverged(RuntimeError):
 
 
 class SegmentationModule(L.LightningModule):
-    """Trains a model by a recipe from where a state stands.
+    """Trains a model by a recipe, from a state on.
 
     Args:
         model: image (N, C, H, W) → logits (N, num_classes, H, W).
-        recipe: how.
+        recipe: how to train.
         train: training cases at their size.
         val: validation cases at their size.
         num_classes: outputs of the model.
-        seed: of order, augmentation and dropout.
-        state: where to start; its weights are in the model already.
+        seed: random seed of the images' order, of augmentation and of dropout.
+        state: state to start from; its weights are in the model already.
         schedule_epochs: the epoch at which the cosine ends.
         schedule_start: the epoch at which the cosine begins; above 0 in a run that is trained further.
         workers: processes that augment.
@@ -155,8 +155,8 @@ class SegmentationModule(L.LightningModule):
             loss = loss + self.recipe.distill_weight * soft
         if not torch.isfinite(loss):
             raise TrainingDiverged(
-                f"fit: the loss must stay finite, got loss={float(loss.detach())} in epoch {self.epochs_done + 1}, "
-                f"step {batch_idx + 1}. Lower lr, or set clip_norm."
+                f"fit: the loss became {float(loss.detach())} in epoch {self.epochs_done + 1}, step {batch_idx + 1}. "
+                "Lower lr, or set clip_norm."
             )
         self.losses["train"].append(loss.detach())
         return loss

@@ -24,9 +24,9 @@ class TrainState:
 
     Args:
         epoch: number of epochs done.
-        weights: of the model, as trained.
+        weights: weights of the model, as trained.
         optimizer: the optimizer's state.
-        average: the moving average of the weights; empty where the recipe has none.
+        average: the moving average of the weights; empty if the recipe has none.
         best_epoch: after which the score that chooses was highest; 0 before the first.
         best_score: that score.
         best_weights: weights (or their average) at that epoch.
@@ -67,12 +67,10 @@ class TrainState:
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(
-                f"{path}: a checkpoint must be readable, got error={reason!r}. Remove it to start the run again."
+                f"{path}: the checkpoint cannot be read ({reason}). Remove it to start the run again."
             ) from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise ValueError(
-                f"{path}: a checkpoint must have format={FORMAT!r}, got another. Remove it to start the run again."
-            )
+            raise ValueError(f"{path}: it is no checkpoint of the format {FORMAT!r}. Remove it to start the run again.")
         content.pop("format")
         return cls(**content)
 
@@ -100,7 +98,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, where: str)
         shapes = [name for name in wanted if name in given and wanted[name] != given[name]]
         first = (missing or extra or shapes)[0]
         raise ValueError(
-            f"{where}: a checkpoint must be of the same model, got {len(missing)} tensors missing, {len(extra)} extra "
+            f"{where}: the checkpoint is of another model: {len(missing)} tensors missing, {len(extra)} extra "
             f"and {len(shapes)} of another shape (first: {first}). Give the spec that it was trained with."
         )
     model.load_state_dict(dict(weights))

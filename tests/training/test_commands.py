@@ -239,7 +239,7 @@ def test_scores_of_other_images_are_not_compared(run, folder, tmp_path, tiny_spe
     assert train_main([tiny_spec, "--data", str(folder), "--out", str(other), *QUICK, "--seed", "1"]) == 0
 
     assert evaluate_main(["--compare", str(run), str(other)]) == 2
-    assert "must be scored on the same images" in capsys.readouterr().err
+    assert "the two were scored on different images: their test sets are " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -247,12 +247,19 @@ def test_scores_of_other_images_are_not_compared(run, folder, tmp_path, tiny_spe
     [
         (["unet"], "unet: the zoo has no weights of it trained on kvasir. It has weights for: "),
         (["RUN", "--weights", "/nowhere.safetensors"], "/nowhere.safetensors"),
-        (["SPEC", "--weights", "WEIGHTS"], "must be told its data, got no --data"),
+        (
+            ["SPEC", "--weights", "WEIGHTS"],
+            "which data to score it on is not known, as it is no run folder. Give --data PATH.",
+        ),
         (["unet", "--weights", "WEIGHTS", "--data", "synthetic"], "the weights do not fit the model"),
         (["."], ".: the folder is no model; it holds "),
-        (["--compare", "RUN", "RUN", "--split", "train"], "a run stores scores of val, test"),
+        (["--compare", "RUN", "RUN", "--split", "train"], "a run stores scores of val, test, none of train."),
+        (
+            ["--compare", "RUN", "lmnet_xxs"],
+            "lmnet_xxs is no finished run, so it has no stored scores. Give --data PATH",
+        ),
     ],
-    ids=["no weights", "absent weights", "no data", "another model", "no run", "no stored scores"],
+    ids=["no weights", "absent weights", "no data", "another model", "no run", "no stored scores", "no finished run"],
 )
 def test_what_cannot_be_evaluated_is_refused(run, tiny_spec, capsys, command, message):
     places = {"RUN": str(run), "SPEC": tiny_spec, "WEIGHTS": str(run / "best.safetensors")}

@@ -108,7 +108,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(drawn, tiny_net):
     with torch.no_grad():
         net[-1].bias.fill_(float("nan"))
 
-    with pytest.raises(TrainingDiverged, match=r"loss must stay finite, got loss=nan in epoch 1, step 1. Lower lr"):
+    with pytest.raises(TrainingDiverged, match=r"the loss became nan in epoch 1, step 1\. Lower lr"):
         fit(net, drawn, QUICK)
 
 
@@ -130,7 +130,7 @@ def test_a_device_that_is_not_there_is_refused(drawn, tiny_net, device):
 def test_a_checkpoint_of_another_model_is_refused(drawn, tiny_net, tmp_path):
     fit(tiny_net(), drawn, QUICK, epochs=1, out=tmp_path, workers=0)
 
-    with pytest.raises(ValueError, match=r"last.ckpt: a checkpoint must be of the same model, got 0 tensors missing"):
+    with pytest.raises(ValueError, match=r"last.ckpt: the checkpoint is of another model: 0 tensors missing"):
         fit(tiny_net(width=12), drawn, QUICK, out=tmp_path)
 
 
@@ -148,7 +148,7 @@ def test_a_broken_checkpoint_is_refused(tmp_path, content):
     else:
         path.write_bytes(content)
 
-    with pytest.raises(ValueError, match="last.ckpt: a checkpoint must"):
+    with pytest.raises(ValueError, match=r"last.ckpt: (the checkpoint cannot be read|it is no checkpoint)"):
         TrainState.load(path)
 
 
@@ -159,7 +159,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
 
     torch.save({"format": "lmnet-train/1", "epoch": Evil()}, tmp_path / "last.ckpt")
 
-    with pytest.raises(ValueError, match="must be readable"):
+    with pytest.raises(ValueError, match=r"last.ckpt: the checkpoint cannot be read \("):
         TrainState.load(tmp_path / "last.ckpt")
     assert not (tmp_path / "ran").exists()
 

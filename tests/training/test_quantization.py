@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lmnet.builder.cli import main
+from lmnet.training import CaseScores
 from lmnet.training.cli_train import main as train
 
 onnx = pytest.importorskip("onnx", reason="needs the extra export")
@@ -62,6 +63,15 @@ def test_the_images_are_those_of_the_run_that_the_weights_are_from(tmp_path, wri
 def test_a_file_that_loses_too_much_is_not_written(quantize, tmp_path, capsys):
     assert quantize("--max-loss", "-1") == 2
     assert "quantize: at most -1.0 Dice may be lost, got " in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_without_a_lesion_to_score_by_no_file_is_written(quantize, tmp_path, monkeypatch, capsys):
+    healthy = CaseScores(("a",), np.array([[[9, 0], [0, 0]]]))
+    monkeypatch.setattr("lmnet.training.quantization.score_model", lambda *words, **options: (healthy, {}))
+
+    assert quantize() == 2
+    assert "quantize: none of the 1 test images has a lesion to score by. Use other data." in capsys.readouterr().err
     assert not list(tmp_path.glob("*.onnx"))
 
 

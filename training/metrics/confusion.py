@@ -15,7 +15,7 @@ def confusion(predicted: Tensor, mask: Tensor, num_classes: int) -> Tensor:
 
     Args:
         predicted: (N, H, W) class of each pixel.
-        mask: (N, H, W) true class of each pixel; 255 where it belongs to no class, which is not counted.
+        mask: (N, H, W) true class of each pixel; pixels of 255 belong to no class and are not counted.
         num_classes: number of classes K.
 
     Returns:
@@ -55,7 +55,7 @@ class ConfusionByCase(Metric):
         self.counts.append(confusion(predicted, mask, self.num_classes))
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """Return indices and confusions; torchmetrics makes a number of ``compute``'s index where there is one case."""
+        """Return indices and confusions; of a single case, torchmetrics makes the index a number."""
         indices, counts = self.compute()
         return indices.reshape(-1), counts.reshape(-1, self.num_classes, self.num_classes)
 

@@ -27,7 +27,7 @@ class Metric:
     Args:
         name: key in metrics.json and in tables.
         meaning: one line for people.
-        compute: counts → (B,) values, nan where there is none.
+        compute: counts → (B,) values; nan if there is none.
         measures: figures of each image that the metric needs besides the counted pixels, by name.
         digits: decimal places in tables.
     """
@@ -181,7 +181,7 @@ def compute_metrics(counts: Counts, classes: Sequence[str]) -> dict[str, Floats]
     """Return the (B,) values of every metric that the counts allow, those of single classes last.
 
     Args:
-        counts: of a set of images.
+        counts: counted pixels of a set of images.
         classes: names of all classes.
     """
     values = {each.name: each.compute(counts) for each in METRICS if each.measures.keys() <= counts.figures.keys()}

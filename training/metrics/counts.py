@@ -65,7 +65,7 @@ class Counts:
 
     Args:
         confusion: (N, K, K) counts of each image.
-        figures: (N,) measured values of each image by name; nan where there is none.
+        figures: (N,) measured values of each image by name; nan if an image has none.
         weights: (B, N), how often each image counts in each of B drawings.
     """
 

@@ -46,8 +46,8 @@ def check_same_images(first: CaseScores, second: CaseScores) -> None:
     if set(first.names) != set(second.names):
         only = sorted(set(first.names) ^ set(second.names))
         raise ValueError(
-            f"compare: both runs must be scored on the same images, got {len(first)} and {len(second)} images, of "
-            f"which {len(only)} are in one only (first: {only[0]}). Evaluate both with one --split-file."
+            f"compare: the two were scored on different images: {len(first)} and {len(second)} images, of which "
+            f"{len(only)} are in one only (first: {only[0]}). Score both with one --split-file."
         )
     lesions = [each.confusion[:, 1:].sum(axis=(1, 2)) for each in (first, second.reordered(first.names))]
     if np.any(lesions[0] != lesions[1]):
@@ -122,7 +122,7 @@ def summarize(scores: CaseScores) -> dict[str, Any]:
         ValueError: there is no image.
     """
     if not len(scores):
-        raise ValueError("scores: at least one image must be scored, got images=0. Choose another split.")
+        raise ValueError("scores: there is no image. Choose another split.")
     summary: dict[str, Any] = {"images": len(scores), "images_with_lesion": int(scores.has_lesion.sum())}
     if len(scores.class_names()) > 2:
         summary["classes"] = list(scores.class_names())

@@ -37,7 +37,7 @@ def remarks_on(summary: Summary, side: str) -> list[str]:
     """Return sentences on what a summary's metrics leave out; empty if they leave out nothing.
 
     Args:
-        summary: of one side of a split.
+        summary: summary of one side of a split.
         side: its name.
     """
     images, absent = summary["images"], summary.get("absent", [])

@@ -21,7 +21,7 @@ class CaseScores:
     Args:
         names: names of the N images.
         confusion: (N, K, K) int; [n, i, j] counts the pixels of class i that were predicted j.
-        figures: (N,) measured values of each image by their names in ``MEASURES``; nan where an image has none. Metrics
+        figures: (N,) measured values of each image by their names in ``MEASURES``; nan if an image has none. Metrics
             that need a figure which is not here are not computed.
         classes: names of the K classes; empty for the usual ones. With more than two, each has metrics of its own.
     """
