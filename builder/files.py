@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -64,12 +64,9 @@ def written_aside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{_OWNER}-{os.getpid()}-", suffix=suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file(path, suffix)
         yield temporary
         _flush(temporary)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         _flush(path.parent)
     except OSError as error:
@@ -82,6 +79,18 @@ def written_aside(path: Path, *, suffix: str = ".part") -> Iterator[Path]:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _new_file(path: Path, suffix: str) -> Path:
+    """Make an empty file beside ``path``; like every file of a program, it gets the rights that the umask leaves."""
+    while True:
+        name = f".{path.name}.{_OWNER}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+        try:
+            handle = os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            continue
+        os.close(handle)
+        return path.with_name(name)
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from lmnet.training.data.classes import Color
 from lmnet.training.data.mask_values import (
     NONZERO,
     SHOWN,
     THRESHOLD,
+    WHOLE_WITHIN,
     MaskOptions,
     MaskSample,
     MaskValues,
@@ -17,6 +19,20 @@ from lmnet.training.data.mask_values import (
     show_color,
     unpack,
 )
+
+
+@dataclass(frozen=True)
+class DecidedMasks:
+    """What masks meant when a net was trained.
+
+    Args:
+        values: which value was which class.
+        names: the classes' names, background first.
+    """
+
+    values: MaskValues
+    names: tuple[str, ...]
+
 
 _DARK, _BRIGHT = 32, 223
 _EDGE_SHARE = 0.1
@@ -28,6 +44,7 @@ def decide(
     options: MaskOptions,
     num_classes: int | None,
     labels: Mapping[str, int] | None = None,
+    known: DecidedMasks | None = None,
 ) -> MaskValues:
     """Decide what a data set's masks mean.
 
@@ -36,6 +53,7 @@ def decide(
         options: what the user says.
         num_classes: of the model; None where there is none yet.
         labels: names and values that the data set itself gives; "ignore" is a value that belongs to no class.
+        known: what was decided when the net was trained; used unless ``options`` say something else.
 
     Raises:
         ValueError: the values can be read in two ways or in none; with the values found and the option that settles it.
@@ -55,6 +73,8 @@ def decide(
         colors.update(each.colors)
     if options.values == NONZERO:
         return MaskValues(NONZERO, (0, 1), ignore=options.ignore)
+    if known is not None and not options.values:
+        return _as_known(known, values, colors, samples, options, labels)
     if colors:
         return _decide_colors(colors, values, samples, options)
     palette = next((each.palette for each in samples if each.palette), ())
@@ -70,9 +90,47 @@ def decide(
     return _decide_values(values, samples, options, num_classes, palette)
 
 
+def _as_known(
+    known: DecidedMasks,
+    values: Counter[float],
+    colors: Counter[int],
+    samples: Sequence[MaskSample],
+    options: MaskOptions,
+    labels: Mapping[str, int] | None,
+) -> MaskValues:
+    """Read masks as those that the net was trained on.
+
+    Where the values do not fit, masks with the usual values (two classes; or 0, 1, 2, ... in training) may be written in
+    another usual way, which can be read in one way only.
+    """
+    decided, names = known.values, known.names
+    if options.ignore is not None:
+        decided = replace(decided, ignore=options.ignore)
+    is_more = any(each.has_more for each in samples)
+    fits = decided.fits(values, colors) and not (is_more and decided.kind in ("values", "colors"))
+    if fits and decided.kind != "threshold":
+        return decided
+    is_usual = decided.values == tuple(range(len(names))) if len(names) > 2 else decided.values[0] < decided.values[1]
+    if is_usual and decided.kind != "colors":
+        try:
+            anew = decide(samples, options, len(names), labels)
+            if len(names) == 2 or anew.values == decided.values:
+                return anew
+        except ValueError:
+            if fits and min(values, default=0) < _DARK and max(values, default=0) > _BRIGHT:
+                return decided
+    found = _list(values) if values else " ".join(show_color(color) for color, _ in colors.most_common(SHOWN))
+    raise ValueError(
+        f"masks: their values are {found}{' and more' if is_more else ''}, and the net was trained with "
+        f"{decided.describe(names)}. Give the value of each class in this order ({', '.join(names)}): --mask-values "
+        f"V,V,... or --mask-colors."
+    )
+
+
 def _given(
     found: Counter[float], values: tuple[float, ...], ignore: float | None, palette: tuple[Color, ...]
 ) -> MaskValues:
+    values = tuple(float(round(each)) if abs(each - round(each)) < WHOLE_WITHIN else each for each in values)
     unknown = sorted(set(found) - set(values) - {ignore})
     if unknown:
         raise ValueError(

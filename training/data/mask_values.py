@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,9 @@ THRESHOLD = 127
 NONZERO = "nonzero"
 SHOWN = 8
 _MOST_VALUES = 64
+_SHADES = {float(shade): shade * 0x010101 for shade in range(256)}
+WHOLE_WITHIN = 1e-3
+"""A value of a mask of fractions that is this close to a whole number is that number: scaled labels are seldom exact."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,18 @@ class MaskValues:
                 classes[values == self.ignore] = IGNORED
             return classes
         return _mapped(values, self.values, self.ignore, lambda value: f"{value:g}")
+
+    def fits(self, values: Iterable[float], colors: Iterable[int]) -> bool:
+        """Return whether masks of these grey values and colours (packed) can be read with this meaning."""
+        if self.kind == "colors":
+            known = {pack(color) for color in self.colors}
+            return all(c in known for c in colors) and all(v in _SHADES and _SHADES[v] in known for v in values)
+        found = set(values) - {self.ignore}
+        if any(True for _ in colors):
+            return False
+        if self.kind == "threshold":
+            return min(found, default=0) >= 0 and max(found, default=0) <= 255
+        return self.kind == "nonzero" or found <= set(self.values)
 
     def describe(self, names: Sequence[str]) -> str:
         """Return what was decided, for people."""
@@ -133,6 +148,22 @@ class MaskSample:
     palette: tuple[Color, ...] = ()
 
 
+def whole(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values of which those within ``WHOLE_WITHIN`` of a whole number are that number."""
+    if values.dtype.kind != "f":
+        return values
+    rounded = np.rint(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(values - rounded) < WHOLE_WITHIN, rounded, values)
+
+
+def _eight_bit(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return colours of 16 bits as 8 bits if that loses nothing: writers repeat the byte, 0x7f becomes 0x7f7f."""
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2 and not (values % 257).any():
+        return np.asarray(values // 257, dtype=np.uint8)
+    return values
+
+
 def grey_of(raw: RawImage) -> npt.NDArray[Any] | None:
     """Return a mask's one value a pixel, (H, W), or None where it has colours.
 
@@ -145,17 +176,33 @@ def grey_of(raw: RawImage) -> npt.NDArray[Any] | None:
         is_grey = len(used) > 0 and bool((used == used[:, :1]).all()) and {0, 255} >= set(used[:, 0].tolist())
         return shades[np.minimum(values[..., 0], len(shades) - 1), 0] if is_grey else values[..., 0]
     if values.shape[2] == 1:
-        return values[..., 0]
+        return whole(values[..., 0])
+    values = _eight_bit(values)
     limit = 24 if raw.is_lossy else 0
-    spread = values.max(axis=2).astype(np.int64) - values.min(axis=2)
-    return values[..., 0] if int(spread.max(initial=0)) <= limit else None
+    wide = np.float64 if values.dtype.kind == "f" else np.int64
+    spread = values.max(axis=2).astype(wide) - values.min(axis=2)
+    return whole(values[..., 0]) if spread.max(initial=0) <= limit else None
 
 
 def colors_of(raw: RawImage) -> Pixels:
-    """Return a mask's colours, (H, W, 3)."""
+    """Return a mask's colours, (H, W, 3).
+
+    Raises:
+        ValueError: they have more than 8 bits, or it has two channels.
+    """
     if raw.palette is not None:
         return np.asarray(raw.palette[np.minimum(raw.values[..., 0], len(raw.palette) - 1)])
-    return raw.values[..., :3] if raw.values.shape[2] >= 3 else np.repeat(raw.values[..., :1], 3, axis=2)
+    values = _eight_bit(raw.values)
+    if values.shape[2] == 1:
+        shades = np.asarray(np.clip(whole(values), 0, 255), dtype=np.uint8)
+        if (shades == whole(values)).all():
+            return np.repeat(shades, 3, axis=2)
+    if values.dtype != np.uint8 or values.shape[2] < 3:
+        raise ValueError(
+            f"a mask must have one value or one 8-bit colour a pixel, and it has {values.shape[2]} channels of "
+            f"{values.dtype}. Save it as a grey PNG of class numbers."
+        )
+    return values[..., :3]
 
 
 def sample(raw: RawImage) -> MaskSample:

@@ -21,6 +21,7 @@ from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of, joine
 from lmnet.training.data.cases import Case, Found, find_cases
 from lmnet.training.data.classes import IGNORED, make_classes
 from lmnet.training.data.errors import DataError
+from lmnet.training.data.mask_decision import DecidedMasks
 from lmnet.training.data.mask_decision import decide as decide_masks
 from lmnet.training.data.mask_values import MaskSample
 from lmnet.training.data.mask_values import sample as mask_sample
@@ -236,7 +237,10 @@ def _decide(
         problems.append(str(error))
     samples = [each for read in reads for each in read.samples]
     try:
-        values = decide_masks(samples, options.masks, num_classes, found.labels)
+        before = None
+        if known is not None:
+            before = DecidedMasks(known.masks, tuple(each.name for each in known.classes))
+        values = decide_masks(samples, options.masks, num_classes, found.labels, before)
     except ValueError as error:
         problems.append(str(error))
     if scaled is None or values is None:
