@@ -18,8 +18,8 @@ import torch
 
 import lmnet
 from lmnet.builder.benchmark import describe_machine
-from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training import CaseScores, DataSets, Split, compare, evaluate, fit, load_data, load_recipe
+from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.train_run import open_teacher
 
 OUT = Path(__file__).with_name("ablation.md")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmnet.builder.picture import normalized
+from lmnet.training.data.normalization import normalized
 from lmnet.training.inference import class_logits
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.classes import IGNORED
+from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.inference import at_own_size, probabilities, resolve_device
 from lmnet.training.loaders import scoring_loader
 from lmnet.training.metrics.confusion import confusion

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD, normalized
+from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD, normalized
 
 
 def class_logits(output: Any, size: Sequence[int]) -> Tensor:

@@ -20,13 +20,13 @@ from lmnet.builder.facts import facts_of_model, read_normalization
 from lmnet.builder.find_model import find_model
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import open_net
-from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.runtimes import FileNet, check_installed, onnxruntime_net
 from lmnet.builder.spec import parse_spec
 from lmnet.builder.weights import Weights
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.meaning import DataMeaning
+from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.inference import probe_classes
 from lmnet.training.prediction import MaskRules, Prediction, predict, predict_set
 from lmnet.training.prediction_files import find_images

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lmnet.builder.files import written_aside
-from lmnet.builder.image_files import ImageFile
-from lmnet.builder.picture import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.data.case_set import CaseSet, Pixels, resize_image
 from lmnet.training.data.cases import Case
 from lmnet.training.data.classes import ClassInfo, make_classes
+from lmnet.training.data.image_files import ImageFile
 from lmnet.training.data.meaning import DataMeaning, DataOptions
+from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.data.scan import scan_images
 from lmnet.training.inference import at_own_size, probabilities, resolve_device
 from lmnet.training.overlay import overlay, shown

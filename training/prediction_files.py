@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from lmnet.builder.files import written_aside
-from lmnet.builder.image_files import ImageFile, file_stem, is_image
-from lmnet.builder.medical_files import count_images, is_medical, is_nifti, write_mask_like
 from lmnet.training.data.case_set import Pixels
 from lmnet.training.data.errors import DataError
+from lmnet.training.data.image_files import ImageFile, file_stem, is_image
+from lmnet.training.data.medical_files import count_images, is_medical, is_nifti, write_mask_like
 from lmnet.training.data.walk import image_paths
 from lmnet.training.prediction import Prediction
 

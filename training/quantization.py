@@ -21,10 +21,10 @@ from lmnet.builder.benchmark import measure_interleaved
 from lmnet.builder.export import export_model
 from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.picture import normalized
 from lmnet.builder.runtimes import FileNet, check_installed, onnxruntime_net
 from lmnet.builder.weights import Weights
 from lmnet.training.data.case_set import CaseSet
+from lmnet.training.data.normalization import normalized
 from lmnet.training.loaders import scoring_loader
 from lmnet.training.opened_model import OpenedModel, opened_with
 from lmnet.training.run_folder import RunFolder

@@ -13,8 +13,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lmnet.builder.picture import normalized
 from lmnet.training.data.case_set import ResizedSet
+from lmnet.training.data.normalization import normalized
 from lmnet.training.distillation import Teacher, distillation_loss
 from lmnet.training.evaluation import class_names
 from lmnet.training.inference import class_logits

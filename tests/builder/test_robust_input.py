@@ -194,7 +194,7 @@ def test_every_entry_of_the_zoo_has_figures_for_the_listing():
 def test_an_image_is_normalised_as_the_weights_say():
     import torch
 
-    from lmnet.builder.picture import normalized
+    from lmnet.training.data.normalization import normalized
 
     image, grey, stains = (torch.full((1, count, 2, 2), 51, dtype=torch.uint8) for count in (3, 1, 5))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmnet.builder import intensities
-from lmnet.builder.image_files import ImageFile, read_image, read_raw
+from lmnet.training.data import intensities
+from lmnet.training.data.image_files import ImageFile, read_image, read_raw
 
 GREY = np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6)
 

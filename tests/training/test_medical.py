@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmnet.builder.image_files import ImageFile, read_image
 from lmnet.training import DataError
 from lmnet.training.cli_eval import main as eval_main
 from lmnet.training.cli_predict import main as predict_main
 from lmnet.training.cli_train import main as train_main
+from lmnet.training.data.image_files import ImageFile, read_image
 from lmnet.training.data.load import load_cases
 
 nibabel = pytest.importorskip("nibabel", reason="needs the extra medical")
@@ -94,7 +94,7 @@ def test_nnunet_nifti_is_trained_evaluated_and_predicted_with_its_affine(nnunet,
 
 
 def test_a_predicted_volume_has_its_voxels_in_place(tmp_path):
-    from lmnet.builder.medical_files import read_slice, write_mask_like
+    from lmnet.training.data.medical_files import read_slice, write_mask_like
 
     values, mask = volume(3)
     nifti(tmp_path / "a.nii.gz", values)

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from lmnet.builder.image_files import RawImage, read_image, read_raw
 from lmnet.training.data.cases import Case
 from lmnet.training.data.classes import IGNORED
+from lmnet.training.data.image_files import RawImage, read_image, read_raw
 from lmnet.training.data.mask_values import MaskValues
 from lmnet.training.data.meaning import DataMeaning
 

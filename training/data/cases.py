@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lmnet.builder.image_files import ImageFile
 from lmnet.training.data.errors import DataError
+from lmnet.training.data.image_files import ImageFile
 
 
 @dataclass(frozen=True)

@@ -100,8 +100,8 @@ def _as_known(
 ) -> MaskValues:
     """Read masks as those that the net was trained on.
 
-    Where the values do not fit, masks with the usual values (two classes; or 0, 1, 2, ... in training) may be written in
-    another usual way, which can be read in one way only.
+    Where the values do not fit, masks of two classes, or of 0, 1, 2, ... in training, may be written in another usual
+    way that can be read in one way only.
     """
     decided, names = known.values, known.names
     if options.ignore is not None:

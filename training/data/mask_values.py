@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmnet.builder.image_files import RawImage
 from lmnet.training.data.classes import IGNORED, Color
+from lmnet.training.data.image_files import RawImage
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -23,7 +23,7 @@ SHOWN = 8
 _MOST_VALUES = 64
 _SHADES = {float(shade): shade * 0x010101 for shade in range(256)}
 WHOLE_WITHIN = 1e-3
-"""A value of a mask of fractions that is this close to a whole number is that number: scaled labels are seldom exact."""
+"""A value of a mask of fractions that is this close to a whole number is that number: scaled labels are not exact."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from lmnet.builder.intensities import Intensities
 from lmnet.training.data.classes import ClassInfo, make_classes
+from lmnet.training.data.intensities import Intensities
 from lmnet.training.data.mask_values import MaskOptions, MaskValues
 
 

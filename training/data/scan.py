@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lmnet.builder.image_files import ImageFile, RawImage, read_image, read_raw, size_text
-from lmnet.builder.intensities import Intensities, IntensitySample
-from lmnet.builder.intensities import decide as decide_intensities
-from lmnet.builder.intensities import sample as intensity_sample
 from lmnet.training.data import case_set
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of, joined_masks
 from lmnet.training.data.cases import Case, Found, find_cases
 from lmnet.training.data.classes import IGNORED, make_classes
 from lmnet.training.data.errors import DataError
+from lmnet.training.data.image_files import ImageFile, RawImage, read_image, read_raw, size_text
+from lmnet.training.data.intensities import Intensities, IntensitySample
+from lmnet.training.data.intensities import decide as decide_intensities
+from lmnet.training.data.intensities import sample as intensity_sample
 from lmnet.training.data.mask_decision import DecidedMasks
 from lmnet.training.data.mask_decision import decide as decide_masks
 from lmnet.training.data.mask_values import MaskSample

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lmnet.builder.image_files import ImageFile, file_stem, is_image
-from lmnet.builder.medical_files import count_images, is_medical
 from lmnet.training.data.cases import Case
+from lmnet.training.data.image_files import ImageFile, file_stem, is_image
+from lmnet.training.data.medical_files import count_images, is_medical
 
 _SKIPPED_FOLDERS = frozenset({"__macosx", "@eadir", "lost+found", "thumbnails"})
 _SKIPPED_FILES = frozenset(

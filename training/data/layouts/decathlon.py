@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lmnet.builder.image_files import ImageFile, file_stem
 from lmnet.training.data.cases import Case, Found
+from lmnet.training.data.image_files import ImageFile, file_stem
 from lmnet.training.data.layouts.nnunet import read_dataset_json, read_labels
 from lmnet.training.data.walk import all_slices
 

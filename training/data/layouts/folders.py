@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lmnet.builder.image_files import ImageFile
 from lmnet.training.data.cases import Case, Found
+from lmnet.training.data.image_files import ImageFile
 from lmnet.training.data.walk import all_slices, image_paths, left_out, name_of
 
 IMAGES = ("images", "imgs", "image", "img")

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lmnet.builder.image_files import ImageFile
 from lmnet.training.data.cases import Case, Found
+from lmnet.training.data.image_files import ImageFile
 from lmnet.training.data.walk import all_slices, left_out
 
 _CHANNEL = re.compile(r"^(?P<name>.+)_(?P<channel>\d{4})$")

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lmnet.builder.image_files import ImageFile
 from lmnet.training.data.cases import Case, Found
+from lmnet.training.data.image_files import ImageFile
 from lmnet.training.data.walk import all_slices
 
 _COLUMNS = ("image", "mask", "group", "split", "name")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lmnet.builder import medical_files
+from lmnet.training.data import medical_files
 
 Values = npt.NDArray[Any]
 
