@@ -30,6 +30,7 @@ KNOWS_THE_BUILDER = {
 }
 # The one writer of files and the one reader of weights know no spec.
 FILES_AND_WEIGHTS = ("lmnet.builder.files", "lmnet.builder.weights", "lmnet.builder.did_you_mean")
+FILES_AND_WEIGHTS += ("lmnet.builder.process_identity",)
 # One command line reaches upwards: `lmnet-build --quantize` scores the file that it exports, which only training can.
 UPWARDS = {("builder/cli.py", "lmnet.training.quantization.export_int8")}
 # What blocks may use besides torch and timm, and where.

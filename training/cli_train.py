@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,11 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--teacher", metavar="MODEL", help="run folder or zoo name of a trained net to learn from as well"
     )
-    parser.add_argument("--out", metavar="FOLDER", help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED)")
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED, with what differs behind it)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
@@ -123,7 +128,7 @@ def _train(args: argparse.Namespace) -> int:
         workers=args.workers,
         progress=is_terminal,
         say=say,
-        callbacks=[] if is_terminal else [_say_epoch],
+        callbacks=[] if is_terminal else [EpochLine(recipe.epochs)],
     )
     if run.is_main:
         print_run(run.metrics, run.folder, as_json=args.json)
@@ -152,12 +157,37 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _say_epoch(report: Any) -> None:
-    row = report.row
-    say(
-        f"epoch {report.epoch}: loss {row['train_loss']:.3f}, {report.text}, "
-        f"{row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s, {row['waiting_share']:.0%} waiting for data"
-    )
+class EpochLine:
+    """Says one line after each epoch: what it gave, and how long the run still takes.
+
+    Args:
+        epochs: of the whole run; the first one is epoch 1.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.begun = self.first = 0.0
+
+    def __call__(self, report: Any) -> None:
+        """Print the line of an epoch."""
+        row, now = report.row, time.monotonic()
+        if not self.begun:  # this session's first epoch: its validation is not timed
+            self.begun, self.first = now, report.epoch
+        done = report.epoch - self.first
+        seconds = (now - self.begun) / done if done else row["seconds"]
+        left = self.epochs - report.epoch
+        rest = f"; {left} more in about {duration(left * seconds)}" if left else ""
+        say(
+            f"epoch {report.epoch}: loss {row['train_loss']:.3f}, {report.text}, "
+            f"{row['seconds']:.0f} s, {row['images_per_second']:.0f} images/s, "
+            f"{row['waiting_share']:.0%} waiting for data{rest}"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people read it: 0:45 min, 12:05 min, 3:20 h."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
 if __name__ == "__main__":

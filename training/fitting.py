@@ -164,7 +164,7 @@ def fit(
             precision=recipe.precision,
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=recipe.clip_norm or None,
-            callbacks=[keeper, *_bars(progress)],
+            callbacks=[keeper, *_bars(progress, done=state.epoch, epochs=epochs)],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=progress,
@@ -247,12 +247,18 @@ def _finish(
     )
 
 
-def _bars(progress: bool) -> list[Any]:
+def _bars(progress: bool, *, done: int, epochs: int) -> list[Any]:
     if not progress:
         return []
     from lightning.pytorch.callbacks import RichProgressBar
 
-    return [RichProgressBar(console_kwargs={"stderr": True})]
+    class Bar(RichProgressBar):
+        """Counts epochs from 1, those of earlier sessions too."""
+
+        def _get_train_description(self, current_epoch: int) -> str:
+            return f"epoch {done + current_epoch + 1} of {epochs}"
+
+    return [Bar(console_kwargs={"stderr": True})]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lmnet.builder.files import clear_leftovers, write_durably
+from lmnet.builder.process_identity import OWNER
 from lmnet.training.data.load import DataSets
 from lmnet.training.data.splits import SIDES, Split
 from lmnet.training.recipe import Recipe
@@ -43,6 +45,7 @@ class Request:
         seed: of the run.
         start: "random", or name and digest of the file of weights that the run starts from.
         teacher: what the run learns from besides the masks; empty for none.
+        weights: the file of weights that the run starts from.
     """
 
     model: str
@@ -53,11 +56,21 @@ class Request:
     seed: int
     start: str = "random"
     teacher: str = ""
+    weights: Path | None = None
+
+    def earlier_start(self) -> str:
+        """Return what earlier versions wrote for ``start``: with a digest of the whole file, not of its tensors."""
+        if self.weights is None:
+            return self.start
+        digest = hashlib.sha256(self.weights.read_bytes()).hexdigest()[:16]
+        first, _, _ = self.start.rpartition(f"{self.weights.name} ")
+        return f"{first}{self.weights.name} {digest}"
 
     def facts(self) -> dict[str, Any]:
         """Return what is compared, as JSON has it."""
-        facts: dict[str, Any] = json.loads(json.dumps({**asdict(self), "recipe": self.recipe.facts()}))
+        facts: dict[str, Any] = json.loads(json.dumps({**asdict(self), "recipe": self.recipe.facts(), "weights": ""}))
         facts.pop("data")  # the same images may be reached by another path
+        facts.pop("weights")
         if not self.teacher:
             facts.pop("teacher")  # as in the runs of before
         return facts
@@ -113,8 +126,29 @@ class RunFolder:
         content = json.loads(self.file("split").read_text(encoding="utf-8"))
         return Split(*(tuple(content[side]) for side in SIDES))
 
+    def check(self, request: Request) -> None:
+        """Check, without writing, that a request may be trained here.
+
+        Raises:
+            ValueError: the folder holds another run, or other files.
+        """
+        if self.is_run:
+            if not self.is_extended_by(request):
+                self._check_same(request)
+        elif self.path.exists() and (not self.path.is_dir() or any(each.name != OWNER for each in self.path.iterdir())):
+            raise ValueError(
+                f"{self.path}: a run must have a new folder or its own, got one with other files. Use another --out."
+            )
+
+    def is_extended_by(self, request: Request) -> bool:
+        """Whether a request is the run that was begun here, but for more epochs."""
+        changed = self.changes(request)
+        return changed.keys() == {"recipe.epochs"} and int(changed["recipe.epochs"][0]) < request.recipe.epochs
+
     def begin(self, request: Request, *, spec: str, data: DataSets) -> bool:
         """Write down what was asked for, or check that it is what was asked for before.
+
+        A run that is asked for with more epochs continues with a warm restart.
 
         Returns:
             True where the run is begun, False where it continues.
@@ -123,13 +157,11 @@ class RunFolder:
             ValueError: the folder holds another run, or other files; nothing is written then.
         """
         clear_leftovers(self.path)
+        self.check(request)
         if self.is_run:
-            self._check_same(request)
+            if self.is_extended_by(request):
+                self._extend(request)
             return False
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise ValueError(
-                f"{self.path}: a run must have a new folder or its own, got one with other files. Use another --out."
-            )
         self.path.mkdir(parents=True, exist_ok=True)
         write_durably(self.file("spec"), spec.encode())
         write_durably(self.file("recipe"), request.recipe.dump().encode())
@@ -147,15 +179,60 @@ class RunFolder:
         write_durably(self.path / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
         return True
 
-    def _check_same(self, request: Request) -> None:
+    def changes(self, request: Request) -> dict[str, tuple[Any, Any]]:
+        """Return what differs between the run that was begun here and a request: (before, now) by key."""
         before, now = _flat(self.manifest()), _flat(request.facts())
         keys = [*now, *(key for key in before if key.startswith("recipe.") and key not in now)]
-        changed = [f"{key} {before.get(key)} → {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
+        changed = {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
+        if "start" in changed and before.get("start") == request.earlier_start():
+            changed.pop("start")
+        return changed
+
+    def _extend(self, request: Request) -> None:
+        """Write down that the run is trained for more epochs; its old metrics go first, as they mark its end."""
+        content = self.manifest()
+        before = int(content["recipe"]["epochs"])
+        self.file("metrics").unlink(missing_ok=True)
+        content["recipe"]["epochs"] = request.recipe.epochs
+        content["restarts"] = [*content.get("restarts", []), before]
+        content["notes"] = [
+            *content["notes"],
+            f"trained to epoch {before}, then on to {request.recipe.epochs} from where it was; the learning rate rises "
+            "again and falls anew (a warm restart).",
+        ]
+        write_durably(self.file("recipe"), request.recipe.dump().encode())
+        write_durably(self.path / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
+
+    @property
+    def restart(self) -> int:
+        """The epoch after which the run was trained further, with a warm restart; 0 for none."""
+        return int((self.manifest().get("restarts") or [0])[-1])
+
+    def _check_same(self, request: Request) -> None:
+        changed = self.changes(request)
         if changed:
+            said = [_said(key, *values) for key, values in changed.items()]
             raise ValueError(
-                f"{self.path}: a run folder must be of the same run, got other values: {', '.join(changed)}. "
-                "Use another --out, or the old values to continue."
+                f"{self.path}: another run has this folder: {', '.join(dict.fromkeys(said))}. Leave --out out for a "
+                "folder of its own, or name another one."
             )
+
+
+_IN_WORDS = {
+    "model": "another net",
+    "spec_hash": "another net, by its variables or its nodes",
+    "fingerprint": "other images, masks or another split",
+    "teacher": "another teacher",
+}
+
+
+def _said(key: str, before: Any, now: Any) -> str:
+    """Return a difference between two runs in words."""
+    if key in _IN_WORDS:
+        return _IN_WORDS[key]
+    if key == "start":
+        return f"it started from {str(before).partition(' ')[0]}, not from {str(now).partition(' ')[0]}"
+    return f"{key.removeprefix('recipe.')} was {before}, not {now}"
 
 
 def versions() -> dict[str, str]:

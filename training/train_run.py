@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,18 +16,19 @@ from lmnet.blocks import build_kernels
 from lmnet.blocks.cpu_kernels import find_compiler
 from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.files import write_durably
-from lmnet.builder.find_model import find_model
+from lmnet.builder.find_model import find_model, weights_file
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import build_model, encoder_tensors, load_encoder, load_weights
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
+from lmnet.builder.process_identity import owned
 from lmnet.builder.spec import spec_of
 from lmnet.training.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.distillation import Teacher
 from lmnet.training.evaluation import evaluate
-from lmnet.training.fitting import fit
+from lmnet.training.fitting import FitResult, fit
 from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
 from lmnet.training.losses import check_class_weights
@@ -38,6 +39,7 @@ from lmnet.training.recipe import Recipe, load_recipe
 from lmnet.training.remarks import remarks_before
 from lmnet.training.report import write_report
 from lmnet.training.run_folder import Request, RunFolder
+from lmnet.training.run_name import find_folder
 from lmnet.training.state import TrainState
 
 PASSES = 9
@@ -130,7 +132,7 @@ def train_run(
             and std become the encoder's unless ``changes`` names them.
         teacher: run folder or zoo name of a net to learn from besides the masks.
         seed: of weights, split, order, augmentation and dropout.
-        out: folder; None for runs/MODEL-DATA-RECIPE-sSEED.
+        out: folder; None for the one in runs/ in which this run was begun, else a new one, see ``find_folder``.
         device: auto, cpu, cuda or cuda:N.
         devices: processes on this machine.
         nodes: machines.
@@ -153,55 +155,77 @@ def train_run(
     chosen = _with_normalization(chosen, model, changes or {})
     name, in_channels, num_classes = model_facts(model)
     check_class_weights(chosen, num_classes)
+    guide = open_teacher(teacher, in_channels=in_channels, num_classes=num_classes) if teacher is not None else None
     data = choice.load(seed=seed, num_classes=num_classes)
     for note in data.notes:
         say(f"note: {note}")
-    folder = RunFolder(out or Path("runs") / f"{name}-{data.name}-{chosen.name}-s{seed}")
-    guide = open_teacher(teacher) if teacher is not None else None
     request = Request(
-        name, model.hash, chosen, choice.path, data.fingerprint, seed, start, guide.name if guide is not None else ""
-    )
-    if _is_first_process() and not folder.begin(request, spec=model.spec.dump(), data=data):
-        if folder.is_finished:
-            say(f"{folder.path} is finished already.")
-            return TrainedRun(folder, read_metrics(folder), was_finished=True)
-        say(f"continuing in {folder.path}")
-    sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
-    say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px, weights: {start}")
-    for line in remarks_before(data, size=chosen.size, in_channels=in_channels, num_classes=num_classes):
-        say(line)
-    if guide is not None:
-        say(f"learning from {guide.name}, which sees images at {guide.size} px")
-    result = fit(
-        model,
-        data,
+        name,
+        model.hash,
         chosen,
-        teacher=guide,
-        pretrained=pretrained,
-        seed=seed,
-        out=folder.path,
-        callbacks=callbacks,
-        device=device,
-        devices=devices,
-        nodes=nodes,
-        workers=workers,
-        in_channels=in_channels,
-        progress=progress,
+        choice.path,
+        data.fingerprint,
+        seed,
+        start,
+        guide.name if guide is not None else "",
+        weights=weights_file(weights) if weights is not None else None,
     )
-    if not result.is_main:
-        return TrainedRun(folder, is_main=False)
-    say(f"best epoch {result.best_epoch} of {result.epoch}; scoring it on val and test")
-    settings: dict[str, Any] = {"size": chosen.size, "in_channels": in_channels, "mean": chosen.mean, "std": chosen.std}
+    folder = RunFolder(out) if out is not None else find_folder(request, layout=data.name)
+    folder.check(request)
+    with contextlib.ExitStack() as stack:
+        if _is_first_process():
+            folder.path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(owned(folder.path, doing="trains"))
+            if not folder.begin(request, spec=model.spec.dump(), data=data):
+                if folder.is_finished:
+                    say(f"{folder.path} is finished already.")
+                    return TrainedRun(folder, read_metrics(folder), was_finished=True)
+                say(f"continuing in {folder.path}")
+        sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
+        say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px, weights: {start}")
+        for line in remarks_before(data, size=chosen.size, in_channels=in_channels, num_classes=num_classes):
+            say(line)
+        if guide is not None:
+            say(f"learning from {guide.name}, which sees images at {guide.size} px")
+        result = fit(
+            model,
+            data,
+            chosen,
+            schedule_start=folder.restart,
+            teacher=guide,
+            pretrained=pretrained,
+            seed=seed,
+            out=folder.path,
+            callbacks=callbacks,
+            device=device,
+            devices=devices,
+            nodes=nodes,
+            workers=workers,
+            in_channels=in_channels,
+            progress=progress,
+        )
+        if not result.is_main:
+            return TrainedRun(folder, is_main=False)
+        say(f"best epoch {result.best_epoch} of {result.epoch}; scoring it on val and test")
+        return _scored(folder, model, data, result, recipe=chosen, device=device)
+
+
+def _scored(
+    folder: RunFolder, model: GraphModel, data: DataSets, result: FitResult, *, recipe: Recipe, device: str
+) -> TrainedRun:
+    """Score the best epoch on val and test, and write results and report."""
+    in_channels = model.plan.input_shape[0]
+    settings: dict[str, Any] = {"size": recipe.size, "in_channels": in_channels, "mean": recipe.mean, "std": recipe.std}
     scores = {side: evaluate(model, data.side(side), device=device, **settings) for side in ("val", "test")}
     metrics = {
-        "model": name,
+        "model": model.spec.name,
         "data": data.name,
-        "size": chosen.size,
+        "size": recipe.size,
         "epoch": result.best_epoch,
         **{side: summarize(each) for side, each in scores.items()},
     }
     _write_results(folder, data, metrics, scores, result.state)
-    write_report(folder, model, data, scores["test"], metrics, cost=_cost(model, chosen.size), **settings)
+    write_report(folder, model, data, scores["test"], metrics, cost=_cost(model, recipe.size), **settings)
     write_durably(folder.file("metrics"), (json.dumps(metrics, indent=1) + "\n").encode())  # last: it marks the end
     return TrainedRun(folder, metrics)
 
@@ -261,13 +285,27 @@ def _cost(model: GraphModel, size: int) -> str:
     return f"{known}; {1000 * sorted(seconds)[PASSES // 2]:.1f} ms, median of {PASSES} passes ({describe_machine()})"
 
 
-def open_teacher(model: str) -> Teacher:
-    """Return a run folder's or a zoo name's net as a teacher.
+def open_teacher(model: str, *, in_channels: int | None = None, num_classes: int | None = None) -> Teacher:
+    """Return a MODEL as a teacher.
+
+    Args:
+        model: see ``open_model``.
+        in_channels: of the net that learns; None to leave it unchecked.
+        num_classes: of the net that learns.
 
     Raises:
-        ValueError: no such model or weights.
+        ValueError: no such model or weights, or it has other channels or classes than the net that learns.
     """
     opened = open_model(model)
+    for what, theirs, ours, key in (
+        ("channels", opened.in_channels, in_channels, "input.channels"),
+        ("classes", opened.num_classes, num_classes, "num_classes"),
+    ):
+        if ours not in (None, theirs):
+            raise ValueError(
+                f"--teacher {model}: it has {theirs} {what} and the net that learns {ours}. Give --set {key}={theirs}, "
+                f"or a teacher with {ours} {what}."
+            )
     digest = hashlib.sha256()
     for tensor in opened.model.state_dict().values():
         digest.update(tensor.contiguous().numpy().tobytes())

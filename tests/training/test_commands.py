@@ -99,10 +99,10 @@ def test_the_same_command_again_prints_the_same_and_the_folder_last(run, folder,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--epochs", "3"], "must be of the same run, got other values: recipe.epochs 2 → 3"),
-        (["--seed", "1"], "seed 0 → 1"),
-        (["--var", "width=16"], "spec_hash"),
-        (["--data", "synthetic"], "fingerprint"),
+        (["--epochs", "1"], "another run has this folder: epochs was 2, not 1. Leave --out out"),
+        (["--seed", "1"], "seed was 0, not 1"),
+        (["--var", "width=16"], "another net, by its variables or its nodes"),
+        (["--data", "synthetic"], "other images, masks or another split"),
     ],
     ids=["recipe", "seed", "spec", "data"],
 )
@@ -120,7 +120,7 @@ def test_a_folder_of_a_run_from_other_weights_is_refused(run, folder, tiny_spec,
 
     assert train_main([tiny_spec, "--data", str(folder), "--out", str(run), *QUICK, "--weights", str(weights)]) == 2
 
-    assert "start random → best.safetensors " in capsys.readouterr().err
+    assert "it started from random, not from best.safetensors" in capsys.readouterr().err
 
 
 def test_a_training_starts_from_the_weights_of_a_run_folder_or_a_zoo_name(run, tmp_path, folder, tiny_spec, capsys):
