@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import signal
 import threading
 import warnings
@@ -120,7 +121,7 @@ def fit(
     """
     recipe = recipe or Recipe()
     epochs = epochs or recipe.epochs
-    target = resolve_device(device)
+    target = check_machine(recipe, device, devices=devices, nodes=nodes)
     folder = Path(out) if out is not None else None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)  # before the first epoch, whose file would not find it
@@ -259,6 +260,29 @@ def _bars(progress: bool, *, done: int, epochs: int) -> list[Any]:
             return f"epoch {done + current_epoch + 1} of {epochs}"
 
     return [Bar(console_kwargs={"stderr": True})]
+
+
+def check_machine(recipe: Recipe, device: str, *, devices: int = 1, nodes: int = 1) -> torch.device:
+    """Return the device, if the machine can train as it was asked to; checked before anything is written.
+
+    Raises:
+        ValueError: there is no such device, or it cannot do what the recipe or the number of devices wants.
+    """
+    target = resolve_device(device)
+    if target.type == "cpu" and recipe.precision == "16-mixed":
+        raise ValueError(
+            "recipe: precision=16-mixed needs a GPU, got the CPU. Set precision=bf16-mixed, or precision=32-true."
+        )
+    if target.type == "cuda" and devices > 1 and target.index is not None:
+        raise ValueError(f"device: {device} is one GPU, got devices={devices}. Give cuda, without a number.")
+    if target.type == "cuda" and devices > torch.cuda.device_count():
+        raise ValueError(f"devices: this machine has {torch.cuda.device_count()} GPUs, got devices={devices}.")
+    if nodes > 1 and not {"MASTER_ADDR", "SLURM_NTASKS"} & os.environ.keys():
+        raise ValueError(
+            f"nodes: {nodes} machines need MASTER_ADDR, MASTER_PORT and NODE_RANK in each one's environment, or Slurm, "
+            "got neither. See docs/howto/several_gpus.md, or leave nodes out."
+        )
+    return target
 
 
 @contextlib.contextmanager

@@ -203,10 +203,16 @@ class RunFolder:
         write_durably(self.file("recipe"), request.recipe.dump().encode())
         write_durably(self.path / MANIFEST, (json.dumps(content, indent=1) + "\n").encode())
 
-    @property
-    def restart(self) -> int:
-        """The epoch after which the run was trained further, with a warm restart; 0 for none."""
-        return int((self.manifest().get("restarts") or [0])[-1])
+    def restart(self, request: Request) -> int:
+        """Return the epoch after which a run is trained further, with a warm restart; 0 for none.
+
+        The same in all processes that train one net, before and after the first of them has written it down.
+        """
+        if not self.is_run:
+            return 0
+        content = self.manifest()
+        before = int(content["recipe"]["epochs"])
+        return before if before < request.recipe.epochs else int((content.get("restarts") or [0])[-1])
 
     def _check_same(self, request: Request) -> None:
         changed = self.changes(request)

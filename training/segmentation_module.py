@@ -163,9 +163,9 @@ class SegmentationModule(L.LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Move the average along and stop the clock."""
-        if self.average is not None and (batch_idx + 1) % self.recipe.accumulate == 0:
-            steps = int(self.trainer.num_training_batches) // self.recipe.accumulate  # in an epoch
-            step = self.epochs_done * steps + (batch_idx + 1) // self.recipe.accumulate
+        every, batches = self.recipe.accumulate, int(self.trainer.num_training_batches)
+        if self.average is not None and ((batch_idx + 1) % every == 0 or batch_idx + 1 == batches):  # the optimizer's
+            step = self.epochs_done * -(-batches // every) + -(-(batch_idx + 1) // every)
             self.average.update(self.model, step=step)
         self.clock.end_step(len(batch[0]))
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.distillation import Teacher
 from lmnet.training.evaluation import evaluate
-from lmnet.training.fitting import FitResult, fit
+from lmnet.training.fitting import FitResult, check_machine, fit
 from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
 from lmnet.training.losses import check_class_weights
@@ -147,6 +147,7 @@ def train_run(
         SaveError: the disk is full; the last good checkpoint is kept.
     """
     chosen = (recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).override(changes or {}, where="--set")
+    check_machine(chosen, device, devices=devices, nodes=nodes)
     _prepare_device(device, say)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -159,6 +160,7 @@ def train_run(
     data = choice.load(seed=seed, num_classes=num_classes)
     for note in data.notes:
         say(f"note: {note}")
+    data.train.at(chosen.size, in_channels)  # images of other channels are refused before anything is written
     request = Request(
         name,
         model.hash,
@@ -181,17 +183,13 @@ def train_run(
                     say(f"{folder.path} is finished already.")
                     return TrainedRun(folder, read_metrics(folder), was_finished=True)
                 say(f"continuing in {folder.path}")
-        sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
-        say(f"{name} on {data.name} ({sides}), {chosen.epochs} epochs at {chosen.size} px, weights: {start}")
-        for line in remarks_before(data, size=chosen.size, in_channels=in_channels, num_classes=num_classes):
+        for line in _opening(data, model, chosen, start, guide):
             say(line)
-        if guide is not None:
-            say(f"learning from {guide.name}, which sees images at {guide.size} px")
         result = fit(
             model,
             data,
             chosen,
-            schedule_start=folder.restart,
+            schedule_start=folder.restart(request),
             teacher=guide,
             pretrained=pretrained,
             seed=seed,
@@ -208,6 +206,16 @@ def train_run(
             return TrainedRun(folder, is_main=False)
         say(f"best epoch {result.best_epoch} of {result.epoch}; scoring it on val and test")
         return _scored(folder, model, data, result, recipe=chosen, device=device)
+
+
+def _opening(data: DataSets, model: GraphModel, recipe: Recipe, start: str, guide: Teacher | None) -> Iterator[str]:
+    """Yield what is said before training."""
+    name, in_channels, num_classes = model_facts(model)
+    sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
+    yield f"{name} on {data.name} ({sides}), {recipe.epochs} epochs at {recipe.size} px, weights: {start}"
+    yield from remarks_before(data, size=recipe.size, in_channels=in_channels, num_classes=num_classes)
+    if guide is not None:
+        yield f"learning from {guide.name}, which sees images at {guide.size} px"
 
 
 def _scored(
