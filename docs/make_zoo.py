@@ -53,7 +53,8 @@ ON_DEMAND = """\
 ## Choose by your limits
 
 `lmnet-build --list-models --max-ms 20 --max-mb 5 --pretrained` shows the nets that meet them, sorted by Dice; `--sort
-ms` puts the fastest first. In Python: `lmnet.list_models("lmnet*", max_gmacs=0.5, pretrained=True)`.
+ms` puts the fastest first. In Python: `lmnet.list_models("lmnet*", max_gmacs=0.5, pretrained=True)`. `lmnet-suggest`
+finds the net for your data and your machine ([how](howto/suggest.md)).
 
 ## Weights that are not in the package
 

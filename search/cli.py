@@ -55,7 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--spec", default="lmnet_paper", metavar="NAME|FILE",
                         help="zoo name or YAML file with a search section (default: %(default)s)")  # fmt: skip
     for limit in LIMITS:
-        parser.add_argument(_flag(limit.name), type=float, metavar=limit.metavar, help=limit.help)
+        flags = dict.fromkeys((_flag(limit.name), _flag(limit.name.replace("gflops", "gmacs"))))  # one word, two names
+        parser.add_argument(*flags, dest=limit.name, type=float, metavar=limit.metavar, help=limit.help)
     texts = help_lines()
     for field in fields(SearchOptions):
         if field.name != "imports":

@@ -12,6 +12,7 @@ import pytest
 from lmnet.blocks import REGISTRY
 from lmnet.builder import cli as build
 from lmnet.search import cli as search
+from lmnet.search.suggest import cli as suggest
 from lmnet.training import cli_eval, cli_predict, cli_train
 from lmnet.training.named import LOSSES
 
@@ -24,6 +25,7 @@ PARSERS = {
     "lmnet-eval": cli_eval.build_parser,
     "lmnet-predict": cli_predict.build_parser,
     "lmnet-search": search.make_parser,
+    "lmnet-suggest": suggest.make_parser,
 }
 RUN = [path for path in PAGES if path.parent.name in ("tutorials", "howto")]
 

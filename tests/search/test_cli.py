@@ -5,7 +5,7 @@ import json
 import optuna
 import pytest
 
-from lmnet.search.cli import main
+from lmnet.search.cli import main, make_parser
 from lmnet.search.run_search import run
 from lmnet.search.study.storage import open_storage
 from tests.search.objectives import width_score
@@ -81,3 +81,8 @@ def test_a_cluster_of_this_machine_alone_is_said(small, without_ray, tmp_path, m
     said = capsys.readouterr().err
     assert "RAY_ADDRESS is not set, so Ray runs on this machine alone." in said
     assert "--cluster needs ray, and it is not installed. pip install 'lmnet[ray]'." in said
+
+
+def test_gmacs_and_gflops_are_two_names_of_one_option():
+    parsed = [make_parser().parse_args([flag, "5"]) for flag in ("--max-gmacs", "--max-gflops")]
+    assert [each.max_gflops for each in parsed] == [5.0, 5.0]
