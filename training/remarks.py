@@ -29,12 +29,7 @@ def remarks_before(data: DataSets, *, size: int, in_channels: int, num_classes: 
     chooser = make_chooser(data.val.at(size, in_channels), num_classes)
     yield f"note: {chooser.text}" if chooser.uses_loss else chooser.text
     yield from _about_test(data.test)
-    share = lesion_share(data.train.at(size, in_channels))
-    if share > 0.5:
-        yield (
-            f"note: lesions cover {share:.0%} of the pixels of the training masks. If the masks are inverted, give "
-            "--mask-values with the background's value first, such as 255,0."
-        )
+    yield from _about_train(data.train.at(size, in_channels))
 
 
 def _about_test(test: CaseSet) -> Iterator[str]:
@@ -52,13 +47,23 @@ def _about_test(test: CaseSet) -> Iterator[str]:
         )
 
 
-def lesion_share(cases: ResizedSet) -> float:
-    """Return which share of the masks' pixels is lesion, the mean over up to 200 images."""
-    step = max(1, -(-len(cases) // LOOKED_AT))
-    shares = []
-    for index in range(0, len(cases), step):
-        mask = cases[index][1].numpy()
-        known = mask != IGNORED
-        if known.any():
-            shares.append(float((mask[known] > 0).mean()))
-    return float(np.mean(shares)) if shares else 0.0
+def _about_train(train: ResizedSet) -> Iterator[str]:
+    shares, with_lesion, vanished = list[float](), 0, 0
+    for index in range(0, len(train), max(1, -(-len(train) // LOOKED_AT))):
+        mask = train[index][1].numpy()
+        known = mask[mask != IGNORED]
+        if known.size:
+            shares.append(float((known > 0).mean()))
+        if lesion_classes(train.cases, index):
+            with_lesion += 1
+            vanished += not (known > 0).any()
+    if shares and np.mean(shares) > 0.5:
+        yield (
+            f"note: lesions cover {np.mean(shares):.0%} of the pixels of the training masks. If the masks are "
+            "inverted, give --mask-values with the background's value first, such as 255,0."
+        )
+    if vanished:
+        yield (
+            f"note: at {train.size} px the lesion has no pixel left in {vanished} of {with_lesion} training masks with "
+            "a lesion. A larger --size keeps them."
+        )

@@ -185,6 +185,10 @@ def remarks(train, val=(LESION,), test=(LESION,) * 20, classes=2):
             {"train": [1 - LESION]},
             "note: lesions cover 89% of the pixels of the training masks. If the masks are inv",
         ),
+        (
+            {"train": [LESION, HEALTHY, mask((5, 5, 1), side=256)]},
+            "note: at 32 px the lesion has no pixel left in 1 of 2 training masks with a lesion. A larger --size keeps",
+        ),
         ({"test": [LESION] * 19}, "note: 19 test images say little about other images: expect wide intervals"),
         ({"test": [LESION] * 20, "classes": 3}, "note: no pixels of class 2 in the test images: these classes get no"),
         (
@@ -192,7 +196,7 @@ def remarks(train, val=(LESION,), test=(LESION,) * 20, classes=2):
             "note: no test image has a lesion: the test scores can only say how often one is fo",
         ),
     ],
-    ids=["inverted", "few", "absent class", "no lesion"],
+    ids=["inverted", "vanished", "few", "absent class", "no lesion"],
 )
 def test_odd_images_are_remarked_on_before_training(sides, text):
     (remark,) = remarks(**{"train": [LESION], **sides})
