@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 import lmnet
-from lmnet.builder.benchmark import describe_machine
 from lmnet.training import CaseScores, DataSets, Split, compare, evaluate, fit, load_data, load_recipe
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.train_run import open_teacher
 
 OUT = Path(__file__).with_name("ablation.md")

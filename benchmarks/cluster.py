@@ -20,13 +20,13 @@ from typing import Any
 
 import psutil
 
-from lmnet.builder.benchmark import describe_machine
 from lmnet.search.results.counts import Tally
 from lmnet.search.run_search import run
 from lmnet.search.train.executors import OnReport, Pool, ProcessPool
 from lmnet.search.train.messages import Job, Outcome
 from lmnet.search.train.ray_pool import RayPool
 from lmnet.search.train.training import Objective
+from lmnet.training.export.benchmark import describe_machine
 
 OUT = Path(__file__).with_name("cluster.md")
 SPEC, LIMITS = "lmnet_xs", {"max_gflops": 0.3}

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from lmnet.builder.benchmark import describe_machine
 from lmnet.training import CaseScores, compare, load_data
+from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.train_run import DataChoice, train_run
 
 OUT = Path(__file__).with_name("fine_tuning.md")

@@ -23,8 +23,8 @@ from interleaved import make_parser, median_ms, read_options, where_measured
 
 from lmnet import create_model, optimize_for_inference
 from lmnet.blocks import attention_backend, build_attention_kernel
-from lmnet.builder.export import export_model
-from lmnet.builder.runtimes import onnxruntime_net, openvino_net
+from lmnet.training.export.formats import export_model
+from lmnet.training.export.runtimes import onnxruntime_net, openvino_net
 
 BASELINE = "training form, NCHW, gather"
 FORMS = {

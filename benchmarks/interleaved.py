@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from lmnet.builder.benchmark import describe_machine
+from lmnet.training.export.benchmark import describe_machine
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

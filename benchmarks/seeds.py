@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lmnet.builder.benchmark import describe_machine
 from lmnet.training import CaseScores, open_model
+from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.metrics.intervals import intervals
 from lmnet.training.score_run import score_model
 from lmnet.training.train_run import DataChoice

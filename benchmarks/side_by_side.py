@@ -22,8 +22,8 @@ from lmnet import create_model, load_spec, optimize_for_inference
 from lmnet.blocks import build_attention_kernel
 from lmnet.builder.models import deploy
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.runtimes import onnxruntime_net, openvino_net
 from lmnet.integrations.onnx import export_onnx
+from lmnet.training.export.runtimes import onnxruntime_net, openvino_net
 
 OURS = ("lmnet_fast", "lmnet_s", "efficientnet_lite0_lm", "lmnet_paper", "lmnet_release", "unet")
 OTHERS = ("SMP Unet mobilenet_v2", "SMP Unet mobilenetv4", "MONAI BasicUNet")

@@ -16,11 +16,11 @@ import sys
 COMMANDS = {
     "import torch": "import torch",
     "import timm.layers": "import timm.layers",
-    "lmnet-build --list-models": "from lmnet.builder.cli import main; main(['--list-models'])",
-    "lmnet-build cat lmnet_xs": "from lmnet.builder.cli import main; main(['cat', 'lmnet_xs'])",
-    "lmnet-build lmnet_xz (mistyped)": "from lmnet.builder.cli import main; main(['lmnet_xz'])",
+    "lmnet-build --list-models": "from lmnet.commands.build import main; main(['--list-models'])",
+    "lmnet-build cat lmnet_xs": "from lmnet.commands.build import main; main(['cat', 'lmnet_xs'])",
+    "lmnet-build lmnet_xz (mistyped)": "from lmnet.commands.build import main; main(['lmnet_xz'])",
     "lmnet-train lmnet_xz (mistyped)": "from lmnet.training.cli_train import main; main(['lmnet_xz'])",
-    "lmnet-build lmnet_xs": "from lmnet.builder.cli import main; main(['lmnet_xs'])",
+    "lmnet-build lmnet_xs": "from lmnet.commands.build import main; main(['lmnet_xs'])",
 }
 
 

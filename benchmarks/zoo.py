@@ -24,10 +24,10 @@ from torch import nn
 import lmnet
 from lmnet.blocks import build_kernels
 from lmnet.blocks.encoder_weights import find_encoder_weights
-from lmnet.builder.benchmark import describe_machine, measure_interleaved
 from lmnet.builder.cross_check import count_with_torch
 from lmnet.training import CaseScores, Recipe, compare, evaluate, fit, load_data, load_recipe, summarize
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from lmnet.training.export.benchmark import describe_machine, measure_interleaved
 from lmnet.training.metrics.shown import value_with_interval
 
 OUT = Path(__file__).with_name("zoo.md")

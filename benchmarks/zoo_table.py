@@ -23,16 +23,16 @@ from typing import Any
 
 import torch
 
-from lmnet.builder.benchmark import describe_machine, measure_interleaved
-from lmnet.builder.export import export_model
 from lmnet.builder.models import build_model, load_weights
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.runtimes import onnxruntime_net, openvino_net
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights_on_demand import pins
 from lmnet.builder.zoo import list_models, weights_names, zoo_folder, zoo_weights
 from lmnet.builder.zoo_table import DEFAULT_DATA, TABLE
-from lmnet.training.quantization import export_int8
+from lmnet.training.export.benchmark import describe_machine, measure_interleaved
+from lmnet.training.export.formats import export_model
+from lmnet.training.export.int8 import export_int8
+from lmnet.training.export.runtimes import onnxruntime_net, openvino_net
 
 SEEDS = Path(__file__).with_name("seeds.md")
 SCORE = r"([0-9.]+) \[([0-9.]+), ([0-9.]+)\]"

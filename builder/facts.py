@@ -10,7 +10,8 @@ Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of the channels."""
 
 OF_THE_FILE = frozenset(
-    {"deploy", "format", "checksum", "lmnet", "spec", "spec_hash", "weights_hash", "weights", "quantized", "stride"}
+    {"deploy", "format", "checksum", "lmnet", "lmnet_version", "spec", "spec_hash", "weights_hash", "weights"}
+    | {"quantized", "stride", "fixed_shape", "num_classes", "class_names", "class_colors", "licence"}
 )
 """Keys that speak of one file, not of the model in it."""
 OF_THE_TRAINING = frozenset({"data", "data_name", "fingerprint", "epoch", "score", "recipe", "seed"})

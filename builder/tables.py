@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -72,8 +73,8 @@ def expectations_table(expectations: Sequence[Expectation]) -> Table:
     return make_table("expected and measured", ("figure", "expected", "measured", "difference", ""), rows)
 
 
-def blocks_table() -> Table:
-    """Return the registered blocks with their options."""
+def block_rows() -> list[tuple[str, str, str, str]]:
+    """Return each registered block: its name, how many inputs it takes, what it does, its options."""
     rows = []
     for name in REGISTRY.names():
         signature = signature_of(name)
@@ -83,30 +84,58 @@ def blocks_table() -> Table:
         )
         summary = (REGISTRY.get(name).__doc__ or "").strip().splitlines()[0]
         rows.append((name, "several" if signature.takes_many else "one", summary, options))
-    return make_table("blocks", ("block", "inputs", "what it does", "options"), rows, text_columns=4)
+    return rows
+
+
+def blocks_table() -> Table:
+    """Return the registered blocks with their options."""
+    return make_table("blocks", ("block", "inputs", "what it does", "options"), block_rows(), text_columns=4)
+
+
+def diff_dict(first: Plan, second: Plan) -> dict[str, Any]:
+    """Return the variables and nodes in which two plans differ, and their figures: each as [first, second]."""
+    variables = {
+        name: [first.variables.get(name), second.variables.get(name)]
+        for name in sorted(first.variables.keys() | second.variables.keys())
+    }
+    ours, theirs = ({node.name: node for node in plan.nodes} for plan in (first, second))
+    nodes = {
+        name: [node_text(ours.get(name)), node_text(theirs.get(name))]
+        for name in [*ours, *(name for name in theirs if name not in ours)]
+    }
+    return {
+        "names": [first.spec.name, second.spec.name],
+        "input": [list(first.input_shape), list(second.input_shape)],
+        "vars": {name: pair for name, pair in variables.items() if pair[0] != pair[1]},
+        "nodes": {name: pair for name, pair in nodes.items() if pair[0] != pair[1]},
+        "params": [first.params, second.params],
+        "macs": [first.macs, second.macs],
+        "deploy": {
+            "params": [first.deploy_params, second.deploy_params],
+            "macs": [first.deploy_macs, second.deploy_macs],
+        },
+        "peak_activation_bytes": [first.peak_bytes, second.peak_bytes],
+    }
 
 
 def diff_table(first: Plan, second: Plan) -> Table:
     """Return the knobs in which two plans differ, and their figures."""
+    found = diff_dict(first, second)
     rows: list[tuple[str, str, str]] = []
-    for name in sorted(first.variables.keys() | second.variables.keys()):
-        ours, theirs = first.variables.get(name, "-"), second.variables.get(name, "-")
-        if ours != theirs:
-            rows.append((f"vars.{name}", str(ours), str(theirs)))
-    nodes = [{node.name: node for node in plan.nodes} for plan in (first, second)]
-    for name in [*nodes[0], *(name for name in nodes[1] if name not in nodes[0])]:
-        ours, theirs = (node_text(side.get(name)) for side in nodes)
-        if ours != theirs:
-            rows.append((f"nodes.{name}", ours, theirs))
-    for figure, before, after in (
-        ("params", first.params, second.params),
-        ("GMACs", first.macs / 1e9, second.macs / 1e9),
-        ("params, re-parameterised", first.deploy_params, second.deploy_params),
-        ("GMACs, re-parameterised", first.deploy_macs / 1e9, second.deploy_macs / 1e9),
-        ("peak activations, MiB", first.peak_bytes / 2**20, second.peak_bytes / 2**20),
+    for name, pair in found["vars"].items():
+        rows.append((f"vars.{name}", *("-" if value is None else str(value) for value in pair)))
+    rows += [(f"nodes.{name}", *pair) for name, pair in found["nodes"].items()]
+    for figure, pair, unit in (
+        ("params", found["params"], 1),
+        ("GMACs", found["macs"], 1e9),
+        ("params, re-parameterised", found["deploy"]["params"], 1),
+        ("GMACs, re-parameterised", found["deploy"]["macs"], 1e9),
+        ("peak activations, MiB", found["peak_activation_bytes"], 2**20),
     ):
-        rows.append((figure, f"{before:,.6g}", f"{after:,.6g} ({after / before - 1:+.1%})"))
-    return make_table("difference", ("", first.spec.name, second.spec.name), rows, text_columns=3)
+        before, after = pair
+        rows.append((figure, f"{before / unit:,.6g}", f"{after / unit:,.6g} ({after / before - 1:+.1%})"))
+    size = "x".join(map(str, first.input_shape[1:]))
+    return make_table(f"difference at {size}", ("", first.spec.name, second.spec.name), rows, text_columns=3)
 
 
 def node_text(node: NodePlan | None) -> str:

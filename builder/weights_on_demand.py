@@ -79,6 +79,12 @@ def show_licence(name: str) -> None:
         notice(f"weights: {name}; licence: {pins()[name].licence}")
 
 
+def licence_of(path: Path) -> str | None:
+    """Return the licence of a file of weights, if it is one that lmnet ships."""
+    pin = pins().get(path.stem)
+    return pin.licence if pin is not None and _is_pinned(path, pin) else None
+
+
 def find_weights(name: str, *, url: str | None = None) -> Path:
     """Return the file of pinned weights that are not in the package.
 

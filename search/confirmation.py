@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from lmnet.builder.benchmark import measure_interleaved
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.spec import Spec
@@ -22,6 +21,7 @@ from lmnet.search.train.confirm import FIRST_SEED, ConfirmingObjective, confirm,
 from lmnet.search.train.executors import Pool
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.training import Objective
+from lmnet.training.export.benchmark import measure_interleaved
 
 PASSES = 15
 

@@ -14,7 +14,6 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
-from lmnet.builder.benchmark import describe_machine
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.models import build_model, load_encoder
 from lmnet.builder.spec import Spec, load_spec
@@ -43,6 +42,7 @@ from lmnet.search.train.pools import make_pool
 from lmnet.search.train.training import Objective, seeded_model
 from lmnet.search.train.under_way import UnderWay
 from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.inference import resolve_device
 from lmnet.training.recipe import load_recipe
 

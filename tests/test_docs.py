@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lmnet.blocks import REGISTRY
-from lmnet.builder import cli as build
+from lmnet.commands import build
 from lmnet.search import cli as search
 from lmnet.search.suggest import cli as suggest
 from lmnet.training import cli_eval, cli_predict, cli_train

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lmnet.builder.cli import main
 from lmnet.builder.problems import SpecError
+from lmnet.commands.build import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

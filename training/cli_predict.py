@@ -85,7 +85,7 @@ def _predict(args: argparse.Namespace) -> int:
     import_modules(args.imports)
     from lmnet.builder.graph import GraphModel
     from lmnet.builder.models import create_model
-    from lmnet.builder.runtimes import runtime_net
+    from lmnet.training.export.runtimes import runtime_net
     from lmnet.training.opened_model import open_model, opened_with
     from lmnet.training.prediction import predict
     from lmnet.training.prediction_files import find_images
@@ -102,7 +102,7 @@ def _predict(args: argparse.Namespace) -> int:
     for note in opened.notes:
         say(f"note: {note}")
     predictions = predict(
-        runtime_net(opened.model, args.runtime) if isinstance(opened.model, GraphModel) else opened.model,
+        runtime_net(opened.model, args.runtime, say=say) if isinstance(opened.model, GraphModel) else opened.model,
         [target.file for target in targets],
         batch_size=args.batch_size,
         workers=args.workers,

@@ -10,16 +10,19 @@ if TYPE_CHECKING:
     from lmnet.training.train_run import DataChoice
 
 
-def add_data_options(parser: argparse.ArgumentParser, *, data: str = "synthetic", shown: str = "synthetic") -> None:
+def add_data_options(
+    parser: argparse.ArgumentParser, *, data: str | None = "synthetic", shown: str = "synthetic"
+) -> None:
     """Add the options that choose data and split.
 
     Args:
         parser: gets them.
-        data: the default of ``--data``.
+        data: the default of ``--data``; None to leave that option out.
         shown: what the help says it is.
     """
     kinds = "folder of images and masks, a .csv or .json list of them, or synthetic"
-    parser.add_argument("--data", default=data, help=f"{kinds} (default: {shown})")
+    if data is not None:
+        parser.add_argument("--data", default=data, help=f"{kinds} (default: {shown})")
     parser.add_argument(
         "--seed", type=int, default=0, help="random seed of weights, split and order (default: %(default)s)"
     )

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from lmnet.builder.export import FACTS_FILE
 from lmnet.builder.facts import facts_of_model, read_normalization
 from lmnet.builder.find_model import find_model
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import open_net
-from lmnet.builder.planner import plan_spec
-from lmnet.builder.runtimes import FileNet, check_installed, onnxruntime_net
-from lmnet.builder.spec import parse_spec
 from lmnet.builder.weights import Weights
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
+from lmnet.training.export.exported_model import open_exported
 from lmnet.training.inference import probe_classes
 from lmnet.training.prediction import MaskRules, Prediction, predict, predict_set
 from lmnet.training.prediction_files import find_images
@@ -126,7 +120,7 @@ def open_model(model: str | Path, *, weights: str | Path | None = None, size: in
     if run is not None:
         run.manifest()
     if found.is_exported:
-        net, name, facts = _open_exported(found.spec)
+        net, name, facts = open_exported(found.spec)
         return _opened(net, name, facts, where=str(found.spec), size=size, run=None)
     graph, loaded = open_net(found)
     return opened_with(graph, loaded, size=size, run=run)
@@ -200,45 +194,3 @@ def _whole(facts: Mapping[str, str], usual: Mapping[str, str], key: str, where: 
         advice = " Give --size." if key == "size" else " Get the file again."
         raise ValueError(f"{where}: its {key} is {text!r}, no number from 1 to {most}.{advice}")
     return int(text)
-
-
-def _open_exported(path: Path) -> tuple[nn.Module, str, dict[str, str]]:
-    """Return what runs an exported .onnx or .pt2 file, the net's name, and the facts in the file.
-
-    Raises:
-        ValueError: the file cannot be read, or was not written by lmnet.
-        ImportError: onnxruntime is missing.
-    """
-    try:
-        run, facts = _onnx(path) if path.suffix == ".onnx" else _pt2(path)
-    except ImportError:
-        raise
-    except Exception as err:  # noqa: BLE001 - a damaged file raises anything
-        line = textwrap.shorten((str(err).strip() or type(err).__name__).splitlines()[0], 200, placeholder=" ...")
-        raise ValueError(f"{path}: it is no whole {path.suffix} file ({line}). Export it again.") from err
-    if "spec" not in facts:
-        raise ValueError(
-            f"{path}: it does not say how images are prepared for it. Export it with lmnet-build --export."
-        )
-    spec = parse_spec(facts["spec"], str(path))
-    stride = int(facts["stride"]) if facts.get("stride", "").isdecimal() else plan_spec(spec).stride
-    given = {"in_channels": str(spec.layout.input.channels), "size": str(min(spec.layout.input.size)), **facts}
-    return FileNet(run, stride), spec.name, given
-
-
-def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:
-    check_installed("onnxruntime")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return onnxruntime_net(path), dict(session.get_modelmeta().custom_metadata_map)
-
-
-def _pt2(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:
-    extra = {FACTS_FILE: ""}
-    program = torch.export.load(path, extra_files=extra)
-    facts = json.loads(extra[FACTS_FILE] or "{}")
-    module = program.module()
-    return lambda image: module(image), {str(key): str(value) for key, value in facts.items()}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from lmnet.builder.onnx_file import save_onnx
+from lmnet.training.export.onnx_file import save_onnx
 
 TOLERANCE = 1e-4
 
@@ -40,7 +40,7 @@ def export_onnx(model: nn.Module, image: Tensor, path: str | Path) -> float:
     batch: Any = ({0: Dim("batch", min=1, max=4096)},)
     run = save_onnx(model, image, path, free=batch)
     single = image[:1]
-    out = run(single)
+    out = run(single)["logits"]
     with torch.no_grad():
         expected = model(single)
     error = float((out - expected).abs().max() / expected.abs().max().clamp(min=1e-12))

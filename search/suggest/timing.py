@@ -16,13 +16,13 @@ from torch import Tensor
 
 from lmnet.blocks.cache_folder import cache_folder
 from lmnet.builder.cost_store import CostStore
-from lmnet.builder.export import export_model
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.runtimes import RUNTIMES, check_installed, onnxruntime_net, openvino_net
 from lmnet.builder.spec import load_spec
 from lmnet.search.suggest.choices import NetChoice
+from lmnet.training.export.formats import export_model
+from lmnet.training.export.runtimes import RUNTIMES, check_installed, onnxruntime_net, openvino_net
 
 WARM_UP, PASSES = 2, 9
 BYTES_BESIDE_WEIGHTS = 150_000

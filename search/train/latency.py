@@ -13,8 +13,8 @@ import torch
 
 from lmnet.blocks.checks import check_choice
 from lmnet.builder.models import build_model, deploy
-from lmnet.builder.runtimes import RUNTIMES, check_installed, runtime_net
 from lmnet.builder.spec import Spec
+from lmnet.training.export.runtimes import RUNTIMES, check_installed, runtime_net
 
 WARM_UP, RUNS = 2, 5
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lmnet.builder.cli import main
 from lmnet.builder.planner import Planner, plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import load_spec
+from lmnet.commands.build import main
 
 FOLDER = Path(__file__).parents[1] / "bad_specs"
 FILES = sorted(FOLDER.glob("*.yaml"))

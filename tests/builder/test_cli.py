@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import lmnet
-from lmnet.builder.cli import main
 from lmnet.builder.zoo import zoo_path
+from lmnet.commands.build import main
 from tests.warm import Program
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
@@ -57,7 +57,20 @@ def test_overrides_and_input_size_change_the_figures(capsys):
         (["--set", "input.size=[8, 8]"], "size must be two sides from 32 to 16384, got [8, 8]"),
         (["--set", "=3"], "must look like key=value"),
         (["--graph", "net.png"], "graph: the file must end in .svg, .mmd, got net.png"),
-        (["--export", "net.tflite"], "export: the file must end in .onnx, .pt2, .safetensors, got net.tflite"),
+        (["--export", "net.tflite"], "export: the file must end in .onnx, .pt2, .safetensors, got net.tflite. Write"),
+        (["--export", "net.onnx", "--opset", "9"], "--opset: it must be from 18 to 22, got 9. Leave it out for 18."),
+        (["--export", "net.pt2", "--opset", "18"], "--opset: it goes with a .onnx file, got net.pt2. Leave it out."),
+        (["--export", "n.safetensors", "--static"], "--static: weights have no image size, got n.safetensors."),
+        (["--export", "n.onnx", "--random-weights", "--weights", "lmnet_xxs"], "exclude each other. Leave one of"),
+        (["--diff", "unet", "--export", "net.onnx"], "--diff and --export are two commands. Give one of them."),
+        (["--validate", "--benchmark"], "--validate and --benchmark are two commands. Give one of them."),
+        (["--list-models"], "--list-models does not use lmnet_xxs. Leave one of them out."),
+        (["--diff", "unet", "--weights", "lmnet_xxs"], "--diff does not use --weights. Leave one of them out."),
+        (["--cross-check", "--graph", "net.svg"], "--cross-check does not use --graph. Leave one of them out."),
+        (["--against", "unet"], "--against goes with --benchmark. Add it, or leave --against out."),
+        (["--max-ms", "3"], "--max-ms goes with --list-models. Add it, or leave --max-ms out."),
+        (["--opset", "18"], "--opset goes with --export. Add it, or leave --opset out."),
+        (["--export", "net.onnx", "--mask-values", "0,1"], "--mask-values goes with --quantize. Add it, or leave"),
         (["--weights", "missing.pth"], "there is no such file"),
         (["--diff", "unett"], "Did you mean unet?"),
         (["--import", "no_such_package"], "--import no_such_package: it cannot be imported"),
@@ -99,6 +112,36 @@ def test_cat_and_cp_give_the_file_as_it_is(capsys, tmp_path):
     assert target.read_text() == text
     assert main(["cp", "unet", str(target)]) == 2
     assert "the target must not exist" in capsys.readouterr().err
+
+
+def test_diff_compares_at_one_size(capsys):
+    assert main(["unet", "--diff", "lmnet_paper", "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["input"][0] == found["input"][1]
+    assert "both at 256x256, the size of unet; lmnet_paper says 224x224" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (["lmnet_xxs", "--validate"], "valid"),
+        (["lmnet_xxs", "--diff", "unet"], "macs"),
+        (["lmnet_xxs", "--input-size", "32", "--cross-check"], "counts"),
+        ([str(TINY), "--input-size", "32", "--benchmark", "--threads", "1"], "timings"),
+        ([str(TINY), "--export", "net.safetensors", "--random-weights"], "export"),
+        (["--list-blocks"], "options"),
+        (["--list-models"], "licence"),
+        (["--schema"], "title"),
+        (["check-block", "segmentation_head"], "result"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_json_works_with_every_verb_that_prints(capsys, tmp_path, monkeypatch, arguments, key):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert key in (data[0] if isinstance(data, list) else data)
 
 
 def test_diff_names_knobs_and_figures(capsys):
@@ -204,7 +247,7 @@ def _main_in(folder, arguments):
 def test_help_does_not_import_torch():
     start = time.perf_counter()
     code = (
-        "import sys; from lmnet.builder.cli import main\n"
+        "import sys; from lmnet.commands.build import main\n"
         "try: main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

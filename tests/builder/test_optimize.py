@@ -4,8 +4,8 @@ from torch import nn
 
 import lmnet
 from lmnet.blocks import LocalFeatureTransformer
-from lmnet.builder.benchmark import machine_peak_gflops, measure_interleaved, peak_memory
-from lmnet.builder.cli import main
+from lmnet.commands.build import main
+from lmnet.training.export.benchmark import machine_peak_gflops, measure_interleaved, peak_memory
 
 
 def trained_looking(model):

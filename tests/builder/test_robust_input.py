@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from lmnet.builder.cli import main
 from lmnet.builder.cost_store import CostStore
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import load_spec, parse_spec
+from lmnet.commands.build import main
 
 SPEC = """\
 schema: lmnet/1
@@ -162,7 +162,7 @@ def test_own_modules_are_imported_or_named(tmp_path, monkeypatch, capsys, code, 
 def test_commands_that_need_no_torch_do_not_import_it_and_mistakes_are_found_before():
     code = """
 import sys
-from lmnet.builder.cli import main as build
+from lmnet.commands.build import main as build
 from lmnet.training.cli_train import main as train
 from lmnet.training.cli_eval import main as evaluate
 from lmnet.training.cli_predict import main as predict

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import lmnet
-from lmnet.builder.cli import main
-from lmnet.builder.export import export_model
-from lmnet.builder.runtimes import runtime_net
+from lmnet.commands.build import main
+from lmnet.training.export.formats import export_model
+from lmnet.training.export.runtimes import runtime_net
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
 

@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 import lmnet
-from lmnet.builder.cli import main
 from lmnet.builder.files import SaveError, clear_leftovers, write_durably, write_together, written_aside
 from lmnet.builder.find_model import weights_file
 from lmnet.builder.models import build_model, from_pretrained, is_deployed, load_weights, save_pretrained
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights import read_weights, save_weights
+from lmnet.commands.build import main
 
 TINY = Path(__file__).parents[1] / "training" / "tiny.yaml"
 WIDTH = {"width": 6}

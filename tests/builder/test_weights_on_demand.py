@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import lmnet
-from lmnet.builder.cli import main
 from lmnet.builder.weights_on_demand import PINS, find_weights, pins, sha256_of
 from lmnet.builder.zoo import zoo_folder, zoo_weights
+from lmnet.commands.build import main
 
 ZOO = Path(lmnet.__file__).parents[1] / "zoo"
 NAME = "lmnet_xxs@synthetic"

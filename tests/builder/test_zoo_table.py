@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import lmnet
-from lmnet.builder.cli import main
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights_on_demand import pins
 from lmnet.builder.zoo_table import ZooDice, ZooRow, dominated, own_rows, read_table, recommended, select
+from lmnet.commands.build import main
 
 ROOT = Path(lmnet.__file__).parents[1]
 

@@ -10,9 +10,9 @@ import pytest
 
 import lmnet
 from lmnet.builder import files
-from lmnet.builder.cli import main as builder_main
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
+from lmnet.commands.build import main as builder_main
 from lmnet.search import run_search
 from lmnet.search.cli import main
 from lmnet.search.results.counts import Scored, Tally

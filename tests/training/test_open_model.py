@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import lmnet
-from lmnet.builder.cli import main as build_main
 from lmnet.builder.models import build_model, load_weights, save_pretrained
 from lmnet.builder.spec import load_spec, parse_spec
 from lmnet.builder.weights import read_weights
+from lmnet.commands.build import main as build_main
 from lmnet.training.cli_eval import main as evaluate_main
 from lmnet.training.cli_predict import main as predict_main
 from lmnet.training.cli_train import main as train_main

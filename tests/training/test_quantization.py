@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmnet.builder.cli import main
+from lmnet.commands.build import main
 from lmnet.training import CaseScores
 from lmnet.training.cli_train import main as train
 
@@ -68,7 +68,7 @@ def test_a_file_that_loses_too_much_is_not_written(quantize, tmp_path, capsys):
 
 def test_without_a_lesion_to_score_by_no_file_is_written(quantize, tmp_path, monkeypatch, capsys):
     healthy = CaseScores(("a",), np.array([[[9, 0], [0, 0]]]))
-    monkeypatch.setattr("lmnet.training.quantization.score_model", lambda *words, **options: (healthy, {}))
+    monkeypatch.setattr("lmnet.training.export.int8.score_model", lambda *words, **options: (healthy, {}))
 
     assert quantize() == 2
     assert "quantize: none of the 1 test images has a lesion to score by. Use other data." in capsys.readouterr().err
@@ -89,4 +89,4 @@ def test_what_cannot_be_quantized_is_refused(quantize, tmp_path, capsys, change,
 
 def test_quantize_needs_a_file_to_write(capsys):
     assert main([TINY, "--quantize", "synthetic"]) == 2
-    assert "--quantize: it goes with --export, got no file. Add --export net.onnx." in capsys.readouterr().err
+    assert "--quantize goes with --export. Add it, or leave --quantize out." in capsys.readouterr().err

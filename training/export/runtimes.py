@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_choice
-from lmnet.builder.export import export_model
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.optimize import optimize_for_inference
+from lmnet.training.export.export_cache import exported_file
+from lmnet.training.export.formats import Say
 
 RUNTIMES = ("torch", "onnxruntime", "openvino")
 
@@ -46,12 +46,15 @@ class FileNet(nn.Module):
         return logits[..., : image.shape[2], : image.shape[3]].to(image.device)
 
 
-def exported_net(model: GraphModel, runtime: str) -> FileNet:
+def exported_net(model: GraphModel, runtime: str, *, say: Say = lambda text: None) -> FileNet:
     """Return a net whose exported file another runtime runs, on the CPU.
 
+    The file is kept in the cache folder, so that the next call with the same net starts at once.
+
     Args:
-        model: the net, on the CPU, with one output.
+        model: the net, on the CPU.
         runtime: onnxruntime or openvino.
+        say: gets a line for each phase.
 
     Raises:
         ValueError: an unknown runtime.
@@ -61,16 +64,14 @@ def exported_net(model: GraphModel, runtime: str) -> FileNet:
     check_choice("runtime", RUNTIMES[1:], runtime=runtime)
     check_installed(runtime)
     load = onnxruntime_net if runtime == "onnxruntime" else openvino_net
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.onnx"
-        export_model(model, path, model.plan.padded_size)
+    with exported_file(model, say=say) as path:
         return FileNet(load(path), model.plan.stride)
 
 
-def runtime_net(model: GraphModel, runtime: str) -> nn.Module:
+def runtime_net(model: GraphModel, runtime: str, *, say: Say = lambda text: None) -> nn.Module:
     """Return a net for inference in a runtime: torch (see optimize_for_inference), onnxruntime or openvino."""
     check_choice("runtime", RUNTIMES, runtime=runtime)
-    return optimize_for_inference(model) if runtime == "torch" else exported_net(model, runtime)
+    return optimize_for_inference(model) if runtime == "torch" else exported_net(model, runtime, say=say)
 
 
 def check_installed(runtime: str) -> None:
@@ -97,8 +98,11 @@ def onnxruntime_net(path: str | Path, *, threads: int | None = None) -> Callable
     options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
+    names = [output.name for output in session.get_outputs()]
+    name = "logits" if "logits" in names else names[0]
+
     def run(image: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {"image": image.contiguous().numpy()})[0])
+        return torch.from_numpy(session.run([name], {"image": image.contiguous().numpy()})[0])
 
     return run
 
@@ -124,6 +128,8 @@ def openvino_net(path: str | Path, *, precision: str = "f32", threads: int | Non
     }
     core = openvino.Core()
     model = core.read_model(str(path))
+    names = [output.any_name for output in model.outputs]
+    at = names.index("logits") if "logits" in names else 0
     compiled: dict[tuple[int, ...], Any] = {}  # by shape: OpenVINO is slow where it does not know the shape
 
     def run(image: Tensor) -> Tensor:
@@ -131,6 +137,6 @@ def openvino_net(path: str | Path, *, precision: str = "f32", threads: int | Non
         if shape not in compiled:
             model.reshape({"image": list(shape)})
             compiled[shape] = core.compile_model(model, "CPU", settings)
-        return torch.from_numpy(compiled[shape]([image.contiguous().numpy()])[0].copy())
+        return torch.from_numpy(compiled[shape]([image.contiguous().numpy()])[at].copy())
 
     return run

@@ -17,14 +17,14 @@ from typing import Any
 
 from torch import Tensor
 
-from lmnet.builder.benchmark import measure_interleaved
-from lmnet.builder.export import export_model
 from lmnet.builder.files import written_aside
 from lmnet.builder.graph import GraphModel
-from lmnet.builder.runtimes import FileNet, check_installed, onnxruntime_net
 from lmnet.builder.weights import Weights
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.normalization import normalized
+from lmnet.training.export.benchmark import measure_interleaved
+from lmnet.training.export.formats import export_model
+from lmnet.training.export.runtimes import FileNet, check_installed, onnxruntime_net
 from lmnet.training.loaders import scoring_loader
 from lmnet.training.opened_model import OpenedModel, opened_with
 from lmnet.training.run_folder import RunFolder
@@ -76,7 +76,7 @@ def export_int8(
     model: GraphModel,
     weights: Weights | None,
     path: str | Path,
-    data: str,
+    data: DataChoice,
     *,
     size: int | None = None,
     max_loss: float = 0.01,
@@ -92,11 +92,11 @@ def export_int8(
         model: the net, on the CPU.
         weights: what it holds; None for random ones.
         path: the file, ending in .onnx.
-        data: a data set, see ``load_data``.
+        data: the data set, its split, and what its values mean.
         size: side in pixels of the images; None for the one it was trained at.
         max_loss: most Dice that may be lost.
         facts: kept in the file.
-        say: told notes, above all where test images may have been trained on.
+        say: gets a line for each phase, and notes, above all if test images may have been trained on.
 
     Raises:
         ValueError: the file does not end in .onnx, or more Dice is lost; no file is written then.
@@ -110,21 +110,24 @@ def export_int8(
     folder = RunFolder(weights.path.parent) if weights is not None else None
     is_run = folder is not None and folder.file("split").is_file()
     opened = opened_with(model, weights, size=size, run=folder if is_run else None)
-    choice = DataChoice(path=data)
-    name, train, _ = cases_of(opened, choice, side="train")
+    say("reading the images to calibrate on")
+    name, train, _ = cases_of(opened, data, side="train")
     with tempfile.TemporaryDirectory() as aside, written_aside(path, suffix=path.suffix) as small:
         whole = Path(aside) / "float32.onnx"
-        export_model(model, whole, (opened.size, opened.size))
+        export_model(model, whole, (opened.size, opened.size), say=say)
         before = FileNet(onnxruntime_net(whole), model.plan.stride)
         images = [before.padded(image) for image in _images(train, opened)]
+        say(f"quantising: value ranges of {len(images)} training images")
         _quantize(whole, small, images, {**(facts or {}), "quantized": "int8 convolutions"})
         after = FileNet(onnxruntime_net(small), model.plan.stride)
-        first, _ = score_model(replace(opened, model=before), choice, side="test", device="cpu", say=say)
+        say("scoring the float32 and the int8 file on the test images")
+        first, _ = score_model(replace(opened, model=before), data, side="test", device="cpu", say=say)
         if not first.has_lesion.any():
             raise ValueError(
                 f"quantize: none of the {len(first)} test images has a lesion to score by. Use other data."
             )
-        second, _ = score_model(replace(opened, model=after), choice, side="test", device="cpu")
+        second, _ = score_model(replace(opened, model=after), data, side="test", device="cpu")
+        say("timing both files, in turns")
         seconds = measure_interleaved([lambda: before(images[0]), lambda: after(images[0])], repeats=15)
         slow, fast = (1e3 * statistics.median(times) for times in seconds)
         result = QuantizedFile(

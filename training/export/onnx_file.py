@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+LEAST_OPSET, NEWEST_OPSET = 18, 22
+"""Versions of the ONNX operators that files can be written in. Files of 18 need onnxruntime 1.14 or later."""
+
 
 def save_onnx(
     net: nn.Module,
@@ -22,24 +25,29 @@ def save_onnx(
     free: Any,
     outputs: Sequence[str] = ("logits",),
     facts: Mapping[str, str] | None = None,
-) -> Callable[[Tensor], Tensor]:
+    opset: int | None = None,
+) -> Callable[[Tensor], dict[str, Tensor]]:
     """Trace a net and write it to a file, its input named ``image``.
+
+    What the exporter notes about each node (sources, stack traces with this machine's paths) is left out.
 
     Args:
         net: image -> map, in eval mode.
         image: what to trace with.
         path: the file.
-        free: the image's free dimensions, as torch.export takes them.
-        outputs: names.
+        free: the image's free dimensions, as torch.export takes them; None for none.
+        outputs: their names.
         facts: kept in the file's metadata.
+        opset: version of the ONNX operators; None for LEAST_OPSET.
 
     Returns:
-        what runs the file: image -> its first output.
+        what runs the file: image -> its outputs by name.
 
     Raises:
         ImportError: the packages for ONNX are missing.
     """
     try:
+        import onnx
         import onnxruntime
         import onnxscript.optimizer
     except ImportError as err:
@@ -54,14 +62,35 @@ def save_onnx(
             dynamic_shapes=free,
             optimize=False,  # takes minutes where windows are large, and the runtimes do it again, but for constants
             verbose=False,
+            opset_version=LEAST_OPSET if opset is None else opset,
         )
         assert program is not None
         onnxscript.optimizer.fold_constants(program.model)
-        onnxscript.optimizer.remove_unused_nodes(program.model)
+        _shrink(program.model)
         program.model.metadata_props.update(facts or {})
-        program.save(path)
+        file = program.model_proto
+    file.graph.ClearField("value_info")  # shapes between the nodes, which every runtime infers by itself
+    # the oldest version of the format that has these operators, so that the oldest runtimes read it
+    file.ir_version = onnx.helper.find_min_ir_version_for(list(file.opset_import), ignore_unknown=True)
+    Path(path).write_bytes(file.SerializeToString())
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda image: torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+    names = [output.name for output in session.get_outputs()]
+
+    def run(image: Tensor) -> dict[str, Tensor]:
+        return dict(zip(names, map(torch.from_numpy, session.run(names, {"image": image.numpy()})), strict=True))
+
+    return run
+
+
+def _shrink(model: Any) -> None:
+    """Take out of a file what no runtime needs: the exporter's notes on each node, long names, the same node twice."""
+    from onnx_ir.passes import common
+
+    common.ClearMetadataAndDocStringPass()(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    for index, node in enumerate(model.graph.all_nodes()):
+        node.name = f"n{index}"
 
 
 @contextlib.contextmanager

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lmnet.builder.benchmark import STATUS, Timing, measure_interleaved, peak_memory, peak_of
-from lmnet.builder.export import export_model
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
 from lmnet.builder.processes import fresh_processes
-from lmnet.builder.runtimes import check_installed, onnxruntime_net, openvino_net
+from lmnet.training.export.benchmark import STATUS, Timing, measure_interleaved, peak_memory, peak_of
+from lmnet.training.export.formats import export_model
+from lmnet.training.export.runtimes import check_installed, onnxruntime_net, openvino_net
 
 Run = Callable[[Tensor], Tensor]
 
@@ -43,7 +43,12 @@ class RuntimeTiming:
 
 
 def benchmark_runtimes(
-    plan: Plan, *, batch: int, threads: int | None = None, repeats: int = 15
+    plan: Plan,
+    *,
+    batch: int,
+    threads: int | None = None,
+    repeats: int = 15,
+    say: Callable[[str], object] = lambda text: None,
 ) -> tuple[list[RuntimeTiming], list[str]]:
     """Measure a net in PyTorch and in each runtime that is installed.
 
@@ -52,6 +57,7 @@ def benchmark_runtimes(
         batch: images per pass.
         threads: of each runtime; None for torch's present number.
         repeats: measured passes of each.
+        say: gets a line for each phase.
 
     Returns:
         the timings, the training form first, and a line for each runtime that is not installed.
@@ -61,12 +67,14 @@ def benchmark_runtimes(
         torch.set_num_threads(threads)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return _measured(plan, Path(folder) / "net.onnx", batch, repeats)
+            return _measured(plan, Path(folder) / "net.onnx", batch, repeats, say)
     finally:
         torch.set_num_threads(before)
 
 
-def _measured(plan: Plan, path: Path, batch: int, repeats: int) -> tuple[list[RuntimeTiming], list[str]]:
+def _measured(
+    plan: Plan, path: Path, batch: int, repeats: int, say: Callable[[str], object]
+) -> tuple[list[RuntimeTiming], list[str]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_model(plan.spec, input_size=plan.input_shape[1:]).eval()
@@ -81,11 +89,13 @@ def _measured(plan: Plan, path: Path, batch: int, repeats: int) -> tuple[list[Ru
             missing.append(f"{name}: not measured ({err})")
             continue
         if not path.exists():
+            say("exporting to ONNX")
             export_model(model, path, plan.padded_size)
         nets[name] = opened(path)
         peaks[name] = _peak_memory(name, path, image)
+    say(f"timing {', '.join(nets)}, in turns")
     with torch.inference_mode():
-        outputs = {name: net(image) for name, net in nets.items()}
+        outputs = {name: _logits(net(image)) for name, net in nets.items()}
         seconds = measure_interleaved([_pass(net, image) for net in nets.values()], repeats=repeats)
     largest = float(outputs[TRAINING].abs().max())
     rows = []
@@ -94,6 +104,10 @@ def _measured(plan: Plan, path: Path, batch: int, repeats: int) -> tuple[list[Ru
         error = float((output - outputs[TRAINING]).abs().max()) / max(largest, 1e-12)
         rows.append(RuntimeTiming(Timing(name, batch, macs, times, peaks[name]), error))
     return rows, missing
+
+
+def _logits(output: Tensor | dict[str, Tensor]) -> Tensor:
+    return output if isinstance(output, Tensor) else output["logits"]
 
 
 def _pass(net: Run, image: Tensor) -> Callable[[], object]:

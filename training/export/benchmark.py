@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
-from lmnet.builder.planner import plan_spec
 from lmnet.builder.processes import fresh_processes
 from lmnet.builder.spec import parse_spec
 
@@ -45,6 +45,18 @@ class Timing:
         """The first quartile, the median and the third quartile, in milliseconds."""
         low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return 1e3 * low, 1e3 * middle, 1e3 * high
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        low, middle, high = self.quartiles
+        return {
+            "name": self.name,
+            "batch": self.batch,
+            "macs": self.macs,
+            "milliseconds": {"median": middle, "quartiles": [low, high]},
+            "images_per_second": self.images_per_second,
+            "peak_bytes": self.peak_bytes,
+        }
 
     @property
     def images_per_second(self) -> float:
@@ -164,10 +176,3 @@ def describe_machine(threads: int | None = None) -> str:
         cpu = names[0] if names else cpu
     count = threads or torch.get_num_threads()
     return f"{cpu}, {count} thread{'s' * (count != 1)}, torch {torch.__version__}, Python {platform.python_version()}"
-
-
-def plan_pair(plan: Plan, other: str | None) -> list[Plan]:
-    """Return the plan, and the one of another spec beside it where one is named."""
-    from lmnet.builder.spec import load_spec
-
-    return [plan] if other is None else [plan, plan_spec(load_spec(other), input_size=plan.input_shape[1:])]

@@ -1,0 +1,1 @@
+"""The commands that need all rooms: ``lmnet`` and ``lmnet-build``."""

@@ -1,0 +1,1 @@
+"""Nets in files of other formats and in other runtimes: written, compared, quantised, timed, opened again."""
