@@ -29,14 +29,9 @@ KNOWS_THE_BUILDER = {
 }
 # The one writer of files and the one reader of weights know no spec.
 FILES_AND_WEIGHTS = ("lmnet.builder.files", "lmnet.builder.weights", "lmnet.builder.did_you_mean")
-<<<<<<< HEAD
 FILES_AND_WEIGHTS += ("lmnet.builder.process_identity",)
-# One command line reaches upwards: `lmnet-build --quantize` scores the file that it exports, which only training can.
-UPWARDS = {("lmnet/commands/build/", "lmnet.training.export.int8.export_int8")}
-=======
 # Exported files are made of nets of the builder, and int8 files are scored as training scores.
 EXPORT = "training/export/"
->>>>>>> 2722536 (lmnet-build stands above all rooms, one file a kind of work and a table of verbs; exports, runtimes, int8 and timing have one room; one command lmnet; exported files without the exporter's traces)
 # What blocks may use besides torch and timm, and where.
 THIRD_PARTY_OF_BLOCKS = {
     "blocks/encoder_weights.py": {"huggingface_hub"},  # of timm: is a file in its cache?

@@ -27,12 +27,8 @@ from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.distillation import Teacher
 from lmnet.training.evaluation import evaluate
-<<<<<<< HEAD
-from lmnet.training.fitting import FitResult, check_machine, fit
-=======
 from lmnet.training.export.benchmark import describe_machine, measure_interleaved
-from lmnet.training.fitting import fit
->>>>>>> 2722536 (lmnet-build stands above all rooms, one file a kind of work and a table of verbs; exports, runtimes, int8 and timing have one room; one command lmnet; exported files without the exporter's traces)
+from lmnet.training.fitting import FitResult, check_machine, fit
 from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
 from lmnet.training.losses import check_class_weights
