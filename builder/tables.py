@@ -121,7 +121,7 @@ def diff_dict(first: Plan, second: Plan) -> dict[str, Any]:
 def diff_table(first: Plan, second: Plan) -> Table:
     """Return the knobs in which two plans differ, and their figures."""
     found = diff_dict(first, second)
-    rows: list[tuple[str, str, str]] = []
+    rows: list[tuple[str, ...]] = []
     for name, pair in found["vars"].items():
         rows.append((f"vars.{name}", *("-" if value is None else str(value) for value in pair)))
     rows += [(f"nodes.{name}", *pair) for name, pair in found["nodes"].items()]
