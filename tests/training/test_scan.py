@@ -153,3 +153,57 @@ def test_all_problems_of_files_values_and_classes_come_in_one_pass(tmp_path, wri
     text = str(caught.value)
     assert "images/nan.tif: none of its values is a finite number" in text
     assert "their values are 0, 31, 255" in text
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((40, 64), "rows and columns are swapped. Transpose the masks"),
+        ((32, 20), "the masks are 1/2 as large as their images. Resize the masks"),
+        ((128, 80), "the masks are 2 times as large as their images. Resize the masks"),
+    ],
+)
+def test_sizes_that_are_wrong_in_one_way_are_one_line(tmp_path, size, said):
+    for index in range(30):
+        for folder, shape in (("images", (40, 64)), ("masks", size[::-1])):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(np.full(shape, index, np.uint8)).save(tmp_path / folder / f"p{index:02d}.png")
+
+    with pytest.raises(DataError, match=f"{said}.*So it is with 29 more masks") as caught:
+        load_data(tmp_path)
+    assert [problem for problem in caught.value.problems if "pixels" in problem] == caught.value.problems[:1]
+
+
+def listed(root, lesions, *, same=()):
+    """Write a list with a split; the images in ``same`` have the content of the first one."""
+    rows = ["image,mask,split"]
+    sides = ["train"] * 6 + ["val"] * 3 + ["test"] * 3
+    for index, side in enumerate(sides):
+        image = np.random.default_rng(0 if index in same else index).integers(0, 200, (40, 40, 3), dtype=np.uint8)
+        mask = np.zeros((40, 40), np.uint8)
+        mask[4:20, 4:20] = 255 * (index < 6 or index in lesions)
+        Image.fromarray(image).save(root / f"i{index}.png")
+        Image.fromarray(mask).save(root / f"m{index}.png")
+        rows.append(f"i{index}.png,m{index}.png,{side}")
+    (root / "list.csv").write_text("\n".join(rows))
+    return root / "list.csv"
+
+
+def test_sides_without_lesion_are_noted(tmp_path):
+    notes = load_data(listed(tmp_path, lesions=(9,))).notes
+
+    assert "val: none of the 3 images has a lesion, so no score of val says anything." in notes
+    assert "test: 1 of the 3 images have a lesion; scores rest on these." in notes
+
+
+def test_the_same_image_on_two_sides_is_noted_whatever_it_is_called(tmp_path):
+    path = listed(tmp_path, lesions=range(12), same=(0, 7, 10))
+    with Image.open(tmp_path / "i10.png") as image:
+        image.save(tmp_path / "i10.bmp")
+    path.write_text(path.read_text().replace("i10.png", "i10.bmp"))
+
+    notes = load_data(path).notes
+
+    assert any(
+        "2 images are on two sides of the split, so scores come out too high: i0 (train) = i7" in n for n in notes
+    )

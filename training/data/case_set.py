@@ -36,6 +36,7 @@ class LoadedCase:
         mask: (H, W) uint8 classes; None where it is read from its files each time.
         source: where to read both from; None where they are in memory.
         present: the classes that occur in the mask; None where they were not looked for.
+        content: a hash of the image's values alone; empty where there is none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class LoadedCase:
     mask: Pixels | None = None
     source: Case | None = None
     present: frozenset[int] | None = None
+    content: str = ""
 
 
 @dataclass

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+LISTED = 10
+"""At most this many problems of one kind are listed one by one."""
 
 
 class DataError(ValueError):
@@ -15,7 +19,7 @@ class DataError(ValueError):
     """
 
     def __init__(
-        self, where: str, problems: Sequence[str], next_step: str = "Mend or remove these files, then run again."
+        self, where: str, problems: Sequence[str], next_step: str = "Correct or remove these files, then run again."
     ) -> None:
         self.where = where
         self.problems = list(problems)
@@ -25,3 +29,22 @@ class DataError(ValueError):
             listed = "\n".join(f"  {problem}" for problem in self.problems)
             text = f"{where}: {len(self.problems)} problems:\n{listed}\n{next_step}"
         super().__init__(text)
+
+
+def folded(problems: Sequence[str]) -> list[str]:
+    """Return problems, those of one kind in one line once there are more than ``LISTED``: the first, and how many more.
+
+    Problems ``FILE: TEXT`` are of one kind where the texts are equal but for names of files and numbers.
+    """
+    kinds: dict[str, list[str]] = {}
+    for problem in problems:
+        text = problem.partition(": ")[2] or problem
+        kinds.setdefault(re.sub(r"\S+\.\w+|\d+", "#", text), []).append(problem)
+    lines = []
+    for kind in kinds.values():
+        if len(kind) <= LISTED:
+            lines += kind
+        else:
+            names = ", ".join(problem.partition(": ")[0] for problem in kind[1:4])
+            lines.append(f"{kind[0]} The same is wrong with {len(kind) - 1} more files: {names}, ...")
+    return lines

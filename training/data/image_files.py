@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from lmnet.training.data import medical_files
+from lmnet.training.data.deep_images import Deep, read_deep, read_tiff, turned
 
 Values = npt.NDArray[Any]
 
@@ -42,10 +43,12 @@ class ImageFile:
     Args:
         paths: the file; or several, which hold one channel each (nnU-Net's NAME_0000.png, NAME_0001.png).
         index: which slice of a volume; None for a file that holds one image.
+        like: of a mask: its image's file. A NIfTI mask is turned as both headers say.
     """
 
     paths: tuple[Path, ...]
     index: int | None = None
+    like: Path | None = None
 
     @property
     def path(self) -> Path:
@@ -63,6 +66,7 @@ class RawImage:
         palette: (N, 3) uint8 colours of the indices; None where the file has none.
         alpha: (H, W) uint8; None where the file has none.
         is_turned: whether the file's orientation tag asked to turn or mirror it.
+        is_padding: (H, W): pixels that the file itself says were never measured; None where it says nothing.
     """
 
     values: Values
@@ -70,6 +74,7 @@ class RawImage:
     palette: npt.NDArray[np.uint8] | None = None
     alpha: npt.NDArray[np.uint8] | None = None
     is_turned: bool = False
+    is_padding: npt.NDArray[np.bool_] | None = None
 
 
 def is_image(path: Path) -> bool:
@@ -78,7 +83,9 @@ def is_image(path: Path) -> bool:
 
 
 def file_stem(path: Path) -> str:
-    """Return a file's name without its ending; ``.nii.gz`` is one ending."""
+    """Return a file's name without its ending; ``.nii.gz`` is one ending, and the number of 1.2.840 is none."""
+    if path.suffix[1:].isdecimal() and medical_files.is_unnamed_dicom(path):
+        return path.name
     return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
 
 
@@ -89,7 +96,7 @@ def read_raw(file: ImageFile) -> RawImage:
         ValueError: a file is absent, no regular file, no image, cut short, too large, or holds several pages; or the
             channels of one image differ in size.
     """
-    parts = [_read_file(path, file.index) for path in file.paths]
+    parts = [_read_file(path, file.index, file.like or file.path) for path in file.paths]
     if len(parts) == 1:
         return parts[0]
     sizes = {part.values.shape[:2] for part in parts}
@@ -109,7 +116,7 @@ def read_image(file: ImageFile) -> RawImage:
     """
     raw = read_raw(file)
     if raw.palette is None:
-        return RawImage(raw.values, raw.is_lossy, is_turned=raw.is_turned)
+        return RawImage(raw.values, raw.is_lossy, is_turned=raw.is_turned, is_padding=raw.is_padding)
     colors = raw.palette[np.minimum(raw.values[..., 0], len(raw.palette) - 1)]
     return RawImage(colors, raw.is_lossy, is_turned=raw.is_turned)
 
@@ -119,21 +126,29 @@ def size_text(values: Values) -> str:
     return f"{values.shape[1]}x{values.shape[0]}"
 
 
-def _read_file(path: Path, index: int | None) -> RawImage:
+def _read_file(path: Path, index: int | None, like: Path) -> RawImage:
     if not path.exists():
         raise ValueError("there is no such file.")
     if not path.is_file():
         raise ValueError("it is not a regular file.")
     if medical_files.is_medical(path):
-        values = medical_files.read_slice(path, index)
-        return RawImage(values if values.ndim == 3 else values[:, :, None])
-    with _decoded(path) as picture:
-        return _raw(picture)
+        frame = medical_files.read_frame(path, index, like)
+        values = frame.values if frame.values.ndim == 3 else frame.values[:, :, None]
+        return RawImage(values, palette=frame.palette, is_padding=frame.is_padding)
+    with _decoded(path) as (picture, deep, orientation):
+        if deep is not None:
+            alpha = None if deep.alpha is None else turned(deep.alpha, orientation)
+            return RawImage(turned(deep.values, orientation), alpha=alpha, is_turned=orientation != 1)
+        return _raw(picture, orientation)
 
 
 @contextmanager
-def _decoded(path: Path) -> Iterator[Image.Image]:
-    """Open and decode, so that a truncated file fails here; nothing is decoded that is too large."""
+def _decoded(path: Path) -> Iterator[tuple[Image.Image, Deep | None, int]]:
+    """Open and decode, so that a truncated file fails here; nothing is decoded that is too large.
+
+    Gives Pillow's image, the values instead where Pillow would change them, and the orientation that the file asks for.
+    """
+    deep, orientation = None, 1
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata
@@ -142,16 +157,15 @@ def _decoded(path: Path) -> Iterator[Image.Image]:
             frames = getattr(picture, "n_frames", 1) if picture.format in _PAGED else 1
             if frames > 1:
                 raise ValueError(f"it holds {frames} pages. Save each page as a file of its own.")
-            picture.load()
+            orientation = picture.getexif().get(0x0112, 1)
+            orientation = orientation if orientation in range(2, 9) else 1
+            deep = read_deep(picture, path)
+            if deep is None:
+                picture.load()
     except (UnidentifiedImageError, OSError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError) as error:
-        values = _with_tifffile(path)
-        if values is None and isinstance(error, UnidentifiedImageError):
-            raise ValueError("it is no image that Pillow can read.") from None
-        if values is None:
-            raise ValueError(f"it is damaged or cut short ({error}). Save it again.") from error
         picture = Image.new("L", (1, 1))
-        picture.info["values"] = values
-    yield picture
+        deep = _without_pillow(path, error)
+    yield picture, deep, orientation
 
 
 def _opened(file: Any) -> Image.Image:
@@ -175,27 +189,29 @@ def _check_size(picture: Image.Image) -> None:
         )
 
 
-def _with_tifffile(path: Path) -> Values | None:
-    """Return what tifffile reads where Pillow could not (float or 16-bit images of several channels)."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return None
+def _without_pillow(path: Path, error: Exception) -> Deep:
+    """Return what tifffile reads where Pillow could not, such as float values in several channels."""
+    is_unknown = isinstance(error, UnidentifiedImageError)
     try:
-        import tifffile
+        if _is_tiff(path):
+            return read_tiff(path)
+    except ValueError:
+        if is_unknown:
+            raise
+    if is_unknown:
+        raise ValueError("it is no image that Pillow can read.") from None
+    raise ValueError(f"it is damaged or cut short ({error}). Save it again.") from error
 
-        values = np.asarray(tifffile.imread(path))
-    except Exception:  # noqa: BLE001 - not installed, or it cannot read the file either: Pillow's error is reported
-        return None
-    if values.ndim == 3 and values.shape[0] < min(values.shape[1:]):
-        values = np.moveaxis(values, 0, 2)  # channels first
-    return values if values.ndim == 3 else values[:, :, None] if values.ndim == 2 else None
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def _raw(picture: Image.Image) -> RawImage:
-    if "values" in picture.info:
-        return RawImage(picture.info["values"])
+def _raw(picture: Image.Image, orientation: int) -> RawImage:
     is_lossy = picture.format in ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000") and not picture.info.get("lossless")
-    is_turned = picture.getexif().get(0x0112, 1) not in (0, 1)
-    upright = ImageOps.exif_transpose(picture) if is_turned else picture
+    is_turned = orientation != 1
+    upright = ImageOps.exif_transpose(picture) if is_turned else picture  # a TIFF is upright already, without the tag
     palette = alpha = None
     if upright.mode == "P":
         colours = np.asarray(upright.getpalette("RGB"), dtype=np.uint8)
@@ -208,7 +224,10 @@ def _raw(picture: Image.Image) -> RawImage:
         colour = upright.convert("RGBA")
         alpha = np.asarray(colour)[..., 3]
         upright = colour.convert("RGB")  # not convert("L"): a transparent mask still has its values in the colours
-    elif not upright.mode.startswith(("L", "I", "F", "RGB")):
+    elif upright.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        upright = ImageCms.profileToProfile(upright, lab, rgb, outputMode="RGB") or upright
+    elif not (upright.mode in ("L", "I", "F", "RGB", "RGBX") or upright.mode.startswith("I;16")):
         upright = upright.convert("RGB")
     values = np.asarray(upright)
     if values.dtype.byteorder == ">":

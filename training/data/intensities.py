@@ -18,6 +18,8 @@ SAMPLES = 4096
 POOLED = 2**18
 """Pixels of a whole set, each channel, that the range is taken from: its memory does not grow with the set."""
 
+_PADDING_SHARE = 0.01
+
 OPTION = "--intensity-range LOW,HIGH"
 
 
@@ -96,14 +98,38 @@ def kind(values: Values) -> str:
     return "float" if values.dtype.kind == "f" else f"{8 * values.dtype.itemsize}-bit"
 
 
-def sample(values: Values) -> IntensitySample:
-    """Take the sample of an image (H, W, C); it is a copy, so that the image's memory can be freed."""
+def sample(values: Values, is_padding: npt.NDArray[np.bool_] | None = None) -> IntensitySample:
+    """Take the sample of an image; it is a copy, so that the image's memory can be freed.
+
+    Args:
+        values: (H, W, C).
+        is_padding: (H, W): pixels that were never measured and are left out.
+    """
     if values.dtype == np.uint8:
         return IntensitySample("8-bit", values[:0, 0].copy())
     flat = values.reshape(-1, values.shape[2])
+    if is_padding is not None and not is_padding.all():
+        flat = flat[~is_padding.ravel()]
     is_finite = np.isfinite(flat).all(axis=1) if values.dtype.kind == "f" else np.ones(len(flat), dtype=bool)
     finite = flat[is_finite]
     return IntensitySample(kind(values), finite[:: max(1, len(finite) // SAMPLES)].copy(), int((~is_finite).sum()))
+
+
+def padding(samples: Sequence[IntensitySample]) -> float | None:
+    """Return the value that fills what was never measured, such as -2000 around a scan, or None.
+
+    It is the lowest value of all, negative, of more than 1 % of the pixels, and lies below the rest by more than half
+    of the rest's range.
+    """
+    pooled = np.concatenate([each.samples.ravel() for each in samples] or [np.zeros(0)])
+    if not len(pooled) or pooled.dtype == np.uint8:
+        return None
+    lowest = float(pooled.min())
+    is_lowest = pooled == lowest
+    if lowest >= 0 or not _PADDING_SHARE < is_lowest.mean() < 1:
+        return None
+    low, high = np.percentile(pooled[~is_lowest].astype(np.float64), [LOW_PERCENT, HIGH_PERCENT])
+    return lowest if low - lowest > (high - low) / 2 else None
 
 
 def decide(samples: Sequence[IntensitySample], given: tuple[float, float] | None = None) -> Intensities:
@@ -133,6 +159,9 @@ def decide(samples: Sequence[IntensitySample], given: tuple[float, float] | None
     pooled = np.concatenate([each.samples[::step] for each in samples])
     if not len(pooled):
         raise ValueError("no image has a finite value.")
+    fill = padding(samples)
+    if fill is not None:
+        pooled = pooled[(pooled != fill).all(axis=1)]
     low, high = np.percentile(pooled.astype(np.float64), [LOW_PERCENT, HIGH_PERCENT], axis=0)
     flat = high <= low
     low, high = np.where(flat, pooled.min(axis=0), low), np.where(flat, pooled.max(axis=0), high)

@@ -143,4 +143,34 @@ def load_data(
     problems = class_problems(data.train, num_classes, "train")
     if problems:
         raise DataError(str(path), problems, "Choose another split or seed, or build the net for these classes.")
+    data.notes += (*_sides_without_lesion(data), *_on_two_sides(data))
     return data
+
+
+def _sides_without_lesion(data: DataSets) -> tuple[str, ...]:
+    """Return a note for val and test where most images, or all, have nothing to find: scores rest on few pixels."""
+    notes = []
+    for side in ("val", "test"):
+        cases = data.side(side).cases
+        known = [case.present for case in cases if case.present is not None]
+        count = sum(bool(present - {0}) for present in known)
+        if known and count == 0:
+            notes.append(f"{side}: none of the {len(known)} images has a lesion, so no score of {side} says anything.")
+        elif known and 2 * count < len(known):
+            notes.append(f"{side}: {count} of the {len(known)} images have a lesion; scores rest on these.")
+    return tuple(notes)
+
+
+def _on_two_sides(data: DataSets) -> tuple[str, ...]:
+    """Return a note where the same image is on two sides of the split, whatever its files are called."""
+    first: dict[str, tuple[str, str]] = {}
+    twice = []
+    for side in SIDES:
+        for case in data.side(side).cases:
+            place = first.setdefault(case.content, (side, case.name)) if case.content else (side, case.name)
+            if place[0] != side:
+                twice.append(f"{place[1]} ({place[0]}) = {case.name} ({side})")
+    if not twice:
+        return ()
+    shown = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
+    return (f"{len(twice)} images are on two sides of the split, so scores come out too high: {shown}.",)

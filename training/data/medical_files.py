@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmnet.builder.files import written_aside
+from lmnet.training.data import dicom_files, nifti_files
+from lmnet.training.data.dicom_files import Frame
+
 NIFTI = (".nii", ".nii.gz")
 DICOM = (".dcm", ".dicom")
 SUFFIXES = NIFTI + DICOM
 
-_INSTALL = "Install what reads it: pip install 'lmnet[medical]'."
 _LOCK = threading.Lock()
 
 
 def is_medical(path: Path) -> bool:
-    """Return whether the file's name ends like NIfTI's or DICOM's."""
-    return path.name.lower().endswith(SUFFIXES)
+    """Return whether a file is NIfTI or DICOM: by its name, or by its first bytes where its name says nothing."""
+    return path.name.lower().endswith(SUFFIXES) or is_unnamed_dicom(path)
 
 
 def is_nifti(path: Path) -> bool:
@@ -28,20 +31,35 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(NIFTI)
 
 
-def count_images(path: Path) -> int:
+def is_unnamed_dicom(path: Path) -> bool:
+    """Return whether a file whose name has no ending, or a number or .IMA as its ending, is DICOM."""
+    ending = path.suffix[1:]
+    return (not ending or ending.isdecimal() or ending.lower() == "ima") and _is_dicom(path)
+
+
+@functools.lru_cache(maxsize=65536)
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and path.name.upper() != "DICOMDIR" and dicom_files.is_dicom_inside(path)
+
+
+def count_images(path: Path, like: Path | None = None) -> int:
     """Return how many images (slices or frames) a file holds.
+
+    Args:
+        path: the file.
+        like: count the slices of a NIfTI file in the direction of this file's.
 
     Raises:
         ValueError: the file cannot be read, or the extra is not installed.
     """
     if is_nifti(path):
-        shape = _nifti(path).shape
-        return int(shape[2]) if len(shape) > 2 else 1
-    return int(getattr(_dicom(path), "NumberOfFrames", 1) or 1)
+        shape = nifti_files.turned_grid(path, _reference(path, like)).shape
+        return shape[2] if len(shape) > 2 else 1
+    return dicom_files.count_frames(path)
 
 
-def read_slice(path: Path, index: int | None = None) -> npt.NDArray[Any]:
-    """Return one image, (H, W) or (H, W, C): rows downwards, columns to the right.
+def read_frame(path: Path, index: int | None = None, like: Path | None = None) -> Frame:
+    """Return one image: rows downwards, columns to the right.
 
     A slice of NIfTI is the plane of the first two axes, its first axis the columns; a fourth axis holds channels.
     DICOM values are rescaled (slope and intercept). Where small values are shown bright (MONOCHROME1), the stored bits
@@ -50,17 +68,39 @@ def read_slice(path: Path, index: int | None = None) -> npt.NDArray[Any]:
     Args:
         path: the file.
         index: which slice or frame; None for the only one.
+        like: the image that a NIfTI mask belongs to: the mask is turned as its header and the image's say.
 
     Raises:
         ValueError: the file cannot be read, the extra is not installed, or there is no such slice.
     """
-    count = count_images(path)
+    count = count_images(path, like)
     if index is None and count > 1:
         raise ValueError(f"it holds {count} images. Name a slice, or put it into a data set.")
     if not 0 <= (index or 0) < count:
         raise ValueError(f"it holds {count} images, got index={index}.")
     with _LOCK:
-        return _nifti_slice(path, index or 0) if is_nifti(path) else _dicom_frame(path, index or 0)
+        if is_nifti(path):
+            return Frame(nifti_files.read(path, index or 0, _reference(path, like)))
+        return dicom_files.read_frame(path, index or 0)
+
+
+def read_slice(path: Path, index: int | None = None) -> npt.NDArray[Any]:
+    """Return the values of one image, (H, W) or (H, W, C); see ``read_frame``."""
+    return read_frame(path, index).values
+
+
+def misplaced(path: Path, image: Path) -> str | None:
+    """Return how a mask's header places it elsewhere than its image's header, for people; None where they agree.
+
+    Raises:
+        ValueError: a file cannot be read, or one is NIfTI and the other DICOM, whose rows may run another way.
+    """
+    kinds = {is_nifti(each) for each in (path, image) if is_medical(each)}
+    if not (is_medical(path) and is_medical(image)):
+        return None
+    if len(kinds) > 1:
+        return "it is NIfTI and its image DICOM, or the other way, whose rows may run another way. Convert one of them"
+    return nifti_files.misplaced(path, image) if is_nifti(path) else dicom_files.misplaced(path, image)
 
 
 def write_mask_like(out: Path, source: Path, classes: npt.NDArray[np.uint8]) -> None:
@@ -76,78 +116,14 @@ def write_mask_like(out: Path, source: Path, classes: npt.NDArray[np.uint8]) -> 
     """
     import nibabel
 
-    image = _nifti(source)
+    image = nifti_files.open_image(source)
     volume = classes.transpose(2, 1, 0).reshape(image.shape[:3])
     mask = nibabel.nifti1.Nifti1Image(volume, image.affine)
     mask.header.set_xyzt_units(*image.header.get_xyzt_units())
     mask.header.set_zooms(image.header.get_zooms()[: volume.ndim])
-    nibabel.save(mask, out)
+    with written_aside(out, suffix=".nii.gz" if out.name.lower().endswith(".gz") else ".nii") as temporary:
+        nibabel.save(mask, temporary)
 
 
-@functools.lru_cache(maxsize=2)
-def _volume(path: Path, stamp: int) -> npt.NDArray[Any]:
-    """The values of a compressed volume: slices of .nii.gz cannot be read without what comes before them."""
-    return np.asanyarray(_nifti(path).dataobj)
-
-
-def _nifti_slice(path: Path, index: int) -> npt.NDArray[Any]:
-    image = _nifti(path)
-    try:
-        if len(image.shape) <= 2:
-            return np.asanyarray(image.dataobj).T
-        is_packed = path.name.lower().endswith(".gz")
-        stored = _volume(path, path.stat().st_mtime_ns) if is_packed else image.dataobj
-        return np.asarray(stored[:, :, index]).swapaxes(0, 1)
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"it is damaged or cut short ({str(error).splitlines()[0][:120]}). Save it again.") from error
-
-
-def _nifti(path: Path) -> Any:
-    try:
-        import nibabel
-    except ImportError:
-        raise ValueError(f"it is a NIfTI file. {_INSTALL}") from None
-    try:
-        image: Any = nibabel.load(path)
-    except Exception as error:  # noqa: BLE001 - nibabel raises many kinds for junk
-        raise ValueError(f"it is no NIfTI file that nibabel can read ({str(error)[:120]}).") from error
-    return image
-
-
-@functools.lru_cache(maxsize=2)
-def _dataset(path: Path, stamp: int) -> Any:
-    import pydicom
-
-    return pydicom.dcmread(path)
-
-
-def _dicom(path: Path) -> Any:
-    try:
-        import pydicom
-    except ImportError:
-        raise ValueError(f"it is a DICOM file. {_INSTALL}") from None
-    try:
-        data = _dataset(path, path.stat().st_mtime_ns)
-    except (pydicom.errors.InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"it is no DICOM file that pydicom can read ({str(error)[:120]}).") from error
-    if "PixelData" not in data:
-        raise ValueError("it is a DICOM file without an image.")
-    return data
-
-
-def _dicom_frame(path: Path, index: int) -> npt.NDArray[Any]:
-    from pydicom.pixels import apply_modality_lut
-
-    data = _dicom(path)
-    try:
-        values = np.asarray(data.pixel_array)
-    except Exception as error:  # noqa: BLE001 - decoders of many libraries
-        raise ValueError(f"its image cannot be decoded ({str(error).splitlines()[0][:120]}).") from error
-    if int(getattr(data, "NumberOfFrames", 1) or 1) > 1:
-        values = values[index]
-    if values.ndim == 2:
-        if getattr(data, "PhotometricInterpretation", "") == "MONOCHROME1":
-            is_signed = bool(getattr(data, "PixelRepresentation", 0))
-            values = (-1 if is_signed else 2 ** int(data.BitsStored) - 1) - values.astype(np.int32)
-        values = apply_modality_lut(values, data)
-    return values
+def _reference(path: Path, like: Path | None) -> Path | None:
+    return like if like is not None and like != path and is_nifti(like) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,18 +15,16 @@ from lmnet.training.data import case_set
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of, joined_masks
 from lmnet.training.data.cases import Case, Found, find_cases
 from lmnet.training.data.classes import IGNORED, make_classes
-from lmnet.training.data.errors import DataError
-from lmnet.training.data.image_files import ImageFile, RawImage, read_image, read_raw, size_text
-from lmnet.training.data.intensities import Intensities, IntensitySample
+from lmnet.training.data.errors import DataError, folded
+from lmnet.training.data.image_files import read_image, read_raw
+from lmnet.training.data.intensities import Intensities
 from lmnet.training.data.intensities import decide as decide_intensities
 from lmnet.training.data.intensities import sample as intensity_sample
 from lmnet.training.data.mask_decision import DecidedMasks
 from lmnet.training.data.mask_decision import decide as decide_masks
-from lmnet.training.data.mask_values import MaskSample
 from lmnet.training.data.mask_values import sample as mask_sample
 from lmnet.training.data.meaning import DataMeaning, DataOptions
-
-_NAMED = 5
+from lmnet.training.data.reads import Read, content_of, file_name, has_misfit, notes_of, size_problems
 
 
 @dataclass(frozen=True)
@@ -45,22 +42,6 @@ class Scanned:
     cases: CaseSet
     notes: tuple[str, ...]
     sides: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Read:
-    """A case's files, read; the pixels are kept as long as there is room."""
-
-    case: Case
-    problems: list[str]
-    image: RawImage | None = None
-    masks: list[RawImage] = field(default_factory=list)
-    intensity: IntensitySample | None = None
-    samples: list[MaskSample] = field(default_factory=list)
-    is_turned: bool = False
-    resized: tuple[str, ...] = ()
-    digest: str = ""
-    nbytes: int = 0
 
 
 def scan(
@@ -85,15 +66,15 @@ def scan(
     options = options or DataOptions()
     found = find_cases(path)
     reads = _read_all(found.cases, path)
-    problems = [*found.problems, *(problem for read in reads for problem in read.problems)]
+    problems = [*found.problems, *(problem for read in reads for problem in read.problems), *size_problems(reads, path)]
     if not found.cases and not problems:
         raise DataError(str(path), ["it holds no image."], "Check the path.")
     meaning, more = _decide(reads, found, options, num_classes, known)
     problems += more
     cases = _kept(reads, meaning, path, problems) if meaning is not None else []
     if problems or meaning is None:
-        raise DataError(str(path), problems)
-    notes = (meaning.describe(sum(len(case.masks) for case in found.cases)), *_notes(reads, meaning), *found.notes)
+        raise DataError(str(path), folded(problems))
+    notes = (meaning.describe(sum(len(case.masks) for case in found.cases)), *notes_of(reads, meaning), *found.notes)
     return Scanned(found.layout, CaseSet(cases, meaning), notes, found.sides)
 
 
@@ -108,13 +89,13 @@ def scan_images(cases: Sequence[Case], *, options: DataOptions, known: DataMeani
     meaning, more = _decide_images(reads, options, known)
     loaded = _kept(reads, meaning, Path(), problems) if meaning is not None else []
     if problems or more:
-        raise DataError("images", [*problems, *more])
+        raise DataError("images", folded([*problems, *more]))
     assert meaning is not None
     return CaseSet(loaded, meaning)
 
 
 def _decide_images(
-    reads: Sequence[_Read], options: DataOptions, known: DataMeaning | None
+    reads: Sequence[Read], options: DataOptions, known: DataMeaning | None
 ) -> tuple[DataMeaning | None, list[str]]:
     before = known or DataMeaning()
     try:
@@ -123,7 +104,7 @@ def _decide_images(
         return None, [str(error)]
 
 
-def _intensities(reads: Sequence[_Read], options: DataOptions, known: DataMeaning | None) -> Intensities:
+def _intensities(reads: Sequence[Read], options: DataOptions, known: DataMeaning | None) -> Intensities:
     """Return what was decided in training where the images are of that kind, else decide now."""
     taken = [read.intensity for read in reads if read.intensity is not None]
     is_8_bit = all(each.kind == "8-bit" for each in taken)
@@ -138,7 +119,7 @@ def _intensities(reads: Sequence[_Read], options: DataOptions, known: DataMeanin
     return decide_intensities(taken, options.intensity_range)
 
 
-def _read_all(cases: Sequence[Case], root: Path) -> list[_Read]:
+def _read_all(cases: Sequence[Case], root: Path) -> list[Read]:
     """Read the files by threads, one each at a time; pixels beyond the room for them are dropped at once."""
     left = case_set.MEMORY_MIB * 2**20 * 3 // 4  # decoding leaves holes in the memory between the kept pixels
     reads = []
@@ -158,56 +139,33 @@ def _chunks(cases: Sequence[Case], length: int) -> Iterator[Sequence[Case]]:
         yield cases[start : start + length]
 
 
-def _read(case: Case, root: Path) -> _Read:
-    read = _Read(case, [])
+def _read(case: Case, root: Path) -> Read:
+    read = Read(case, [])
     try:
         read.image = read_image(case.image)
-        read.intensity = intensity_sample(read.image.values)
+        read.is_padded = read.image.is_padding is not None and bool(read.image.is_padding.any())
+        read.intensity = intensity_sample(read.image.values, read.image.is_padding)
         if read.image.values.dtype.kind == "f" and not len(read.intensity.samples):
-            read.problems.append(f"{_name(case.image, root)}: none of its values is a finite number.")
+            read.problems.append(f"{file_name(case.image, root)}: none of its values is a finite number.")
     except ValueError as error:
-        read.problems.append(f"{_name(case.image, root)}: {error}")
+        read.problems.append(f"{file_name(case.image, root)}: {error}")
     for file in case.masks:
         try:
             raw = read_raw(file)
             read.masks.append(raw)
             read.samples.append(mask_sample(raw))
         except ValueError as error:
-            read.problems.append(f"{_name(file, root)}: {error}")
+            read.problems.append(f"{file_name(file, root)}: {error}")
     if len(read.masks) == len(case.masks) and read.image is not None:
-        read.problems += _size_problems(read, root) if case.masks else []
+        read.is_misfit = has_misfit(read)
         read.is_turned = read.image.is_turned
         read.nbytes = read.image.values.nbytes + sum(raw.values.nbytes for raw in read.masks)
         read.digest = _digest(read)
+        read.content = content_of(read.image.values)
     return read
 
 
-def _size_problems(read: _Read, root: Path) -> list[str]:
-    assert read.image is not None
-    case, first = read.case, read.masks[0].values
-    problems = []
-    if first.shape[:2] != read.image.values.shape[:2]:
-        turned = " (after its orientation tag, which viewers follow)" if read.image.is_turned else ""
-        problems.append(
-            f"{_name(case.masks[0], root)}: the mask has {size_text(first)} pixels and its image "
-            f"{size_text(read.image.values)}{turned}."
-        )
-    others = [
-        (file.path.name, size_text(raw.values))
-        for file, raw in zip(case.masks[1:], read.masks[1:], strict=True)
-        if raw.values.shape[:2] != first.shape[:2]
-    ]
-    if others and case.resize_further_masks:
-        read.resized = tuple(name for name, _ in others)
-    elif others:
-        problems.append(
-            f"{_name(case.masks[0], root)}: the masks of one image differ in size: {size_text(first)} and "
-            f"{', '.join(f'{name} {size}' for name, size in others)}."
-        )
-    return problems
-
-
-def _digest(read: _Read) -> str:
+def _digest(read: Read) -> str:
     """Return the hash of a case's files; of a slice, whose volume would be hashed once a slice, that of its values."""
     digest = hashlib.sha256()
     assert read.image is not None
@@ -222,7 +180,7 @@ def _digest(read: _Read) -> str:
 
 
 def _decide(
-    reads: Sequence[_Read],
+    reads: Sequence[Read],
     found: Found,
     options: DataOptions,
     num_classes: int | None,
@@ -256,14 +214,14 @@ def _decide(
     return DataMeaning(scaled, values, classes), problems
 
 
-def _kept(reads: Sequence[_Read], meaning: DataMeaning, root: Path, problems: list[str]) -> list[LoadedCase]:
+def _kept(reads: Sequence[Read], meaning: DataMeaning, root: Path, problems: list[str]) -> list[LoadedCase]:
     """Turn what was read into cases; the values' problems are added to the list."""
     cases = []
     for read in reads:
         case = read.case
-        loaded = LoadedCase(case.name, case.group, case.stratum, read.digest, source=case)
+        loaded = LoadedCase(case.name, case.group, case.stratum, read.digest, source=case, content=read.content)
         cases.append(loaded)
-        if not read.problems:
+        if not read.problems and not read.is_misfit:
             try:
                 image = read.image or read_image(case.image)
                 pixels = channels_of(meaning.intensities.apply(image.values))
@@ -272,60 +230,12 @@ def _kept(reads: Sequence[_Read], meaning: DataMeaning, root: Path, problems: li
                     classes = joined_masks(masks, meaning.masks)
                     loaded.present = frozenset(np.unique(classes).tolist()) - {IGNORED}
             except ValueError as error:
-                problems.append(f"{_name(case.image, root)}: {error}")
+                problems.append(f"{file_name(case.image, root)}: {error}")
                 continue
             if read.image is not None:
                 loaded.image, loaded.mask = pixels, classes if case.masks else None
         read.image, read.masks = None, []
     return cases
-
-
-def _notes(reads: Sequence[_Read], meaning: DataMeaning) -> tuple[str, ...]:
-    notes = []
-    joined = sum(len(read.case.masks) > 1 for read in reads)
-    if joined:
-        notes.append(f"{joined} images have several masks; they are joined.")
-    resized = [f"{read.case.name}: {name}" for read in reads for name in read.resized]
-    if resized:
-        notes.append(f"further masks of another size than their image were stretched to it: {', '.join(resized)}.")
-    turned = [read.case.name for read in reads if read.is_turned]
-    if turned:
-        notes.append(f"{len(turned)} images are turned as their orientation tag says: {_some(turned)}.")
-    bad = [read.case.name for read in reads if read.intensity is not None and read.intensity.bad]
-    if bad:
-        notes.append(f"{len(bad)} images have values that are infinite or not a number: {_some(bad)}. They are cut.")
-    if meaning.masks.ignore is not None:
-        with_ignored = [
-            read.case.name for read in reads if any(meaning.masks.ignore in each.values for each in read.samples)
-        ]
-        notes.append(f"{len(with_ignored)} masks have ignored pixels; they count in neither loss nor scores.")
-    same = [names for names in _same(reads).values() if len(names) > 1]
-    if same:
-        notes.append(f"{len(same)} images are there more than once, for example {' = '.join(same[0][:3])}.")
-    return tuple(notes)
-
-
-def _same(reads: Sequence[_Read]) -> dict[str, list[str]]:
-    """Return the names of cases by their digest."""
-    counts = Counter(read.digest for read in reads)
-    same: dict[str, list[str]] = {}
-    for read in reads:
-        if counts[read.digest] > 1:
-            same.setdefault(read.digest, []).append(read.case.name)
-    return same
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-
-
-def _name(file: ImageFile, root: Path) -> str:
-    shown = ", ".join(_relative(path, root) for path in file.paths)
-    return shown if file.index is None else f"{shown} slice {file.index}"
-
-
-def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def class_problems(cases: CaseSet, num_classes: int, side: str) -> list[str]:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lmnet.training.data.cases import Case
+from lmnet.training.data.errors import folded
 from lmnet.training.data.image_files import ImageFile, file_stem, is_image
-from lmnet.training.data.medical_files import count_images, is_medical
+from lmnet.training.data.medical_files import count_images, is_medical, misplaced
 
 _SKIPPED_FOLDERS = frozenset({"__macosx", "@eadir", "lost+found", "thumbnails"})
 _SKIPPED_FILES = frozenset(
@@ -19,6 +20,7 @@ _SKIPPED_FILES = frozenset(
 )
 _COPY = re.compile(r"( - copy( \(\d+\))?| copy( \d+)?|-checkpoint|~)$", re.IGNORECASE)
 _NAMED = 5
+_SAME_GRID = "If they belong together voxel by voxel, save the mask with its image's header (docs/data.md, Formats)."
 
 
 def image_paths(folder: Path) -> list[Path]:
@@ -62,7 +64,7 @@ def left_out(root: Path, folders: Sequence[Path], used: Sequence[Case]) -> tuple
 def name_of(file: Path, folder: Path) -> str:
     """Return a file's place under a folder without its ending, in Unicode's composed form (NFC)."""
     relative = file.relative_to(folder)
-    return unicodedata.normalize("NFC", (relative.parent / file_stem(relative)).as_posix())
+    return unicodedata.normalize("NFC", (relative.parent / file_stem(file)).as_posix())
 
 
 def slices(case: Case) -> list[Case]:
@@ -71,22 +73,28 @@ def slices(case: Case) -> list[Case]:
     Raises:
         ValueError: a file cannot be read, or image and mask have not the same number of slices.
     """
+    image = case.image.path
     files = [path for file in (case.image, *case.masks) for path in file.paths]
     if not any(is_medical(path) for path in files):
         return [case]
-    counts = {path: count_images(path) if is_medical(path) else 1 for path in files}
+    counts = {path: count_images(path, image) if is_medical(path) else 1 for path in files}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{path.name} {count}" for path, count in counts.items())
         raise ValueError(f"image and mask differ in their number of slices: {listed}.")
-    count = counts[case.image.path]
+    for path in files[1:]:
+        wrong = misplaced(path, image)
+        if wrong is not None:
+            raise ValueError(f"{path.name} does not lie on it: {wrong}. {_SAME_GRID}")
+    masks = tuple(replace(mask, like=image) for mask in case.masks)
+    count = counts[image]
     if count == 1:
-        return [case]
+        return [replace(case, masks=masks)]
     return [
         replace(
             case,
             name=f"{case.name}/{index:04d}",
             image=ImageFile(case.image.paths, index),
-            masks=tuple(ImageFile(mask.paths, index) for mask in case.masks),
+            masks=tuple(replace(mask, index=index) for mask in masks),
         )
         for index in range(count)
     ]
@@ -95,12 +103,13 @@ def slices(case: Case) -> list[Case]:
 def all_slices(cases: Sequence[Case]) -> tuple[list[Case], list[str], tuple[str, ...]]:
     """Return the slices of all cases, what is wrong with some, and a note that counts them."""
     found: list[Case] = []
-    problems = []
+    problems: list[str] = []
     for case in cases:
         try:
             found += slices(case)
         except ValueError as error:
             problems.append(f"{case.image.path.name}: {error}")
+    problems = folded(problems)
     volumes = len({case.image.paths for case in found if case.image.index is not None})
     notes = (f"{volumes} volumes give {sum(c.image.index is not None for c in found)} slices.",) if volumes else ()
     return found, problems, notes
