@@ -202,10 +202,11 @@ class _Job:
             return _nothing_fits(choices, every, self.bounds, runtime, notes, time.monotonic() - start)
         self.say(f"{len(fitting)} of {len(choices)} nets meet {self.bounds.text}.")
         contenders = self._contenders(_spread(fitting, costs), costs, summary.channels, notes)
-        reserve = sum(0.5 * each.image_s + 0.02 for each in contenders[:3]) * len(data.val)
+        scoring = sum(0.5 * each.image_s + 0.02 for each in contenders[:3]) * len(data.val)
+        timing = sum(not costs[each].is_measured for each in fitting[:3]) / 3 * TIMING_SHARE * self.left
         rounds = Rounds(
             data,
-            until=self.until - min(reserve, 0.3 * (self.until - time.monotonic())),
+            until=self.until - min(scoring + timing, 0.4 * self.left),
             in_channels=summary.channels,
             seed=self.seed,
             device=self.device,
@@ -213,6 +214,7 @@ class _Job:
         )
         finalists = rounds.run(contenders)
         rounds.score(finalists, until=self.until)
+        self._time_finalists(finalists, watch)
         notes += rounds.notes
         commands = {
             each: training_command(each, self.flags, in_channels=summary.channels, num_classes=self.num_classes)
@@ -235,22 +237,39 @@ class _Job:
         line = verdict(nets, len(data.val))
         return Suggestion(line, nets, notes, runtime, len(data.val), minutes)
 
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.until - time.monotonic()
+
     def _costs(self, choices: Sequence[NetChoice], watch: Stopwatch, notes: list[str]) -> dict[NetChoice, MachineCost]:
-        """Time the most promising nets that the computed limits allow, for a share of the time; guess the rest."""
+        """Return the costs of the nets that the computed limits allow.
+
+        With a limit on the time, the most promising ones are timed now, for a share of the minutes. Other times are
+        guessed; those of the nets that are compared in the end are measured then.
+        """
         allowed = [each for each in choices if self.bounds.allows(each)]
-        guesses = {each: watch.estimate(each, {}) for each in allowed}
-        far = [each for each in allowed if self._is_far_over(guesses[each])]
-        near = [each for each in allowed if each not in far]
-        now = time.monotonic()
+        known = {each: cost for each in allowed if (cost := watch.known(each)) is not None}
+        guesses = {each: known.get(each) or watch.estimate(each, known) for each in allowed}
+        near = [each for each in allowed if not self._is_far_over(guesses[each])]
+        if self.bounds.max_ms is None:
+            return {each: guesses[each] for each in near}
         order = [*near[: TIMED - 2], *sorted(near[TIMED - 2 :], key=lambda each: each.gmacs)[:2]]
         if order:
             self.say(f"timing up to {len(order)} nets in {watch.runtime}")
-        measured = watch.measure(order, until=now + TIMING_SHARE * (self.until - now))
+        measured = watch.measure(order, until=time.monotonic() + TIMING_SHARE * self.left)
         left = [each for each in near if each not in measured]
         if left:
-            notes.append(f"{len(left)} nets were not timed here; their times are guessed: "
-                         f"{', '.join(each.name for each in left)}.")  # fmt: skip
+            names = ", ".join(each.name for each in left)
+            notes.append(f"{len(left)} nets were not timed before training; their times were guessed: {names}.")
         return measured | {each: watch.estimate(each, measured) for each in left}
+
+    def _time_finalists(self, finalists: Sequence[Contender], watch: Stopwatch) -> None:
+        """Measure the nets that are compared, the best first, in what is left of the time; guess the others anew."""
+        ranked = sorted(finalists, key=lambda each: -each.state.best_score)
+        measured = watch.measure([each.choice for each in ranked], until=self.until)
+        for each in finalists:
+            each.cost = measured.get(each.choice) or watch.estimate(each.choice, measured)
 
     def _is_far_over(self, guess: MachineCost) -> bool:
         """Return whether a guess is so far over a limit that timing the net is a waste."""

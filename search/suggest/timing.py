@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import platform
 import statistics
 import tempfile
@@ -19,6 +20,7 @@ from lmnet.builder.cost_store import CostStore
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
+from lmnet.builder.processes import fresh_processes
 from lmnet.builder.spec import load_spec
 from lmnet.search.suggest.choices import NetChoice
 from lmnet.training.export.formats import export_model
@@ -74,7 +76,6 @@ class Stopwatch:
         self.runtime, self.in_channels, self.clock = runtime, in_channels, clock
         folder = cache_folder()
         self._store = CostStore(folder / "timings.jsonl" if folder is not None else None)
-        self._longest = 0.0
 
     def known(self, choice: NetChoice) -> MachineCost | None:
         """Return what was measured before on this machine, or None."""
@@ -84,21 +85,21 @@ class Stopwatch:
     def measure(self, choices: Iterable[NetChoice], *, until: float) -> dict[NetChoice, MachineCost]:
         """Measure nets in order until the time is up; what was measured before costs no time.
 
+        A net is measured in a process of its own, which is ended where the time is up.
+
         Args:
             choices: the nets.
-            until: on the clock; a net is only begun if the longest one so far would end by then.
+            until: on the clock.
         """
         found = {}
         for choice in choices:
             cost = self.known(choice)
-            if cost is None:
-                start = self.clock()
-                if start + self._longest > until:
-                    continue
-                cost = self._measured(choice)
-                self._store.put(self._key(choice), [cost.ms, cost.mb])
-                self._longest = max(self._longest, self.clock() - start)
-            found[choice] = cost
+            if cost is None and self.clock() < until:
+                cost = self._measured_within(choice, until - self.clock())
+                if cost is not None:
+                    self._store.put(self._key(choice), [cost.ms, cost.mb])
+            if cost is not None:
+                found[choice] = cost
         return found
 
     def estimate(self, choice: NetChoice, measured: dict[NetChoice, MachineCost]) -> MachineCost:
@@ -117,18 +118,41 @@ class Stopwatch:
         machine = f"{platform.node()} {platform.processor() or platform.machine()} {torch.get_num_threads()} threads"
         return f"{choice.hash} {choice.size} {self.in_channels} {self.runtime} {version} {machine}"
 
-    def _measured(self, choice: NetChoice) -> MachineCost:
-        spec = load_spec(choice.net).override({"input.channels": self.in_channels})
-        plan = plan_spec(spec, input_size=(choice.size, choice.size))
-        model = build_model(spec, input_size=(choice.size, choice.size)).eval()
-        image = torch.zeros(1, self.in_channels, *plan.padded_size)
-        if self.runtime == "torch":
-            return MachineCost(_milliseconds(optimize_for_inference(model), image), 4 * choice.params / 1e6, True)
-        opened = onnxruntime_net if self.runtime == "onnxruntime" else openvino_net
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "net.onnx"
-            export_model(model, path, plan.padded_size)
-            return MachineCost(_milliseconds(opened(path), image), path.stat().st_size / 1e6, True)
+    def _measured_within(self, choice: NetChoice, seconds: float) -> MachineCost | None:
+        """Return what a net costs; None where the time is not enough."""
+        with fresh_processes(__name__).Pool(1) as pool:  # the end of the block ends the process
+            asked = pool.apply_async(
+                measured_cost, (choice.net, choice.size, self.in_channels, self.runtime, torch.get_num_threads())
+            )
+            try:
+                ms, mb = asked.get(timeout=min(max(0.0, seconds), 1e6))
+            except multiprocessing.TimeoutError:
+                return None
+        return MachineCost(ms, mb, True)
+
+
+def measured_cost(net: str, size: int, in_channels: int, runtime: str, threads: int) -> tuple[float, float]:
+    """Return the milliseconds of one image and the megabytes of the file of a net with random weights.
+
+    Args:
+        net: name of the spec.
+        size: side in pixels.
+        in_channels: of the image.
+        runtime: torch, onnxruntime or openvino.
+        threads: of the runtime.
+    """
+    torch.set_num_threads(threads)
+    spec = load_spec(net).override({"input.channels": in_channels})
+    plan = plan_spec(spec, input_size=(size, size))
+    model = build_model(spec, input_size=(size, size)).eval()
+    image = torch.zeros(1, in_channels, *plan.padded_size)
+    if runtime == "torch":
+        return _milliseconds(optimize_for_inference(model), image), 4 * plan.deploy_params / 1e6
+    opened = onnxruntime_net if runtime == "onnxruntime" else openvino_net
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+        export_model(model, path, plan.padded_size)
+        return _milliseconds(opened(path), image), path.stat().st_size / 1e6
 
 
 def _milliseconds(run: Callable[[Tensor], Tensor], image: Tensor) -> float:

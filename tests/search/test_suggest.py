@@ -109,26 +109,33 @@ def test_a_net_is_timed_once_and_then_known():
 def test_timing_ends_in_time_and_the_rest_is_guessed(monkeypatch):
     now = [0.0]
 
-    def measured(self, each):
-        now[0] += 10
-        return MachineCost(2 * each.gmacs, 1.0, True)
+    def measured(self, each, seconds):
+        now[0] += min(10, seconds)
+        return MachineCost(2 * each.gmacs, 1.0, True) if seconds >= 10 else None
 
-    monkeypatch.setattr(Stopwatch, "_measured", measured)
+    monkeypatch.setattr(Stopwatch, "_measured_within", measured)
     watch = Stopwatch("torch", clock=lambda: now[0])
     nets = [choice(net=f"net{i}", gmacs=i) for i in range(1, 6)]
     found = watch.measure(nets, until=25)
     assert [each.net for each in found] == ["net1", "net2"]
+    assert now == [25]
     assert watch.estimate(nets[4], found) == MachineCost(10.0, 0.004, False)
     assert watch.estimate(choice(ms=3.0), {}).ms == 3.0
+
+
+def test_a_net_that_takes_too_long_to_time_is_ended():
+    start = time.monotonic()
+    assert Stopwatch("torch").measure([choice()], until=start + 0.05) == {}
+    assert time.monotonic() - start < 5
 
 
 def test_a_runtime_is_timed_with_its_own_file(monkeypatch):
     pytest.importorskip("onnxruntime", reason="needs the extra `export`")
     monkeypatch.setattr(timing, "export_model", lambda model, path, size: path.write_bytes(b"x" * 1_500_000))
     monkeypatch.setattr(timing, "onnxruntime_net", lambda path: lambda image: time.sleep(0.002))
-    cost = Stopwatch("onnxruntime").measure([choice()], until=math.inf)[choice()]
-    assert cost.mb == 1.5
-    assert cost.ms >= 2
+    ms, mb = timing.measured_cost("lmnet_xxs", 32, 3, "onnxruntime", torch.get_num_threads())
+    assert mb == 1.5
+    assert ms >= 2
 
 
 # the rounds
