@@ -5,7 +5,7 @@
     python benchmarks/zoo_table.py --scores                                  # only the scores of cards and seeds.md
 
 Dice comes from the cards in zoo/ and from benchmarks/seeds.md. Files are exported once and kept in --work, so a run
-that was stopped continues; int8 files are calibrated and scored on Kvasir-SEG. Then all files are timed in one process,
+that was stopped continues; int8 files, of nets with weights, are calibrated and scored on Kvasir-SEG. Then all files are timed in one process,
 in turns, so that other load of the machine meets all alike.
 """
 
@@ -84,23 +84,22 @@ def costs_of(name: str) -> dict[str, Any]:
 
 
 def export(name: str, work: Path, data: str) -> dict[str, Any]:
-    """Export a net in float32 and int8, unless both files are there; return their sizes and the int8 file's Dice."""
-    facts, files = work / f"{name}.json", [work / f"{name}.onnx", work / f"{name}-int8.onnx"]
-    if facts.exists() and all(path.exists() for path in files):
+    """Export a net in float32, and in int8 if it has weights, unless it was done; return sizes and the int8 Dice."""
+    facts = work / f"{name}.json"
+    if facts.exists():
         known: dict[str, Any] = json.loads(facts.read_text())
         return known
     net, _, weights_of = name.partition("@")
     size = size_of(name)
     model = build_model(load_spec(net), input_size=size).eval()
     weights = load_weights(model, zoo_weights(net, weights_of or DEFAULT_DATA)) if name in weights_names() else None
-    export_model(model, files[0], model.plan.padded_size)
-    result = export_int8(
-        model, weights, files[1], data if weights is not None else "synthetic", size=min(size), max_loss=2.0
-    )
-    found = {
-        "mb": {key: round(path.stat().st_size / 1e6, 3) for key, path in zip(("float32", "int8"), files, strict=True)},
-        "dice_int8": round(result.dice[1], 4) if weights is not None else None,
-    }
+    files = {"float32": work / f"{name}.onnx"}
+    export_model(model, files["float32"], model.plan.padded_size)
+    dice = None
+    if weights is not None:
+        files["int8"] = work / f"{name}-int8.onnx"
+        dice = round(export_int8(model, weights, files["int8"], data, size=min(size), max_loss=2.0).dice[1], 4)
+    found = {"mb": {key: round(path.stat().st_size / 1e6, 3) for key, path in files.items()}, "dice_int8": dice}
     facts.write_text(json.dumps(found))
     return found
 
@@ -113,8 +112,9 @@ def times(names: list[str], work: Path, repeats: int) -> dict[str, dict[str, flo
         runs = {
             "onnxruntime": onnxruntime_net(work / f"{name}.onnx"),
             "openvino": openvino_net(work / f"{name}.onnx"),
-            "onnxruntime_int8": onnxruntime_net(work / f"{name}-int8.onnx"),
         }
+        if (work / f"{name}-int8.onnx").exists():
+            runs["onnxruntime_int8"] = onnxruntime_net(work / f"{name}-int8.onnx")
         passes |= {(name, runtime): lambda run=run, image=image: run(image) for runtime, run in runs.items()}
     found: dict[str, dict[str, float]] = {name: {} for name in names}
     for (name, runtime), seconds in zip(passes, measure_interleaved([*passes.values()], repeats=repeats), strict=True):
