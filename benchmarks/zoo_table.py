@@ -5,8 +5,8 @@
     python benchmarks/zoo_table.py --scores                                  # only the scores of cards and seeds.md
 
 Dice comes from the cards in zoo/ and from benchmarks/seeds.md. Files are exported once and kept in --work, so a run
-that was stopped continues; int8 files, of nets with weights, are calibrated and scored on Kvasir-SEG. Then all files are timed in one process,
-in turns, so that other load of the machine meets all alike.
+that was stopped continues; int8 files, of nets with weights, are calibrated and scored on Kvasir-SEG. Then all files
+are timed in one process, in turns, so that other load of the machine meets all alike.
 """
 
 from __future__ import annotations

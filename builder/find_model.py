@@ -14,6 +14,8 @@ SPEC_FILE = "spec.yaml"
 RUN_FILE = "run.json"
 FOUND_SPEC = "best.yaml"
 CHECKPOINT = "last.ckpt"
+FOLDS_FILE = "folds.json"
+"""Marks the folder of a cross-validation, which holds a run folder for each fold."""
 EXPORTED = (".onnx", ".pt2")
 _WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
@@ -124,6 +126,7 @@ def weights_file(weights: str | Path) -> Path:
 def _found(model: str) -> FoundModel:
     path = Path(model)
     if path.is_dir():
+        _check_no_folds(path)
         found = _folder_model(path)
         if found is None:
             inside = ", ".join(sorted(each.name for each in path.iterdir())[:5]) or "nothing"
@@ -154,12 +157,21 @@ def _folder_model(folder: Path) -> FoundModel | None:
     return None
 
 
+def _check_no_folds(folder: Path) -> None:
+    if (folder / FOLDS_FILE).is_file():
+        raise ValueError(
+            f"{folder}: it holds one net for each fold. lmnet-predict and --teacher take them together; here, give one "
+            f"of them, such as {folder / 'fold-1'}."
+        )
+
+
 def _weights_in(folder: Path) -> Path:
     """Return a folder's file of weights.
 
     Raises:
         ValueError: it holds none, or two.
     """
+    _check_no_folds(folder)
     there = [folder / name for name in (SAVED, BEST) if (folder / name).is_file()]
     if len(there) == 2:
         raise ValueError(

@@ -23,6 +23,8 @@ KNOWS_THE_BUILDER = {
     "training/cli_predict.py",
     "training/cli_train.py",
     "training/data_arguments.py",
+    "training/ensemble.py",
+    "training/folds.py",
     "training/opened_model.py",
     "training/recipe.py",
     "training/train_run.py",

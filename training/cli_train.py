@@ -65,6 +65,11 @@ def build_parser() -> Parser:
         metavar="FOLDER",
         help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED, with what differs behind it)",
     )
+    parser.add_argument(
+        "--folds", type=int, metavar="N",
+        help="cross-validation by patient: N nets, each image scored by the one that was not trained on it; "
+        "lmnet-predict then takes all N together",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
@@ -89,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"--{name} must be at least 1, got {getattr(args, name)}")
     if args.workers is not None and args.workers < 0:
         parser.error(f"--workers must be at least 0, got {args.workers}")
+    if args.folds is not None and args.devices * args.nodes > 1:
+        parser.error("--folds trains in one process, got --devices or --nodes above 1. Leave them out")
     return run_command("lmnet-train", lambda: _train(args), debug=args.debug)
 
 
@@ -111,9 +118,7 @@ def _train(args: argparse.Namespace) -> int:
 
         torch.set_num_threads(args.threads)
     is_terminal = sys.stderr.isatty()
-    run = train_run(
-        args.spec,
-        data_choice(args),
+    options = dict[str, Any](
         recipe=recipe,
         changes=changes,
         variables=variables,
@@ -130,6 +135,12 @@ def _train(args: argparse.Namespace) -> int:
         say=say,
         callbacks=[] if is_terminal else [EpochLine(recipe.epochs)],
     )
+    if args.folds is not None:
+        from lmnet.training.folds import print_folds, train_folds
+
+        print_folds(train_folds(args.spec, data_choice(args), args.folds, **options), say, as_json=args.json)
+        return DONE
+    run = train_run(args.spec, data_choice(args), **options)
     if run.is_main:
         print_run(run.metrics, run.folder, as_json=args.json)
     return DONE

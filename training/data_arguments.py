@@ -103,8 +103,10 @@ def check_model_exists(model: str, *, weights: str | None = None, needs_weights:
         SpecError: there is no such name or file.
         ValueError: it is no model, or has no weights.
     """
-    from lmnet.builder.find_model import find_model, with_weights
+    from lmnet.builder.find_model import FOLDS_FILE, find_model, with_weights
 
+    if needs_weights and weights is None and (Path(model) / FOLDS_FILE).is_file():
+        return  # the nets of a cross-validation, see ``open_model``
     found = find_model(model, weights=weights)
     if needs_weights:
         with_weights(found)
