@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import Parser, add_import_option, import_modules, run_command
-from lmnet.training.data_arguments import add_intensity_option, check_model_exists, check_paths
+from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
+from lmnet.training.cli_train import say
+from lmnet.training.data_arguments import add_intensity_option, check_model_exists, check_paths, value_options
 
 if TYPE_CHECKING:  # torch is imported late, so that --help is quick
-    pass
+    from lmnet.training.prediction import MaskRules, Prediction
+    from lmnet.training.prediction_files import Target
 
 _EPILOG = """\
 MODEL is a run folder, the folder of a search or of save_pretrained, a zoo name with shipped weights (lmnet_xs,
@@ -78,10 +83,97 @@ def _predict(args: argparse.Namespace) -> int:
     check_model_exists(args.model, weights=args.weights, needs_weights=not args.random_weights)
     check_paths("", *args.images)
     import_modules(args.imports)
+    from lmnet.builder.graph import GraphModel
+    from lmnet.builder.models import create_model
     from lmnet.training.ensemble import is_folds
+    from lmnet.training.export.runtimes import runtime_net
 
     if args.runtime != "torch" and is_folds(args.model):
         raise ValueError(
             f"--runtime: the nets of a cross-validation run in torch together, got {args.runtime}. Leave it out, or "
             "give one fold."
         )
+    from lmnet.training.opened_model import open_model, opened_with
+    from lmnet.training.prediction import predict
+    from lmnet.training.prediction_files import find_images
+
+    rules = _rules(args)
+    out = Path(args.out)
+    targets, notes = find_images([Path(image) for image in args.images], out)
+    for note in notes:
+        say(f"note: {note}")
+    if args.random_weights:
+        opened = opened_with(create_model(args.model), None, size=args.size)
+    else:
+        opened = open_model(args.model, weights=args.weights, size=args.size)
+    for note in opened.notes:
+        say(f"note: {note}")
+    predictions = predict(
+        runtime_net(opened.model, args.runtime, say=say) if isinstance(opened.model, GraphModel) else opened.model,
+        [target.file for target in targets],
+        batch_size=args.batch_size,
+        workers=args.workers,
+        device=args.device if args.runtime == "torch" else "cpu",
+        meaning=opened.meaning,
+        options=value_options(args),
+        rules=rules,
+        **opened.settings(),
+    )
+    _print(_save(predictions, targets, out, each_class=args.probabilities), as_json=args.json)
+    return DONE
+
+
+def _rules(args: argparse.Namespace) -> MaskRules:
+    from lmnet.training.prediction import MaskRules
+
+    kept = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
+    return MaskRules(threshold=args.threshold, classes=kept, flips=args.flips, tile=args.tile)
+
+
+def _save(
+    predictions: Iterator[Prediction], targets: Sequence[Target], out: Path, *, each_class: bool
+) -> list[dict[str, Any]]:
+    """Write each prediction as it comes, then the volumes and areas.csv; return a row for each image."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from lmnet.training.prediction_files import Area, is_volume, save_areas, save_volumes
+
+    rows, areas, volumes = [], list[Area](), dict[Path, tuple[Path, str, list[Any]]]()
+    watched = track(
+        zip(predictions, targets, strict=True),
+        total=len(targets),
+        description="predicting",
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    for prediction, target in watched:
+        size = prediction.mask.size
+        areas += [Area(target.name, name, pixels, pixels / size) for name, pixels in prediction.areas.items()]
+        if is_volume(prediction):
+            name = target.name.rpartition("_")[0] if prediction.index is not None else target.name
+            volumes.setdefault(prediction.path, (prediction.path, name, []))[2].append(prediction.mask)
+            continue
+        mask, probability, drawn = prediction.save(out, target.name, each_class=each_class)[:3]
+        shares = {name: pixels / size for name, pixels in prediction.areas.items()}
+        row = {"image": str(prediction.path), "mask": str(mask), "probability": str(probability), "overlay": str(drawn)}
+        rows.append({**row, "lesion_share": sum(shares.values()), "class_shares": shares})
+    for (source, _, masks), path in zip(volumes.values(), save_volumes(list(volumes.values()), out), strict=True):
+        share = sum(float((mask > 0).mean()) for mask in masks) / len(masks)
+        rows.append({"image": str(source), "mask": str(path), "lesion_share": share, "slices": len(masks)})
+    save_areas(areas, out)
+    return rows
+
+
+def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        shares = row.get("class_shares", {"lesion": row["lesion_share"]})
+        drawn = f"  {row['overlay']}" if "overlay" in row else ""
+        print(f"{row['mask']}{drawn}  {', '.join(f'{share:.1%} {name}' for name, share in shares.items())}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
