@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,11 @@ def add_data_options(
         default="patient",
         help="image cuts through patients, as the authors did: scores come out too high (default: %(default)s)",
     )
+    parser.add_argument(
+        "--group-from", type=_pattern, default="", metavar="REGEX",
+        help="patient or video in each image's name: what this regular expression matches, or its first group, such as "
+        "'^(.*)_frame' (default: folders, or each image)",
+    )  # fmt: skip
     masks = parser.add_argument_group("what the values of masks mean (only where the command asks for it)")
     masks.add_argument(
         "--mask-values", type=_values, default=(), metavar="V,V,...",
@@ -88,7 +94,7 @@ def value_options(args: argparse.Namespace) -> Any:
 
     given = vars(args)
     masks = MaskOptions(given.get("mask_values", ()), given.get("mask_colors", ()), given.get("ignore_value"))
-    return DataOptions(masks, args.intensity_range, given.get("class_names", ()))
+    return DataOptions(masks, args.intensity_range, given.get("class_names", ()), given.get("group_from", ""))
 
 
 def check_model_exists(model: str, *, weights: str | None = None, needs_weights: bool = True) -> None:
@@ -125,6 +131,14 @@ def check_paths(data: str, *files: str | None, weights: str | None = None) -> No
     for path in (data if data != "synthetic" else None, *files):
         if path and not Path(path).exists():
             raise ValueError(f"{path}: there is no such file or folder. Check the path.")
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression ({error}).") from None
+    return text
 
 
 def _values(text: str) -> tuple[float, ...] | str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lmnet.builder.files import written_aside
 from lmnet.training.data.case_set import Pixels
+from lmnet.training.data.cases import check_names
 from lmnet.training.data.errors import DataError
 from lmnet.training.data.image_files import ImageFile, file_stem, is_image
 from lmnet.training.data.medical_files import count_images, is_medical, is_nifti, write_mask_like
@@ -78,6 +79,7 @@ def find_images(paths: Sequence[Path], out: Path) -> tuple[list[Target], tuple[s
             problems.append(f"{path}: its name does not end like an image's that can be read.")
         else:
             found.append((path, file_stem(path)))
+    check_names([name for _, name in found], paths[0] if len(paths) == 1 else Path())
     seen: dict[str, Path] = {}
     for path, name in found:
         if seen.setdefault(name, path) != path:

@@ -76,11 +76,12 @@ def test_busi_masks_of_one_image_are_kept_together(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: None, "it has none of the known layouts"),
+        (lambda path: picture(path / "a" / "b.png"), "it has none of the known layouts"),
+        (lambda path: None, "the folder is empty. Check the path"),
         (lambda path: (path / "images").mkdir(), "there is images/, but a folder of masks .* is missing"),
         (lambda path: path.rmdir(), "there is no such data set"),
     ],
-    ids=["unknown", "empty", "absent"],
+    ids=["unknown", "empty", "one folder", "absent"],
 )
 def test_a_folder_without_cases_is_refused(tmp_path, make, message):
     make(tmp_path)

@@ -188,7 +188,7 @@ def test_a_list_of_pairs_is_read(tmp_path, suffix):
     [
         (lambda r: r[0].pop("mask"), "row 1 has no image or no mask"),
         (lambda r: r[0].update(mask="masks/none.png"), "row 1: there is no .*none.png"),
-        (lambda r: r[0].update(colour="red"), "row 1 has unknown columns colour"),
+        (lambda r: [row.pop("mask") for row in r], "it has no column mask; its columns are image, group"),
         (lambda r: r[0].update(split="trian"), "row 1 has split 'trian'. Use train, val or test"),
         (lambda r: r[0].update(split="train"), "5 rows have no split, and others have one"),
         (lambda r: r.append(dict(r[0])), "1 rows have a name that another row has"),

@@ -86,7 +86,7 @@ class CaseSet:
             return case.mask
         assert case.source is not None
         raws = [read_raw(file) for file in case.source.masks]
-        return joined_masks(raws, self.meaning.masks)
+        return joined_masks(raws, self.meaning.masks, case.source.mask_classes)
 
     def subset(self, indices: Sequence[int]) -> CaseSet:
         """Return some of the cases; pixels are shared, not copied."""
@@ -179,12 +179,19 @@ def channels_of(pixels: Pixels) -> Pixels:
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
-def joined_masks(raws: Sequence[RawImage], meaning: MaskValues) -> Pixels:
+def joined_masks(raws: Sequence[RawImage], meaning: MaskValues, classes: Sequence[int] = ()) -> Pixels:
     """Return the classes of one image's masks: a pixel has the largest class that any of them gives it.
 
     Masks of another size than the first are stretched to it.
+
+    Args:
+        raws: one a mask.
+        meaning: what their values mean.
+        classes: the class of each mask's lesion, where each class has a mask of its own.
     """
     masks = [meaning.apply(raw).astype(np.int16) for raw in raws]
+    for mask, number in zip(masks, classes, strict=bool(classes)):
+        mask[mask == 1] = number
     first = masks[0]
     first[first == IGNORED] = -1
     for mask in masks[1:]:

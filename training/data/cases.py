@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lmnet.training.data.errors import DataError
-from lmnet.training.data.image_files import ImageFile
+from lmnet.training.data.image_files import ImageFile, is_image
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Case:
         group: cases of one group (a patient) are never on two sides of a split.
         stratum: kinds that a split should mix evenly (benign, malignant); empty where there are none.
         resize_further_masks: bring further masks to the first one's size instead of refusing them.
+        mask_classes: the class of each mask's lesion, where each class has a file of its own.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Case:
     group: str
     stratum: str = ""
     resize_further_masks: bool = False
+    mask_classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class Found:
     sides: Mapping[str, str] = field(default_factory=dict)
 
 
+SIDE_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What people call the sides of a split, in lower case."""
+
 Layout = Callable[[Path], "Found | None"]
 """Looks at a folder and returns its cases, or None when the folder has another layout."""
 
@@ -71,9 +81,18 @@ def find_cases(path: Path) -> Found:
     for layout in LAYOUTS:
         found = layout(path)
         if found is not None:
+            check_names([case.name for case in found.cases], path)
             return found
+    problem = _what_it_is(path)
+    if problem:
+        raise DataError(str(path), [problem[0]], problem[1])
     inside = _inside(path)
-    hint = f"Did you mean {inside}?" if inside else "docs/data.md lists the layouts that are known."
+    hint = "docs/data.md lists the layouts that are known."
+    if len(inside) == 1:
+        hint = f"Did you mean {inside[0]}?"
+    elif inside:
+        listed = ", ".join(str(each) for each in inside[:8]) + (", ..." if len(inside) > 8 else "")
+        hint = f"Did you mean one of {listed}? If these are parts of one data set, name their files in a list (.csv)."
     raise DataError(
         str(path),
         ["it has none of the known layouts: images/ + masks/ (Kvasir-SEG), PATIENT/*_mask.tif (LGG), "
@@ -83,17 +102,73 @@ def find_cases(path: Path) -> Found:
     )  # fmt: skip
 
 
-def _inside(path: Path) -> Path | None:
-    """Return a folder up to two levels below that has a known layout."""
+def check_names(names: Sequence[str], where: Path) -> None:
+    """Check that names can be written into tables and split files.
+
+    Raises:
+        DataError: some are no UTF-8, as old archives and other systems leave them.
+    """
+    wrong = [name for name in names if not _is_text(name)]
+    if wrong:
+        shown = ", ".join(repr(os.fsencode(name))[1:] for name in wrong[:3])
+        raise DataError(
+            str(where),
+            [f"{len(wrong)} file names are no UTF-8: {shown}{', ...' if len(wrong) > 3 else ''}."],
+            f"Rename these files, for example with: convmv -f latin1 -t utf8 -r --notest {where}",
+        )
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _what_it_is(path: Path) -> tuple[str, str] | None:
+    """Return what a path is that cannot be a data set, and what to do."""
+    if path.is_file():
+        if path.name.lower().endswith(_ARCHIVES):
+            return "it is an archive.", "Unpack it and give the folder."
+        if is_image(path):
+            return (
+                "it is one image.",
+                "Give the folder that holds the images and masks, or a list of them (.csv, .json).",
+            )
+        return "it is a file of a kind that is no list of images and masks.", "Give a folder, or a .csv or .json list."
+    entries = [each for each in path.iterdir() if not each.name.startswith(".")]
+    if not entries:
+        return "the folder is empty.", "Check the path."
+    if any(each.is_file() and is_image(each) for each in entries):
+        parent = path.resolve().parent
+        from lmnet.training.data.layouts import LAYOUTS
+
+        if any(layout(parent) is not None for layout in LAYOUTS):
+            return (
+                f"it is the folder {path.resolve().name}/ of a data set, without the other folders.",
+                f"Give {parent}.",
+            )
+    archives = sorted(each.name for each in entries if each.name.lower().endswith(_ARCHIVES))
+    if archives and not any(each.is_dir() for each in entries):
+        return f"it holds archives: {', '.join(archives[:3])}.", "Unpack them and give the folder with the images."
+    return None
+
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+
+
+def _inside(path: Path) -> list[Path]:
+    """Return the folders up to two levels below that have a known layout; of nested ones the upper."""
     from lmnet.training.data.layouts import LAYOUTS
 
     if not path.is_dir():
-        return None
+        return []
     folders = [child for child in sorted(path.iterdir()) if child.is_dir() and not child.name.startswith(".")]
     folders += [child for folder in folders[:20] for child in sorted(folder.iterdir()) if child.is_dir()]
+    fitting: list[Path] = []
     for folder in folders[:200]:
-        for layout in LAYOUTS:
-            found = layout(folder)
-            if found is not None and found.cases:
-                return folder
-    return None
+        found = next((each for each in (layout(folder) for layout in LAYOUTS) if each is not None), None)
+        if found is not None and found.cases and folder.parent not in fitting:
+            fitting.append(folder)
+    return fitting

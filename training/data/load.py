@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,7 +123,8 @@ def load_data(
     notes = scanned.notes
     groups = [case.group for case in cases.cases]
     if split is None and split_file is None and scanned.sides:
-        split = Split(*(tuple(n for n in cases.names if scanned.sides.get(n) == side) for side in SIDES))
+        split, more = _completed(scanned.sides, cases, seed)
+        notes += more
     if split_file is not None:
         split, more = read_split(Path(split_file), cases.names, groups)
         notes += more
@@ -145,6 +148,22 @@ def load_data(
         raise DataError(str(path), problems, "Choose another split or seed, or build the net for these classes.")
     data.notes += (*_sides_without_lesion(data), *_on_two_sides(data))
     return data
+
+
+def _completed(sides: Mapping[str, str], cases: CaseSet, seed: int) -> tuple[Split, tuple[str, ...]]:
+    """Return the split that the data set gives; a side that it lacks is taken from train, by patient, with a note."""
+    named = {side: [case for case in cases.cases if sides.get(case.name) == side] for side in SIDES}
+    notes = []
+    for side in ("test", "val"):
+        units = sorted({case.group for case in named["train"]})
+        if named[side] or len(units) < 2:
+            continue
+        random.Random(seed).shuffle(units)
+        taken = set(units[:: 10 if len(units) > 10 else len(units)])
+        named[side] = [case for case in named["train"] if case.group in taken]
+        named["train"] = [case for case in named["train"] if case.group not in taken]
+        notes.append(f"the data set names no {side} side: {len(named[side])} images of train are taken for it.")
+    return Split(*(tuple(case.name for case in named[side]) for side in SIDES)), tuple(notes)
 
 
 def _sides_without_lesion(data: DataSets) -> tuple[str, ...]:

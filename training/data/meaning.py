@@ -18,12 +18,14 @@ class DataOptions:
     Args:
         masks: the values, colours and ignored value of masks.
         intensity_range: the values that become 0 and 255; None to decide from the images.
-        class_names: of all classes, background first; empty for the usual ones.
+        class_names: names of all classes, background first; empty for the usual ones.
+        group_from: regular expression that finds the patient in a case's name; empty for the layout's own patients.
     """
 
     masks: MaskOptions = MaskOptions()
     intensity_range: tuple[float, float] | None = None
     class_names: tuple[str, ...] = ()
+    group_from: str = ""
 
 
 @dataclass(frozen=True)

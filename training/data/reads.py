@@ -111,7 +111,7 @@ def _text(size: tuple[int, int]) -> str:
 def notes_of(reads: Sequence[Read], meaning: DataMeaning) -> tuple[str, ...]:
     """Return what was done with odd files, one line each."""
     notes = []
-    joined = sum(len(read.case.masks) > 1 for read in reads)
+    joined = sum(len(read.case.masks) > 1 and not read.case.mask_classes for read in reads)
     if joined:
         notes.append(f"{joined} images have several masks; they are joined.")
     resized = [f"{read.case.name}: {name}" for read in reads for name in read.resized]

@@ -16,6 +16,7 @@ from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of, joine
 from lmnet.training.data.cases import Case, Found, find_cases
 from lmnet.training.data.classes import IGNORED, make_classes
 from lmnet.training.data.errors import DataError, folded
+from lmnet.training.data.groups import grouped, series_note
 from lmnet.training.data.image_files import read_image, read_raw
 from lmnet.training.data.intensities import Intensities
 from lmnet.training.data.intensities import decide as decide_intensities
@@ -64,7 +65,7 @@ def scan(
             empty, absent or of unknown layout; or values can be read in two ways. All problems are listed together.
     """
     options = options or DataOptions()
-    found = find_cases(path)
+    found = _with_groups(find_cases(path), options.group_from)
     reads = _read_all(found.cases, path)
     problems = [*found.problems, *(problem for read in reads for problem in read.problems), *size_problems(reads, path)]
     if not found.cases and not problems:
@@ -76,6 +77,14 @@ def scan(
         raise DataError(str(path), folded(problems))
     notes = (meaning.describe(sum(len(case.masks) for case in found.cases)), *notes_of(reads, meaning), *found.notes)
     return Scanned(found.layout, CaseSet(cases, meaning), notes, found.sides)
+
+
+def _with_groups(found: Found, pattern: str) -> Found:
+    """Return what a layout found with the patients that ``--group-from`` finds, or a note where it could be needed."""
+    if not pattern:
+        return replace(found, notes=(*found.notes, *series_note(found.cases)))
+    cases, problems, notes = grouped(found.cases, pattern)
+    return replace(found, cases=tuple(cases), problems=(*found.problems, *problems), notes=(*found.notes, *notes))
 
 
 def scan_images(cases: Sequence[Case], *, options: DataOptions, known: DataMeaning | None) -> CaseSet:
@@ -194,17 +203,18 @@ def _decide(
     except ValueError as error:
         problems.append(str(error))
     samples = [each for read in reads for each in read.samples]
+    by_file = max((number for read in reads for number in read.case.mask_classes), default=0)
     try:
         before = None
         if known is not None:
             before = DecidedMasks(known.masks, tuple(each.name for each in known.classes))
-        values = decide_masks(samples, options.masks, num_classes, found.labels, before)
+        values = decide_masks(samples, options.masks, 2 if by_file else num_classes, found.labels, before)
     except ValueError as error:
         problems.append(str(error))
     if scaled is None or values is None:
         return None, problems
     named = [name for name, _ in sorted(found.labels.items(), key=lambda item: item[1]) if name.lower() != "ignore"]
-    count = max(len(values.values), len(values.colors), num_classes or 0, 2)
+    count = max(len(values.values), len(values.colors), num_classes or 0, by_file + 1, 2)
     names = options.class_names or (tuple(named) if len(named) == count else ())
     try:
         given = known.classes if known is not None and len(known.classes) == count and not options.class_names else None
@@ -227,7 +237,7 @@ def _kept(reads: Sequence[Read], meaning: DataMeaning, root: Path, problems: lis
                 pixels = channels_of(meaning.intensities.apply(image.values))
                 if case.masks:
                     masks = read.masks or [read_raw(file) for file in case.masks]
-                    classes = joined_masks(masks, meaning.masks)
+                    classes = joined_masks(masks, meaning.masks, case.mask_classes)
                     loaded.present = frozenset(np.unique(classes).tolist()) - {IGNORED}
             except ValueError as error:
                 problems.append(f"{file_name(case.image, root)}: {error}")

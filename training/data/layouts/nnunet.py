@@ -12,7 +12,7 @@ from typing import Any
 
 from lmnet.training.data.cases import Case, Found
 from lmnet.training.data.image_files import ImageFile
-from lmnet.training.data.walk import all_slices, left_out
+from lmnet.training.data.walk import all_slices, files_in, left_out
 
 _CHANNEL = re.compile(r"^(?P<name>.+)_(?P<channel>\d{4})$")
 
@@ -29,11 +29,11 @@ def find(path: Path) -> Found | None:
     problems, labels = read_labels(content.get("labels"))
     channels = len(content.get("channel_names") or content.get("modality") or {}) or 1
     images: dict[str, dict[int, Path]] = {}
-    for file in sorted((path / "imagesTr").glob(f"*{ending}")):
+    for file in _files(path / "imagesTr", ending):
         match = _CHANNEL.match(file.name.removesuffix(ending))
         if match:
             images.setdefault(match["name"], {})[int(match["channel"])] = file
-    masks = {file.name.removesuffix(ending): file for file in sorted((path / "labelsTr").glob(f"*{ending}"))}
+    masks = {file.name.removesuffix(ending): file for file in _files(path / "labelsTr", ending)}
     cases = []
     for name, files in images.items():
         if sorted(files) not in (list(range(channels)), [0]):  # one RGB file may hold three channels
@@ -52,12 +52,17 @@ def find(path: Path) -> Found | None:
     return Found("nnunet", tuple(found), (*problems, *more), notes, labels)
 
 
+def _files(folder: Path, ending: str) -> list[Path]:
+    """Return the files of a folder with an ending, without those that tools leave behind (._NAME of macOS)."""
+    return [file for file in files_in(folder) if file.parent == folder and file.name.endswith(ending)]
+
+
 def read_dataset_json(path: Path) -> dict[str, Any] | None:
     """Return a folder's dataset.json where it has one and imagesTr/, else None."""
     if not (path / "imagesTr").is_dir() or not (path / "dataset.json").is_file():
         return None
     try:
-        content = json.loads((path / "dataset.json").read_text(encoding="utf-8"))
+        content = json.loads((path / "dataset.json").read_text(encoding="utf-8-sig"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
