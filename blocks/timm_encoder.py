@@ -6,9 +6,11 @@ import difflib
 import logging
 import textwrap
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import check_map, check_positive
@@ -44,6 +46,32 @@ def make_backbone(
     return backbone
 
 
+@lru_cache(maxsize=1024)
+def _reductions(model: str) -> tuple[int, ...]:
+    """Return the strides of all feature maps of a backbone, which is built without memory."""
+    with torch.device("meta"):
+        return tuple(make_backbone(model, 3, None).feature_info.reduction())
+
+
+def indices_of(model: str, strides: tuple[int, ...]) -> list[int]:
+    """Return which of a backbone's feature maps have these strides; of several of one stride, the deepest.
+
+    Raises:
+        ValueError: it has no map of a stride, or the strides do not rise.
+    """
+    have = _reductions(model)
+    deepest = {stride: index for index, stride in enumerate(have)}
+    missing = [stride for stride in strides if stride not in deepest]
+    if missing:
+        raise ValueError(
+            f"timm_encoder: {model} has maps of stride {', '.join(map(str, sorted(deepest)))}, got "
+            f"strides={list(strides)}. Leave {missing[0]} out, or use another model."
+        )
+    if list(strides) != sorted(set(strides)) or not strides:
+        raise ValueError(f"timm_encoder: strides must rise, got strides={list(strides)}. Write [4, 8, 16, 32].")
+    return [deepest[stride] for stride in strides]
+
+
 @register(
     "timm_encoder",
     example=Example(
@@ -51,6 +79,7 @@ def make_backbone(
         ((3, 64, 96),),
         ((32, 32, 48), (16, 16, 24), (24, 8, 12)),
     ),
+    added=["strides"],
 )
 class TimmEncoder(nn.Module):
     """Run a timm backbone and return its feature maps, finest first.
@@ -59,13 +88,15 @@ class TimmEncoder(nn.Module):
         in_channels: channels of the image.
         model: timm's name of a backbone that supports ``features_only``.
         out_indices: which of the backbone's feature maps to return; None for all.
+        strides: instead of ``out_indices``, the strides of the maps to return, for example [4, 8, 16, 32]. Backbones
+            that begin with a stride of 2 and others that begin with 4 can then replace each other.
 
     Shapes:
         (N, in_channels, H, W) -> a list of (N, C_i, H / r_i, W / r_i); ``out_channels`` and ``reductions`` hold C_i and
         r_i. In a spec, ``NAME.0`` is the first output of node NAME.
 
     Raises:
-        ValueError: timm has no such model, it gives no feature maps, or it has no such index.
+        ValueError: timm has no such model, it gives no feature maps, or it has no such index or stride.
 
     Example:
         >>> import torch
@@ -85,7 +116,14 @@ class TimmEncoder(nn.Module):
         stages behind the last map asked for are dropped where timm keeps them (EfficientNet, MobileNet).
     """
 
-    def __init__(self, in_channels: int, *, model: str, out_indices: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        model: str,
+        out_indices: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> None:
         import timm  # late: its import takes longer than torch's
 
         super().__init__()
@@ -94,8 +132,12 @@ class TimmEncoder(nn.Module):
             close = difflib.get_close_matches(model, timm.list_models(), n=3)
             hint = f"Did you mean {' or '.join(close)}?" if close else "timm.list_models() lists them."
             raise ValueError(f"timm_encoder: model must be one of timm's, got model={model!r}. {hint}")
+        if out_indices is not None and strides is not None:
+            raise ValueError("timm_encoder: give out_indices or strides, got both. Leave one out.")
         indices = None if out_indices is None else list(out_indices)
         try:
+            if strides is not None:
+                indices = indices_of(model, tuple(strides))
             self.backbone = make_backbone(model, in_channels, indices)
         except (AssertionError, IndexError, RuntimeError, TypeError, AttributeError) as err:
             raise ValueError(

@@ -41,6 +41,10 @@ _FREE = frozenset(
 )
 
 
+_FUSING = ("fuse", "reparameterize", "switch_to_deploy")
+"""Methods by which timm's ``reparameterize_model`` recognises what it can merge."""
+
+
 class UnknownOperation(RuntimeError):
     """An operation whose cost is not known."""
 
@@ -196,8 +200,8 @@ def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> Nod
         module = make_block(block, json.loads(options_json), [shape[0] for shape in in_shapes]).eval()
     shapes, counter = _run(module, in_shapes)
     params, deploy_counter = count_params(module), counter
-    if any(hasattr(child, "reparameterize") for child in module.modules()):
-        with QuickMeta():
+    if any(hasattr(child, name) for child in module.modules() for name in _FUSING):
+        with torch.device("meta"), QuickMeta():
             reparameterize_model(nn.ModuleList([module]), inplace=True)
         _, deploy_counter = _run(module, in_shapes)
     return NodeCost(shapes, params, counter.macs, count_params(module), deploy_counter.macs, deploy_counter.peak_bytes)

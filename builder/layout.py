@@ -52,6 +52,16 @@ class ExpectSpec(_Strict):
     tolerance: float = Field(default=0.005, ge=0, lt=1)
 
 
+class PaperSpec(_Strict):
+    """What the paper and the authors' code say of the net, in words; docs/field.md shows it beside our count."""
+
+    params: str | None = None
+    gmacs: str | None = None
+    licence: str | None = None
+    sizes: str | None = None
+    note: str | None = None
+
+
 class RangeSpec(_Strict):
     """What the search may do with one variable: a range, or choices; ``each`` for every item of a list."""
 
@@ -69,11 +79,14 @@ class SpecLayout(_Strict):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     source: str | None = None
     description: str | None = None
+    family: str = Field(default="lmnet", pattern=r"^[a-z][a-z0-9_]*$")
+    paper: PaperSpec | None = None
     expect: ExpectSpec | None = None
     input: InputSpec = Field(default_factory=InputSpec)
     vars: dict[str, Any] = Field(default_factory=dict)
     nodes: dict[str, dict[str, Any]] = Field(min_length=1, max_length=1000)
     outputs: dict[str, str] = Field(min_length=1)
+    aux: dict[str, Any] = Field(default_factory=dict)
     search: dict[str, RangeSpec] = Field(default_factory=dict)
 
 
@@ -87,7 +100,12 @@ def layout_problems(document: Document, error: ValidationError) -> list[Problem]
         got = got if len(got) <= 60 else f"{got[:57]}..."
         at_key = False
         if kind == "extra_forbidden":
-            sections: dict[str, type[BaseModel]] = {"input": InputSpec, "expect": ExpectSpec, "search": RangeSpec}
+            sections: dict[str, type[BaseModel]] = {
+                "input": InputSpec,
+                "expect": ExpectSpec,
+                "paper": PaperSpec,
+                "search": RangeSpec,
+            }
             model: type[BaseModel] = SpecLayout
             for part in path[:-1]:
                 model = sections.get(str(part), model)
@@ -185,7 +203,7 @@ class Spec:
                 data[section] = {
                     key: _Flow(value) if isinstance(value, dict) else value for key, value in data[section].items()
                 }
-        for section in ("expect", "input", "outputs"):
+        for section in ("paper", "expect", "input", "outputs", "aux"):
             if isinstance(data.get(section), dict):
                 data[section] = _Flow(data[section])
         return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True, default_flow_style=None)

@@ -16,7 +16,7 @@ from lmnet.blocks.encoder_weights import EncoderWeights
 from lmnet.builder.facts import facts_of_model
 from lmnet.builder.files import SAVED, SaveError, write_together
 from lmnet.builder.find_model import SPEC_FILE, FoundModel, find_model, weights_file, with_weights
-from lmnet.builder.graph import GraphModel
+from lmnet.builder.graph import AUX, GraphModel
 from lmnet.builder.plan import INPUT, Plan
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
@@ -179,7 +179,9 @@ def _heads(model: nn.Module) -> tuple[str, ...]:
     """Return the prefixes of the nodes that give a net's outputs."""
     if not isinstance(model, GraphModel):
         return ()
-    return tuple(f"{node.partition('.')[0]}." for node in model.spec.layout.outputs.values())
+    extra = {node.name for node in model.plan.aux_nodes}
+    outputs = [node.partition(".")[0] for node in (*model.spec.layout.outputs.values(), *model.spec.layout.aux)]
+    return tuple(f"{AUX}.{name}." if name in extra else f"{name}." for name in outputs)
 
 
 def _stems(model: nn.Module) -> tuple[str, ...]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lmnet.blocks.registry import Shape
+from lmnet.blocks.registry import REGISTRY, Shape
 from lmnet.builder.cost import NodeCost
 from lmnet.builder.layout import Spec
+from lmnet.builder.options import signature_of
 
 INPUT = "input"
 
@@ -47,6 +48,9 @@ class Plan:
         stride: the image is padded to multiples of it.
         nodes: in the order of execution.
         outputs: the outputs by name.
+        aux_nodes: nodes that only ``aux`` uses; they are in the training form alone, and no cost counts them.
+        aux: maps that get a loss of their own while training, as the spec names them.
+        aux_weights: the weights of these losses.
     """
 
     spec: Spec
@@ -56,6 +60,9 @@ class Plan:
     stride: int
     nodes: tuple[NodePlan, ...]
     outputs: dict[str, Reference]
+    aux_nodes: tuple[NodePlan, ...] = ()
+    aux: dict[str, Reference] = field(default_factory=dict)
+    aux_weights: dict[str, float] = field(default_factory=dict)
 
     @property
     def params(self) -> int:
@@ -96,18 +103,31 @@ class Plan:
     def hash(self) -> str:
         """A short name of the architecture: equal exactly when state_dict keys, shapes and computation are.
 
-        Input size, order in the file, names of variables, comments and ``search`` do not count.
+        Input size, order in the file, names of variables, comments and ``search`` do not count. The weights of ``aux``
+        losses do.
         """
-        graph = {
+        graph: dict[str, Any] = {
             "channels": self.input_shape[0],
-            "nodes": {node.name: [node.block, node.inputs, node.options] for node in self.nodes},
+            "nodes": {node.name: [node.block, node.inputs, _hashed(node)] for node in self.nodes},
             "outputs": self.outputs,
         }
+        if self.aux:
+            graph["aux_nodes"] = {node.name: [node.block, node.inputs, _hashed(node)] for node in self.aux_nodes}
+            graph["aux"] = [[*self.aux[name], self.aux_weights[name]] for name in sorted(self.aux)]
         return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _hashed(node: NodePlan) -> dict[str, Any]:
+    """Return the options of a node that name its net: those that the block got later only where they are set."""
+    added = REGISTRY.added(node.block)
+    if not added:
+        return node.options
+    defaults = signature_of(node.block).defaults()
+    return {key: value for key, value in node.options.items() if key not in added or value != defaults[key]}
+
+
 def last_uses(plan: Plan) -> dict[str, list[str]]:
-    """Return, by node, the maps that nobody needs once that node has run."""
+    """Return, by node, the maps that nobody needs once that node has run; without those that ``aux`` needs."""
     kept = {name for name, _ in plan.outputs.values()}
     last = {name: node.name for node in plan.nodes for name, _ in node.inputs}
     freed: dict[str, list[str]] = {node.name: [] for node in plan.nodes}

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from lmnet.blocks.registry import Shape
+from lmnet.builder.aux_outputs import aux_problems, aux_weights
 from lmnet.builder.cost import NodeCost, make_block, node_cost, node_shapes
 from lmnet.builder.expressions import ExpressionError, evaluate, names_in
 from lmnet.builder.layout import INPUT_SIZE, Spec
@@ -77,7 +78,8 @@ class Planner:
         layout = self.spec.layout
         size = tuple(input_size or (values or {}).get(INPUT_SIZE, layout.input.size))
         variables, found = self._variables(values)
-        problems = [*self.wiring.problems, *found]
+        weights, wrong = aux_weights(self.wiring, variables)
+        problems = [*self.wiring.problems, *found, *wrong]
         options = self._all_options(variables, problems)
         height, width = size
 
@@ -86,10 +88,10 @@ class Planner:
             return self._trace(variables, options, image, price=not problems)
 
         faults, nodes = trace(height, width)
-        stride = 1 if faults or problems else exact_stride(nodes, height, width)
+        stride = 1 if faults or problems else exact_stride(self._main(nodes), height, width)
         if not stride or faults:  # the size may be the cause, so the stride is found at another one
             _, probed = trace(PROBE_SIDE, PROBE_SIDE)
-            stride = exact_stride(probed, PROBE_SIDE, PROBE_SIDE) or 1
+            stride = exact_stride(self._main(probed), PROBE_SIDE, PROBE_SIDE) or 1
         padded = (math.ceil(height / stride) * stride, math.ceil(width / stride) * stride)
         if padded != size:
             if not layout.input.pad:
@@ -98,17 +100,30 @@ class Planner:
         problems += faults
         if not problems:
             problems += self._check_outputs(nodes, padded)
+            problems += aux_problems(self.wiring, nodes)
         if problems:
             raise SpecError(problems)
+        main = self._main(nodes)
+        extra = tuple(node for name, node in nodes.items() if name not in main)
         return Plan(
             self.spec,
             variables,
             (layout.input.channels, height, width),
             padded,
             stride,
-            tuple(nodes.values()),
+            tuple(main.values()),
             self.wiring.outputs,
+            extra,
+            self.wiring.aux,
+            weights,
         )
+
+    def _main(self, nodes: Mapping[str, NodePlan]) -> dict[str, NodePlan]:
+        """Return the nodes that the outputs need."""
+        if not self.wiring.aux:
+            return dict(nodes)
+        needed = self.wiring.main_nodes()
+        return {name: node for name, node in nodes.items() if name in needed}
 
     def _trace(
         self, variables: Mapping[str, Any], options: Mapping[str, dict[str, Any]], image: Shape, *, price: bool

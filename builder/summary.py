@@ -62,6 +62,7 @@ def as_dict(plan: Plan, expectations: list[Expectation]) -> dict[str, Any]:
         "macs": plan.macs,
         "deploy": {"params": plan.deploy_params, "macs": plan.deploy_macs},
         "peak_activation_bytes": plan.peak_bytes,
+        "aux": plan.aux_weights,
         "expect": [
             {
                 "figure": item.figure,

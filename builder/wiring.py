@@ -17,7 +17,7 @@ from lmnet.builder.plan import INPUT, Reference
 from lmnet.builder.problems import Path, Problem, did_you_mean
 from lmnet.builder.strict_yaml import read_scalar
 
-_TAKEN = frozenset({"plan", "spec", "hash", "training"})
+_TAKEN = frozenset({"plan", "spec", "hash", "training", "facts", "aux_nodes", "forward_with_aux"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Wiring:
         self._check_vars()
         self._read_nodes()
         self.outputs = self._read_outputs()
+        self.aux = self._read_aux()
+        self._check_use()
 
     def _fault(self, path: Path, message: str, *, at_key: bool = False) -> None:
         self.problems.append(self.spec.document.problem(path, message, at_key=at_key))
@@ -190,7 +192,35 @@ class Wiring:
                 self._fault(("outputs", key), f"an output must be given by number, got {text}. Write {name}.0.")
             else:
                 outputs[key] = (name, int(output or 0))
-        used = {str(text).partition(".")[0] for text in self.spec.layout.outputs.values()}
+        return outputs
+
+    def _read_aux(self) -> dict[str, Reference]:
+        """Return the maps that get a loss of their own while training."""
+        aux: dict[str, Reference] = {}
+        for text in self.spec.layout.aux:
+            name, _, output = text.partition(".")
+            if name not in self.spec.layout.nodes:
+                hint = did_you_mean(name, self.spec.layout.nodes)
+                self._fault(("aux", text), f"aux must name a node, got {name}. {hint}", at_key=True)
+            elif output and not _is_number(output):
+                message = f"an output must be given by number, got {text}. Write {name}.0."
+                self._fault(("aux", text), message, at_key=True)
+            else:
+                aux[text] = (name, int(output or 0))
+        return aux
+
+    def main_nodes(self) -> frozenset[str]:
+        """Return the nodes that the outputs need: all but those that only ``aux`` uses."""
+        needed = {name for name, _ in self.outputs.values()}
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed |= {name for name, _ in node.inputs or ()}
+        return frozenset(needed)
+
+    def _check_use(self) -> None:
+        nodes = self.spec.layout.nodes
+        named = [*self.spec.layout.outputs.values(), *self.spec.layout.aux]
+        used = {str(text).partition(".")[0] for text in named}
         for fields in nodes.values():
             source = fields.get("from")
             used |= {str(text).partition(".")[0] for text in (source if isinstance(source, list) else [source])}
@@ -203,4 +233,3 @@ class Wiring:
                     f"a node must be used, got {name} unused. Name it in a from or in outputs.",
                     at_key=True,
                 )
-        return outputs

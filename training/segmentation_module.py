@@ -147,12 +147,7 @@ class SegmentationModule(L.LightningModule):
             TrainingDiverged: the loss is not finite.
         """
         image, mask, _ = batch
-        logits = self._logits(self.model, image, mask)
-        loss: Tensor = self.loss(logits, mask.long())
-        if self.teacher is not None:
-            temperature = self.recipe.distill_temperature
-            soft = distillation_loss(logits, self.teacher.logits(image), temperature=temperature)
-            loss = loss + self.recipe.distill_weight * soft
+        loss = self._training_loss(image, mask.long())
         if not torch.isfinite(loss):
             raise TrainingDiverged(
                 f"fit: the loss became {float(loss.detach())} in epoch {self.epochs_done + 1}, step {batch_idx + 1}. "
@@ -193,11 +188,31 @@ class SegmentationModule(L.LightningModule):
         """Epochs finished before the running one, those of earlier sessions too."""
         return self.state.epoch + int(self.current_epoch)
 
+    def _training_loss(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Return the loss of the logits and, by their weights, of the maps that the net's spec lists in ``aux``."""
+        teacher = self.teacher.logits(image) if self.teacher is not None else None
+
+        def loss_of(logits: Tensor) -> Tensor:
+            loss: Tensor = self.loss(logits, mask)
+            if teacher is not None:
+                soft = distillation_loss(logits, teacher, temperature=self.recipe.distill_temperature)
+                loss = loss + self.recipe.distill_weight * soft
+            return loss
+
+        if not getattr(self.model, "has_aux", False):
+            return loss_of(self._logits(self.model, image, mask))
+        logits, aux = self.model.forward_with_aux(self._ready(image))  # type: ignore[operator]
+        total = loss_of(class_logits(logits, mask.shape[-2:]))
+        for weight, other in aux:
+            total = total + weight * loss_of(class_logits(other, mask.shape[-2:]))
+        return total
+
     def _logits(self, model: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
+        return class_logits(model(self._ready(image)), mask.shape[-2:])
+
+    def _ready(self, image: Tensor) -> Tensor:
         image = normalized(image, self.recipe.mean, self.recipe.std)
-        if self.recipe.channels_last:
-            image = image.contiguous(memory_format=torch.channels_last)
-        return class_logits(model(image), mask.shape[-2:])
+        return image.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else image
 
 
 def training_size(recipe: Recipe, size: int, epoch: int, schedule_epochs: int) -> int:

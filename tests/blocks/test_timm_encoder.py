@@ -35,6 +35,38 @@ def test_channels_and_reductions_are_true():
     assert encoder.reductions == [64 // x.shape[2] for x in maps] == [2, 4, 8, 16, 32]
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "edgenext_xx_small", "efficientvit_b0", "fastvit_t8", "mobilenetv3_small_050", "pvt_v2_b0", "repvit_m0_9",
+        "starnet_s1",
+    ],
+)  # fmt: skip
+def test_maps_are_chosen_by_stride(model):
+    cost = node_cost("timm_encoder", {"model": model, "strides": [4, 8, 16, 32]}, [(3, 128, 64)])
+    assert [shape[1:] for shape in cost.out_shapes] == [(32, 16), (16, 8), (8, 4), (4, 2)]
+    assert (cost.deploy_params < cost.params) == (model in ("fastvit_t8", "repvit_m0_9"))
+
+
+def test_a_stride_may_be_left_out():
+    encoder = TimmEncoder(3, model="mobilenetv3_small_050", strides=[2, 8])
+    assert encoder.reductions == [2, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strides": [4, 64]}, r"pvt_v2_b0 has maps of stride 4, 8, 16, 32, got strides=\[4, 64\]. Leave 64 out"),
+        ({"strides": [8, 4]}, r"strides must rise, got strides=\[8, 4\]. Write \[4, 8, 16, 32\]"),
+        ({"strides": []}, r"strides must rise, got strides=\[\]"),
+        ({"strides": [4], "out_indices": [0]}, "give out_indices or strides, got both. Leave one out"),
+    ],
+)
+def test_strides_that_cannot_be_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        TimmEncoder(3, model="pvt_v2_b0", **options)
+
+
 def test_channels_last_backbone_gives_channels_first_maps():
     encoder = TimmEncoder(3, model="swin_tiny_patch4_window7_224", out_indices=[0])
     with torch.no_grad():

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from lmnet.builder.models import build_model
+from lmnet.builder.spec import parse_spec
 from lmnet.training import Recipe, fit, register_loss
 from lmnet.training.distillation import Teacher, distillation_loss
 from lmnet.training.named import LOSSES
@@ -101,3 +103,31 @@ def test_a_student_learns_what_its_teacher_says(drawn, tiny_net):
     alone = fit(tiny_net(), drawn, QUICK, epochs=1).state.weights
     taught = fit(tiny_net(), drawn, QUICK, epochs=1, teacher=teacher).state.weights
     assert not torch.equal(alone["0.weight"], taught["0.weight"])
+
+
+def test_maps_of_aux_get_losses_of_their_own(drawn):
+    text = """
+schema: lmnet/1
+name: deep
+input: {channels: 3, size: [64, 64]}
+nodes:
+  stem: {block: downsample, from: input, out_channels: 8}
+  head: {block: segmentation_head, from: stem, scale: 2}
+  deep: {block: segmentation_head, from: stem}
+outputs: {logits: head}
+aux: {deep: 0.5}
+"""
+
+    def trained(text, **options):
+        torch.manual_seed(0)
+        model = build_model(parse_spec(text))
+        return model.state_dict(), fit(model, drawn, QUICK, epochs=1, **options).state.weights
+
+    before, after = trained(text)
+    assert not torch.equal(before["aux_nodes.deep.conv.weight"], after["aux_nodes.deep.conv.weight"])
+    weightless = trained(text.replace("0.5", "0"))[1]
+    alone = trained(text.replace("\n  deep: {block: segmentation_head, from: stem}", "").replace("aux: {deep: 0.5}", ""))[1]
+    assert torch.equal(weightless["stem.conv.conv.weight"], alone["stem.conv.conv.weight"])
+    assert not torch.equal(after["stem.conv.conv.weight"], alone["stem.conv.conv.weight"])
+    teacher = Teacher(build_model(parse_spec(text)), 32, (0.5,) * 3, (0.5,) * 3)
+    assert not torch.equal(trained(text, teacher=teacher)[1]["stem.conv.conv.weight"], after["stem.conv.conv.weight"])
