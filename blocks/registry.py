@@ -40,9 +40,7 @@ class Registry:
     _added: dict[str, frozenset[str]] = field(default_factory=dict)
     _plugins_loaded: bool = False
 
-    def register(
-        self, name: str, *, example: Example, added: Sequence[str] = ()
-    ) -> Callable[[BlockType], BlockType]:
+    def register(self, name: str, *, example: Example, added: Sequence[str] = ()) -> Callable[[BlockType], BlockType]:
         """Return a decorator that registers a class under ``name``.
 
         Args:

@@ -45,8 +45,8 @@ def aux_problems(wiring: Wiring, nodes: Mapping[str, NodePlan]) -> list[Problem]
             classes = nodes[logits[0]].out_shapes[logits[1]][0]
             if shapes[index][0] != classes:
                 message = (
-                    f"a map of aux must have the channels of the logits, {classes}, got {shapes[index][0]} from {text}. "
-                    "Put a segmentation_head behind it."
+                    f"a map of aux must have the channels of the logits, {classes}, got {shapes[index][0]} from "
+                    f"{text}. Put a segmentation_head behind it."
                 )
         if message:
             problems.append(wiring.spec.document.problem(("aux", text), message, at_key=True))

@@ -15,7 +15,6 @@ from lmnet.builder.plan import INPUT, NodePlan, Plan, last_uses
 from lmnet.builder.planner import size_message
 from lmnet.builder.spec import Spec
 
-
 AUX = "aux_nodes"
 """Prefix, in the state_dict, of the nodes that only ``aux`` uses."""
 

@@ -241,7 +241,7 @@ def _with_own_head(
     ]
     if not heads:
         return state
-    nodes = sorted({key.partition(".")[0] for key in heads})
+    nodes = sorted({max(filter(key.startswith, head), key=len).rstrip(".") for key in heads})
     whole = [key for key in own if key.startswith(tuple(f"{node}." for node in nodes))]
     old, new = state[heads[0]].shape[0], own[heads[0]].shape[0]
     notes.append(f"{', '.join(nodes)} was left out: the weights have {old} classes and the net {new}")

@@ -5,10 +5,10 @@ import torch
 from timm.utils import reparameterize_model
 
 import lmnet
-from lmnet.builder.export import export_model
 from lmnet.builder.models import build_model, deploy, from_pretrained, load_weights, save_pretrained
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import parse_spec
+from lmnet.training.export.formats import export_model
 
 PLAIN = """
 schema: lmnet/1

@@ -126,7 +126,9 @@ aux: {deep: 0.5}
     before, after = trained(text)
     assert not torch.equal(before["aux_nodes.deep.conv.weight"], after["aux_nodes.deep.conv.weight"])
     weightless = trained(text.replace("0.5", "0"))[1]
-    alone = trained(text.replace("\n  deep: {block: segmentation_head, from: stem}", "").replace("aux: {deep: 0.5}", ""))[1]
+    alone = trained(
+        text.replace("\n  deep: {block: segmentation_head, from: stem}", "").replace("aux: {deep: 0.5}", "")
+    )[1]
     assert torch.equal(weightless["stem.conv.conv.weight"], alone["stem.conv.conv.weight"])
     assert not torch.equal(after["stem.conv.conv.weight"], alone["stem.conv.conv.weight"])
     teacher = Teacher(build_model(parse_spec(text)), 32, (0.5,) * 3, (0.5,) * 3)
