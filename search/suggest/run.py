@@ -25,7 +25,7 @@ MOST = 6
 """Most nets that are trained."""
 TIMED = 10
 """Most nets that are timed."""
-SLACK_S = 2.0
+SLACK_S = 6.0
 """Seconds kept for the answer."""
 
 
@@ -121,7 +121,7 @@ def suggest(
     if flags is None:
         flags = ["--data", choice.path, *(["--seed", str(seed)] if seed else [])]
     sets = choice.load(seed=seed, num_classes=num_classes)
-    job = _Job(bounds, start + 60 * minutes - SLACK_S, num_classes, seed, device, tuple(flags), say)
+    job = _Job(bounds, start + max(60 * minutes - SLACK_S, 30 * minutes), num_classes, seed, device, tuple(flags), say)
     return job.run(sets, chosen_runtime, size, start)
 
 
