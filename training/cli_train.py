@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, read_assignments, run_command
 from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
+from lmnet.training.loggers import LOGGERS, check_loggers
 from lmnet.training.recipe import load_recipe, recipe_names
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def build_parser() -> Parser:
         help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED, with what differs behind it)",
     )
     parser.add_argument(
+        "--logger", action="append", default=[], choices=LOGGERS,
+        help="send each epoch's row there too; log.csv is always written, and TensorBoard's files if it is installed",
+    )  # fmt: skip
+    parser.add_argument(
         "--folds", type=int, metavar="N",
         help="cross-validation by patient: N nets, each image scored by the one that was not trained on it; "
         "lmnet-predict then takes all N together",
@@ -104,6 +109,7 @@ def _train(args: argparse.Namespace) -> int:
 
     check_model_exists(args.spec, weights=args.weights, needs_weights=False)
     check_paths(args.data, args.split_file)
+    check_loggers(args.logger)
     import_modules(args.imports)
     changes, variables = route_assignments(args.spec, read_assignments(args.set), read_assignments(args.var))
     for key in ("size", "epochs", "batch_size"):
@@ -133,6 +139,7 @@ def _train(args: argparse.Namespace) -> int:
         workers=args.workers,
         progress=is_terminal,
         say=say,
+        loggers=args.logger,
         callbacks=[] if is_terminal else [EpochLine(recipe.epochs)],
     )
     if args.folds is not None:

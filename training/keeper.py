@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import importlib.util
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -126,6 +127,8 @@ class EpochKeeper(L.Callback):
         if state.best_epoch == state.epoch or not (folder / BEST).exists():
             save_weights(folder / BEST, state.best_weights, {**self.facts, **best_facts(state)})
         write_durably(folder / LOG, history_csv(state.history).encode())
+        if importlib.util.find_spec("tensorboard") is None:
+            return
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -31,6 +31,7 @@ from lmnet.training.export.benchmark import describe_machine, measure_interleave
 from lmnet.training.fitting import FitResult, check_machine, fit
 from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
+from lmnet.training.loggers import Log, check_loggers, open_loggers
 from lmnet.training.losses import check_class_weights
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
@@ -117,6 +118,7 @@ def train_run(
     progress: bool = False,
     say: Callable[[str], None] = lambda text: None,
     callbacks: Sequence[Callable[[EpochReport], bool | None]] = (),
+    loggers: Sequence[str] = (),
 ) -> TrainedRun:
     """Train a spec, score its best epoch on val and test, and write the report. The same call again continues the run.
 
@@ -140,6 +142,7 @@ def train_run(
         progress: show a progress bar on stderr.
         say: told what happens, for people.
         callbacks: see ``fit``.
+        loggers: where each epoch's row goes too: wandb, mlflow.
 
     Raises:
         ValueError: anything wrong with spec, recipe, data or folder; nothing is written then.
@@ -147,6 +150,7 @@ def train_run(
         SaveError: the disk is full; the last good checkpoint is kept.
     """
     chosen = (recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).override(changes or {}, where="--set")
+    check_loggers(loggers)
     check_machine(chosen, device, devices=devices, nodes=nodes)
     _prepare_device(device, say)
     with torch.random.fork_rng(devices=[]):
@@ -194,7 +198,7 @@ def train_run(
             pretrained=pretrained,
             seed=seed,
             out=folder.path,
-            callbacks=callbacks,
+            callbacks=[*callbacks, *_loggers(loggers, folder, request)],
             device=device,
             devices=devices,
             nodes=nodes,
@@ -206,6 +210,11 @@ def train_run(
             return TrainedRun(folder, is_main=False)
         say(f"best epoch {result.best_epoch} of {result.epoch}; scoring it on val and test")
         return _scored(folder, model, data, result, recipe=chosen, device=device)
+
+
+def _loggers(names: Sequence[str], folder: RunFolder, request: Request) -> list[Log]:
+    """Return the callbacks that log; only the first process has some."""
+    return open_loggers(names, folder.path, request.facts()) if names and _is_first_process() else []
 
 
 def _opening(data: DataSets, model: GraphModel, recipe: Recipe, start: str, guide: Teacher | None) -> Iterator[str]:
