@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.metadata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -37,17 +37,10 @@ class Registry:
 
     _classes: dict[str, type[nn.Module]] = field(default_factory=dict)
     _examples: dict[str, Example] = field(default_factory=dict)
-    _added: dict[str, frozenset[str]] = field(default_factory=dict)
     _plugins_loaded: bool = False
 
-    def register(self, name: str, *, example: Example, added: Sequence[str] = ()) -> Callable[[BlockType], BlockType]:
+    def register(self, name: str, *, example: Example) -> Callable[[BlockType], BlockType]:
         """Return a decorator that registers a class under ``name``.
-
-        Args:
-            name: snake_case and permanent: specs use it.
-            example: a small use of the block.
-            added: options that the block got after nets were trained with it. At its default such an option is left
-                out of a net's hash, so that older nets keep theirs.
 
         Raises:
             ValueError: the name is taken by another class, or is not snake_case.
@@ -73,7 +66,6 @@ class Registry:
                 )
             self._classes[name] = cls
             self._examples[name] = example
-            self._added[name] = frozenset(added)
             return cls
 
         return decorate
@@ -99,10 +91,6 @@ class Registry:
         """Return the example that the block was registered with."""
         self.get(name)
         return self._examples[name]
-
-    def added(self, name: str) -> frozenset[str]:
-        """Return the options that the block got later, which at their default do not change a net's hash."""
-        return self._added.get(name, frozenset())
 
     def names(self) -> list[str]:
         """Return all registered names, sorted."""

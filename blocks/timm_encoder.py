@@ -79,7 +79,6 @@ def indices_of(model: str, strides: tuple[int, ...]) -> list[int]:
         ((3, 64, 96),),
         ((32, 32, 48), (16, 16, 24), (24, 8, 12)),
     ),
-    added=["strides"],
 )
 class TimmEncoder(nn.Module):
     """Run a timm backbone and return its feature maps, finest first.
@@ -115,6 +114,9 @@ class TimmEncoder(nn.Module):
     Differs:
         stages behind the last map asked for are dropped where timm keeps them (EfficientNet, MobileNet).
     """
+
+    later_options = frozenset({"strides"})
+    """Left out of an architecture's hash at their defaults: specs of before keep their hash."""
 
     def __init__(
         self,

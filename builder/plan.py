@@ -35,6 +35,13 @@ class NodePlan:
         """(C, H, W) of each output."""
         return self.cost.out_shapes
 
+    @property
+    def hashed_options(self) -> dict[str, Any]:
+        """The options without those that the block got later (``later_options``) and that have their defaults."""
+        later = getattr(REGISTRY.get(self.block), "later_options", frozenset())
+        defaults = signature_of(self.block).defaults() if later else {}
+        return {key: value for key, value in self.options.items() if key not in later or value != defaults[key]}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -108,22 +115,13 @@ class Plan:
         """
         graph: dict[str, Any] = {
             "channels": self.input_shape[0],
-            "nodes": {node.name: [node.block, node.inputs, _hashed(node)] for node in self.nodes},
+            "nodes": {node.name: [node.block, node.inputs, node.hashed_options] for node in self.nodes},
             "outputs": self.outputs,
         }
         if self.aux:
-            graph["aux_nodes"] = {node.name: [node.block, node.inputs, _hashed(node)] for node in self.aux_nodes}
+            graph["aux_nodes"] = {node.name: [node.block, node.inputs, node.hashed_options] for node in self.aux_nodes}
             graph["aux"] = [[*self.aux[name], self.aux_weights[name]] for name in sorted(self.aux)]
         return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _hashed(node: NodePlan) -> dict[str, Any]:
-    """Return the options of a node that name its net: those that the block got later only where they are set."""
-    added = REGISTRY.added(node.block)
-    if not added:
-        return node.options
-    defaults = signature_of(node.block).defaults()
-    return {key: value for key, value in node.options.items() if key not in added or value != defaults[key]}
 
 
 def last_uses(plan: Plan) -> dict[str, list[str]]:
