@@ -66,15 +66,7 @@ def build_parser() -> Parser:
         metavar="FOLDER",
         help="run folder (default: runs/MODEL-DATA-RECIPE-sSEED, with what differs behind it)",
     )
-    parser.add_argument(
-        "--logger", action="append", default=[], choices=LOGGERS,
-        help="send each epoch's row there too; log.csv is always written, and TensorBoard's files if it is installed",
-    )  # fmt: skip
-    parser.add_argument(
-        "--folds", type=int, metavar="N",
-        help="cross-validation by patient: N nets, each image scored by the one that was not trained on it; "
-        "lmnet-predict then takes all N together",
-    )  # fmt: skip
+    _add_ways(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
@@ -88,6 +80,19 @@ def build_parser() -> Parser:
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def _add_ways(parser: Parser) -> None:
+    """Add the options that say where else rows go, and how often the net is trained."""
+    parser.add_argument(
+        "--logger", action="append", default=[], choices=LOGGERS,
+        help="send each epoch's row there too; log.csv is always written, and TensorBoard's files if it is installed",
+    )  # fmt: skip
+    parser.add_argument(
+        "--folds", type=int, metavar="N",
+        help="cross-validation by patient: N nets, each image scored by the one that was not trained on it; "
+        "lmnet-predict then takes all N together",
+    )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ from lmnet.training.export.benchmark import describe_machine, measure_interleave
 from lmnet.training.fitting import FitResult, check_machine, fit
 from lmnet.training.inference import resolve_device
 from lmnet.training.keeper import EpochReport
-from lmnet.training.loggers import Log, check_loggers, open_loggers
+from lmnet.training.loggers import Log, open_loggers
 from lmnet.training.losses import check_class_weights
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
@@ -150,7 +150,6 @@ def train_run(
         SaveError: the disk is full; the last good checkpoint is kept.
     """
     chosen = (recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).override(changes or {}, where="--set")
-    check_loggers(loggers)
     check_machine(chosen, device, devices=devices, nodes=nodes)
     _prepare_device(device, say)
     with torch.random.fork_rng(devices=[]):

@@ -40,7 +40,6 @@ def recorded(monkeypatch):
     monkeypatch.setattr(Recorder, "made", [])
     monkeypatch.setattr(loggers, "check_loggers", lambda names: None)
     monkeypatch.setattr("lmnet.training.cli_train.check_loggers", lambda names: None)
-    monkeypatch.setattr("lmnet.training.train_run.check_loggers", lambda names: None)
     monkeypatch.setattr(lightning.pytorch.loggers, "WandbLogger", Recorder)
     monkeypatch.setattr(lightning.pytorch.loggers, "MLFlowLogger", Recorder)
     return Recorder.made
