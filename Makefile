@@ -17,7 +17,7 @@ IMAGE ?= examples/synthetic_lesion.png
 MODEL ?= lmnet_xxs@synthetic
 BENCH ?=
 EXTRAS ?= dev
-MARKERS ?= not slow and not gpu and not postgres and not integration and not ray
+MARKERS ?= not slow and not gpu and not postgres and not integration and not ray and not browser
 
 .PHONY: install demo test test-lowest test-ray test-slow check docs site notebook bench bench-check format clean
 

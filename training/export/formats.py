@@ -122,7 +122,7 @@ def check_ending(path: Path, *, opset: int | None = None, static: bool = False) 
         ValueError: they are not.
     """
     if path.suffix not in ENDINGS:
-        other = _ELSEWHERE.get(path.suffix, "Rename it.")
+        other = _ELSEWHERE.get(path.suffix, "Rename it; a page for the browser is a folder: page/.")
         raise ValueError(f"export: the file must end in {', '.join(ENDINGS)}, got {path.name}. {other}")
     if opset is not None and path.suffix != ".onnx":
         raise ValueError(f"--opset: it goes with a .onnx file, got {path.name}. Leave it out.")
