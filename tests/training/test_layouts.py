@@ -121,3 +121,11 @@ def test_the_authors_way_cuts_through_lgg_patients(real_data):
     split = make_split(list(patient), list(patient.values()), by_group=False)
 
     assert {patient[name] for name in split.train} & {patient[name] for name in split.test}
+
+
+def test_acdc_is_split_by_patient(real_data):
+    found = find_cases(real_data / "ACDC")
+
+    assert (len(found.cases), found.problems) == (768, ())
+    assert all(case.name.startswith(f"{case.group}/{case.group}_frame") for case in found.cases)
+    assert any("folders of images/ are taken as patients: patient001, patient003" in note for note in found.notes)
