@@ -156,11 +156,13 @@ def export_facts(model: GraphModel, weights: Weights | None) -> dict[str, str]:
         trained = DataMeaning.load(facts["data"], where=model.spec.name).classes
         classes = trained if len(trained) == len(classes) else classes
     licence = None if weights is None else licence_of(weights.path)
+    if len(mean) != channels:  # as ``normalized`` does with images of other channels
+        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
     return {
-        **normalization_facts(mean, std),
         "size": str(min(height, width)),
         "in_channels": str(channels),
         **facts,
+        **normalization_facts(mean, std),
         "num_classes": str(len(classes)),
         "class_names": json.dumps([each.name for each in classes]),
         "class_colors": json.dumps([list(each.color) for each in classes]),

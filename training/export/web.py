@@ -95,19 +95,15 @@ def write_page(
 
 def _entry(name: str, path: Path, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return what the page must know of a net."""
-    channels = int(facts["in_channels"])
-    mean, std = (json.loads(facts[key]) for key in ("mean", "std"))
-    if len(mean) != channels:  # as ``normalized`` does
-        mean, std = ([sum(values) / len(values)] * channels for values in (mean, std))
     names, colors = json.loads(facts["class_names"]), json.loads(facts["class_colors"])
     return {
         "name": name,
         "file": path.name,
         "size": int(facts["size"]),
         "stride": int(facts["stride"]),
-        "in_channels": channels,
-        "mean": mean,
-        "std": std,
+        "in_channels": int(facts["in_channels"]),
+        "mean": json.loads(facts["mean"]),
+        "std": json.loads(facts["std"]),
         "classes": [{"name": each, "color": color} for each, color in zip(names, colors, strict=True)],
         "licence": facts.get("licence", ""),
         "megabytes": path.stat().st_size / 1e6,
