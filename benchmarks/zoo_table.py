@@ -83,9 +83,9 @@ def costs_of(name: str) -> dict[str, Any]:
     }
 
 
-def export(name: str, work: Path, data: str) -> dict[str, Any]:
+def export(name: str, work: Path, data: str, *, int8: bool) -> dict[str, Any]:
     """Export a net in float32, and in int8 if it has weights, unless it was done; return sizes and the int8 Dice."""
-    facts = work / f"{name}.json"
+    facts = work / (f"{name}.json" if int8 else f"{name}-float32.json")
     if facts.exists():
         known: dict[str, Any] = json.loads(facts.read_text())
         return known
@@ -96,7 +96,7 @@ def export(name: str, work: Path, data: str) -> dict[str, Any]:
     files = {"float32": work / f"{name}.onnx"}
     export_model(model, files["float32"], model.plan.padded_size)
     dice = None
-    if weights is not None:
+    if weights is not None and int8:
         files["int8"] = work / f"{name}-int8.onnx"
         dice = round(export_int8(model, weights, files["int8"], data, size=min(size), max_loss=2.0).dice[1], 4)
     found = {"mb": {key: round(path.stat().st_size / 1e6, 3) for key, path in files.items()}, "dice_int8": dice}
@@ -131,6 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", help="folder of Kvasir-SEG")
     parser.add_argument("--scores", action="store_true", help="leave times and sizes as they are")
+    parser.add_argument("--no-int8", action="store_true", help="leave int8 out, which takes minutes a net")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="nets to measure (default: all)")
     parser.add_argument("--work", type=Path, default=Path("runs/zoo_table"), help="(default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=31, help="passes of each file (default: %(default)s)")
@@ -148,12 +149,14 @@ def main() -> None:
     chosen = [name for name in shapes.values() if not args.only or name in args.only]
     kept = ("ms", "mb", "dice_int8")
     for name, row in rows.items():
-        row |= {key: before["rows"].get(name, {}).get(key) for key in kept}
+        old = before["rows"].get(name, {})
+        is_same = old.get("made_of") == row["made_of"] and old.get("size") == row["size"]
+        row |= {key: old.get(key) if is_same else None for key in kept}
     if not args.scores:
         args.work.mkdir(parents=True, exist_ok=True)
         for name in chosen:
             print(f"{name}: exporting", file=sys.stderr, flush=True)
-            rows[name] |= export(name, args.work, args.data)
+            rows[name] |= export(name, args.work, args.data, int8=not args.no_int8)
         for name, found in times(chosen, args.work, args.repeats).items():
             rows[name]["ms"] = found
     for name, row in rows.items():

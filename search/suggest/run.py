@@ -203,7 +203,8 @@ class _Job:
         self.say(f"{len(fitting)} of {len(choices)} nets meet {self.bounds.text}.")
         contenders = self._contenders(_spread(fitting, costs), costs, summary.channels, notes)
         scoring = sum(0.5 * each.image_s + 0.02 for each in contenders[:3]) * len(data.val)
-        timing = sum(not costs[each].is_measured for each in fitting[:3]) / 3 * TIMING_SHARE * self.left
+        unknown = sum(not each.cost.is_measured for each in contenders[:3])
+        timing = unknown / 3 * TIMING_SHARE / 2 * self.left
         rounds = Rounds(
             data,
             until=self.until - min(scoring + timing, 0.4 * self.left),
