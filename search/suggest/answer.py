@@ -171,11 +171,13 @@ def verdict(nets: Sequence[SuggestedNet], images: int) -> str:
     if fast is not None:
         figures = f"Dice {fast.dice:.3f}, {fast.cost}"
         parts.append(f"not shown to be worse than the best at half the time: {fast.name} ({figures})")
-    elif any(is_half(_cost(net), _cost(best)) for net in nets):
-        parts.append("the nets at half its time are worse")
     equal = [net.name for net in nets[1:] if net is not fast and net.difference is not None and net.difference[2] >= 0]
     if equal:
         parts.append(f"these images do not tell it from {', '.join(equal)}")
+    worse = [net for net in nets[1:] if net.difference is not None and net.difference[2] < 0]
+    if worse:
+        names = [f"{net.name}{' at half its time' if is_half(_cost(net), _cost(best)) else ''}" for net in worse]
+        parts.append(f"better than {', '.join(names)}")
     parts.append(f"train it in full with: {best.command}")
     return "; ".join(parts)
 

@@ -243,7 +243,7 @@ def test_the_line_names_the_best_and_one_at_half_the_time():
     assert line.endswith("train it in full with: lmnet-train")
     worse = [net("big", 0.9, 20.0), net("fast", 0.5, 9.0, (-0.4, -0.5, -0.3))]
     assert half_the_time(worse) is None
-    assert "the nets at half its time are worse" in verdict(worse, 40)
+    assert "; better than fast at 64 px at half its time; train it in full with" in verdict(worse, 40)
 
 
 @pytest.mark.parametrize(
