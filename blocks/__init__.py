@@ -7,6 +7,7 @@ added below.
 import importlib
 import pkgutil
 
+from lmnet.blocks.attention_gate import AttentionGate, ChannelAttention, SpatialAttention
 from lmnet.blocks.branches_compiled import build_branch_kernel
 from lmnet.blocks.compiled import build_kernels
 from lmnet.blocks.conv_norm_act import ConvNormAct
@@ -14,22 +15,32 @@ from lmnet.blocks.cross_scale_fusion import CrossScaleFusion
 from lmnet.blocks.double_conv import DoubleConv
 from lmnet.blocks.fusion_decoder import FusionDecoder
 from lmnet.blocks.gft import GlobalFeatureTransformer
+from lmnet.blocks.large_kernel import GroupedFusion, LargeKernelStage
 from lmnet.blocks.lft import LocalFeatureTransformer
-from lmnet.blocks.merge import Add, Concat
+from lmnet.blocks.merge import Add, Concat, Multiply
 from lmnet.blocks.multi_branch import MultiBranchConv, MultiBranchStage
+from lmnet.blocks.multi_kernel import MultiKernelConv
 from lmnet.blocks.neighborhood import neighborhood_attention
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttention2d
 from lmnet.blocks.neighborhood_backends import attention_backend
 from lmnet.blocks.neighborhood_compiled import build_attention_kernel
+from lmnet.blocks.norm_act import NormAct
 from lmnet.blocks.pyramid_pool import PyramidPool
+from lmnet.blocks.rearrange import ChannelShuffle, ChannelSplit, Identity
 from lmnet.blocks.registry import REGISTRY, Example, register
 from lmnet.blocks.resample import Downsample, Upsample
+from lmnet.blocks.resize import Pool, Resize
 from lmnet.blocks.segmentation_head import SegmentationHead
+from lmnet.blocks.shift_mlp import ShiftMlpStage
 from lmnet.blocks.timm_encoder import TimmEncoder
 
 __all__ = [
     "REGISTRY",
     "Add",
+    "AttentionGate",
+    "ChannelAttention",
+    "ChannelShuffle",
+    "ChannelSplit",
     "Concat",
     "ConvNormAct",
     "CrossScaleFusion",
@@ -38,12 +49,22 @@ __all__ = [
     "Example",
     "FusionDecoder",
     "GlobalFeatureTransformer",
+    "GroupedFusion",
+    "Identity",
+    "LargeKernelStage",
     "LocalFeatureTransformer",
     "MultiBranchConv",
     "MultiBranchStage",
+    "MultiKernelConv",
+    "Multiply",
     "NeighborhoodAttention2d",
+    "NormAct",
+    "Pool",
     "PyramidPool",
+    "Resize",
     "SegmentationHead",
+    "ShiftMlpStage",
+    "SpatialAttention",
     "TimmEncoder",
     "Upsample",
     "attention_backend",

@@ -121,6 +121,42 @@ def act_layer_of(where: str, name: str) -> type[nn.Module]:
     return layer
 
 
+def make_act(where: str, name: str) -> nn.Module:
+    """Return an activation by timm's name, or the identity for ``none``; ValueError for an unknown name."""
+    return nn.Identity() if name == "none" else act_layer_of(where, name)()
+
+
+def make_norm(
+    where: str, name: str, channels: int, *, eps: float | None = None, groups: int | None = None
+) -> nn.Module:
+    """Return a normalisation by timm's name, or the identity for ``none``.
+
+    Args:
+        where: block that asks, for the message.
+        name: timm's name, or ``none``.
+        channels: channels of the map.
+        eps: added to the variance; None for the layer's own.
+        groups: groups of a ``groupnorm``; None for timm's 32.
+
+    Raises:
+        ValueError: the name is unknown, groups do not divide the channels or are given for another layer.
+    """
+    if name == "none":
+        return nn.Identity()
+    layer = norm_layer_of(where, name)
+    options: dict[str, float] = {} if eps is None else {"eps": eps}
+    if groups is not None:
+        if name != "groupnorm":
+            raise ValueError(f"{where}: norm_groups are for norm_layer=groupnorm, got {name}. Leave norm_groups out.")
+        if groups < 1 or channels % groups:
+            raise ValueError(
+                f"{where}: norm_groups must divide the channels, got norm_groups={groups}, channels={channels}. "
+                "Use norm_groups=1."
+            )
+        options["num_groups"] = groups
+    return layer(channels, **options)
+
+
 def norm_layer_of(where: str, name: str) -> type[nn.Module]:
     """Return timm's normalisation class of that name; ValueError for an unknown name."""
     from timm.layers import get_norm_layer  # late: its import takes longer than torch's

@@ -5,16 +5,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lmnet.blocks.checks import act_layer_of, check_choice, check_map, check_odd, check_positive, norm_layer_of
+from lmnet.blocks.checks import check_choice, check_map, check_odd, check_positive, make_act, make_norm
 from lmnet.blocks.fused_conv import FusedConv2d, activation_name
 from lmnet.blocks.registry import Example, register
 
 ACTIVATIONS = ("none", "pre", "post")
+ORDERS = (*ACTIVATIONS, "between")
 
 
 @register("conv_norm_act", example=Example({"out_channels": 8, "stride": 2}, ((6, 16, 24),), ((8, 8, 12),)))
 class ConvNormAct(nn.Module):
-    """Convolve a feature map, with normalisation and activation before (``pre``), after (``post``) or without them.
+    """Convolve a feature map, with normalisation and activation before it, after it or without them.
 
     Args:
         in_channels: channels of the input.
@@ -22,9 +23,14 @@ class ConvNormAct(nn.Module):
         kernel_size: side of the square kernel, odd.
         stride: step of the convolution; the output is ceil(H / stride) x ceil(W / stride).
         groups: convolution groups; must divide both channel counts.
-        activation: ``post`` conv, norm, act; ``pre`` norm, act, conv; ``none`` the convolution alone.
-        norm_layer: timm's name of the normalisation.
-        act_layer: timm's name of the activation.
+        activation: ``post`` conv, norm, act; ``pre`` norm, act, conv; ``between`` conv, act, norm; ``none`` the
+            convolution alone.
+        norm_layer: timm's name of the normalisation, or ``none``.
+        act_layer: timm's name of the activation, or ``none``.
+        dilation: distance of the kernel's taps in pixels.
+        bias: whether the convolution adds a bias.
+        norm_eps: added to the normalisation's variance; None for the layer's own.
+        norm_groups: groups of a ``groupnorm``; None for timm's 32.
 
     Shapes:
         (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ceil(W / stride)).
@@ -42,6 +48,9 @@ class ConvNormAct(nn.Module):
         in_channels / groups * out_channels * kernel_size^2 MACs per output pixel.
     """
 
+    later_options = frozenset({"dilation", "bias", "norm_eps", "norm_groups"})
+    """Left out of an architecture's hash at their defaults: specs of before keep their hash."""
+
     def __init__(
         self,
         in_channels: int,
@@ -53,12 +62,17 @@ class ConvNormAct(nn.Module):
         activation: str = "post",
         norm_layer: str = "batchnorm2d",
         act_layer: str = "gelu",
+        dilation: int = 1,
+        bias: bool = True,
+        norm_eps: float | None = None,
+        norm_groups: int | None = None,
     ) -> None:
         super().__init__()
         where = "conv_norm_act"
         check_positive(where, in_channels=in_channels, out_channels=out_channels, stride=stride, groups=groups)
+        check_positive(where, dilation=dilation)
         check_odd(where, kernel_size=kernel_size)
-        check_choice(where, ACTIVATIONS, activation=activation)
+        check_choice(where, ORDERS, activation=activation)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{where}: groups must divide in_channels and out_channels, got groups={groups}, "
@@ -68,10 +82,18 @@ class ConvNormAct(nn.Module):
         self.norm: nn.Module = nn.Identity()
         self.act: nn.Module = nn.Identity()
         if activation != "none":
-            self.norm = norm_layer_of(where, norm_layer)(out_channels if activation == "post" else in_channels)
-            self.act = act_layer_of(where, act_layer)()
+            normed = in_channels if activation == "pre" else out_channels
+            self.norm = make_norm(where, norm_layer, normed, eps=norm_eps, groups=norm_groups)
+            self.act = make_act(where, act_layer)
         self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, groups=groups
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,6 +101,8 @@ class ConvNormAct(nn.Module):
         check_map("conv_norm_act", x, self.in_channels)
         if self.activation == "pre":
             return self.conv(self.act(self.norm(x)))
+        if self.activation == "between":
+            return self.norm(self.act(self.conv(x)))
         return self.act(self.norm(self.conv(x)))
 
     def fold_norm(self) -> None:

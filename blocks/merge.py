@@ -1,4 +1,4 @@
-"""Add or concatenate feature maps of one size."""
+"""Add, multiply or concatenate feature maps of one size."""
 
 from __future__ import annotations
 
@@ -46,6 +46,43 @@ class Add(nn.Module):
         for x in maps[1:]:
             total = total + x
         return total
+
+
+@register("multiply", example=Example({}, ((6, 8, 12), (1, 8, 12)), ((6, 8, 12),)))
+class Multiply(nn.Module):
+    """Multiply feature maps pixel by pixel; a map of one channel, such as a gate, multiplies every channel.
+
+    Args:
+        in_channels: channels of each input, two or more, all equal or 1.
+
+    Shapes:
+        (N, C or 1, H, W) for each input -> (N, C, H, W).
+
+    Raises:
+        ValueError: fewer than two inputs, or unequal channels or sizes.
+
+    Cost:
+        no MACs.
+    """
+
+    def __init__(self, in_channels: Sequence[int]) -> None:
+        super().__init__()
+        check_inputs("multiply", in_channels, at_least=2)
+        if len(set(in_channels) - {1}) > 1:
+            raise ValueError(
+                f"multiply: inputs must have equal channels or 1, got {', '.join(map(str, in_channels))}. "
+                "Give them one width."
+            )
+        self.in_channels, self.out_channels = list(in_channels), max(in_channels)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Return the product."""
+        check_maps("multiply", maps, self.in_channels)
+        check_same_size("multiply", maps)
+        product = maps[0]
+        for x in maps[1:]:
+            product = product * x
+        return product
 
 
 @register("concat", example=Example({}, ((6, 8, 12), (4, 8, 12)), ((10, 8, 12),)))

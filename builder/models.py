@@ -127,7 +127,7 @@ def load_weights(model: nn.Module, weights: str | Path, *, adapt: bool = False) 
     """Load weights from a safetensors file, or from a torch file that holds tensors only.
 
     A prefix that all names share is taken off. A file of the authors' release code is recognised by its names, see
-    ``lmnet.builder.authors``. Half-precision weights are converted to the model's.
+    ``lmnet.builder.importers``. Half-precision weights are converted to the model's.
 
     Args:
         model: changed in place; ``model.facts`` becomes what the file says beside its tensors.
@@ -169,10 +169,14 @@ def _fill(model: nn.Module, read: Weights, *, adapt: bool = False) -> Weights:
 
 
 def _translated(weights: Weights) -> Weights:
-    from lmnet.builder.authors import is_authors, translate
+    from lmnet.builder.importers import family_of
 
     state = {key.removeprefix("module."): value for key, value in weights.state.items()}
-    return dataclasses.replace(weights, state=translate(state)) if is_authors(state) else weights
+    family = family_of(state)
+    if family is None:
+        return weights
+    note = f"the file was taken for a checkpoint of the authors of {family.name}"
+    return dataclasses.replace(weights, state=family.translate(state), notes=(*weights.notes, note))
 
 
 def _heads(model: nn.Module) -> tuple[str, ...]:

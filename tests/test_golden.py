@@ -21,7 +21,8 @@ from lmnet.blocks import (
     MultiBranchConv,
     PyramidPool,
 )
-from lmnet.builder.authors import is_authors, rename_block, rename_fusion, rename_gft, rename_lft, translate
+from lmnet.builder.importers import family_of
+from lmnet.builder.importers.lm_net import rename_block, rename_fusion, rename_gft, rename_lft, translate
 from lmnet.builder.models import load_weights
 from lmnet.builder.weights import read_weights
 
@@ -134,8 +135,8 @@ def release():
 def test_authors_checkpoint_is_recognised_and_loaded(tmp_path, release, authors_state, wrap, prefix):
     path = tmp_path / "theirs.pth"
     torch.save(wrap({prefix + key: value for key, value in authors_state.items()}), path)
-    load_weights(release, path)
-    assert is_authors(authors_state)
+    assert "taken for a checkpoint of the authors of LM-Net" in load_weights(release, path).notes[0]
+    assert family_of(authors_state).translate is translate
     translated = translate(authors_state)
     assert all(torch.equal(value, translated[key]) for key, value in release.state_dict().items())
 

@@ -16,6 +16,7 @@ def macs(block, options, *shapes):
 def test_conv_norm_act(groups, kernel_size, stride):
     options = {"out_channels": 18, "groups": groups, "kernel_size": kernel_size, "stride": stride}
     out_pixels = -(-H // stride) * -(-W // stride)
+    assert macs("conv_norm_act", options | {"dilation": 2}, (6, H, W)) == macs("conv_norm_act", options, (6, H, W))
     assert macs("conv_norm_act", options, (6, H, W)) == 6 // groups * 18 * kernel_size**2 * out_pixels
 
 
@@ -117,6 +118,45 @@ def test_segmentation_head(scale):
     assert macs("segmentation_head", options, (6, H, W)) == 9 * 6 * 5 * PIXELS
 
 
-@pytest.mark.parametrize("block", ["add", "concat", "pyramid_pool"])
+@pytest.mark.parametrize(("depth", "mlp_ratio"), [(1, 1.0), (2, 1.5)])
+def test_shift_mlp(depth, mlp_ratio):
+    options, hidden = {"depth": depth, "mlp_ratio": mlp_ratio}, int(mlp_ratio * 12)
+    assert macs("shift_mlp", options, (12, H, W)) == depth * hidden * (2 * 12 + 9) * PIXELS
+
+
+@pytest.mark.parametrize(("depth", "kernel_size", "expand_ratio"), [(1, 7, 4), (3, 5, 2)])
+def test_large_kernel(depth, kernel_size, expand_ratio):
+    options = {"out_channels": 8, "depth": depth, "kernel_size": kernel_size, "expand_ratio": expand_ratio}
+    unit = 6 * (kernel_size**2 + 2 * expand_ratio * 6)
+    assert macs("large_kernel", options, (6, H, W)) == (depth * unit + 9 * 6 * 8) * PIXELS
+
+
+def test_grouped_fusion():
+    assert macs("grouped_fusion", {"expand_ratio": 3}, (6, H, W), (6, H, W)) == 6 * (18 * 6 + 3 * 3 * 6) * PIXELS
+
+
+@pytest.mark.parametrize(("out_channels", "shortcut"), [(8, 6 * 8), (6, 0)])
+def test_multi_kernel(out_channels, shortcut):
+    options = {"out_channels": out_channels, "kernels": [1, 3, 5], "expand_ratio": 2}
+    assert macs("multi_kernel", options, (6, H, W)) == (12 * (6 + out_channels + 35) + shortcut) * PIXELS
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_attention_gate(kernel_size):
+    want = (2 * 6 * kernel_size**2 + 3) * PIXELS
+    assert macs("attention_gate", {"kernel_size": kernel_size}, (6, H, W), (6, H, W)) == want
+
+
+def test_channel_and_spatial_attention():
+    assert macs("channel_attention", {"squeeze_ratio": 4}, (12, H, W)) == 4 * 12 * 3
+    assert macs("spatial_attention", {"kernel_size": 5}, (12, H, W)) == 2 * 25 * PIXELS
+
+
+@pytest.mark.parametrize("block", ["identity", "norm_act", "pool", "resize"])
+def test_what_has_no_products_is_free(block):
+    assert macs(block, {}, (6, H, W)) == 0
+
+
+@pytest.mark.parametrize("block", ["add", "multiply", "concat", "pyramid_pool"])
 def test_joins_are_free(block):
     assert macs(block, {}, (6, H, W), (6, H, W)) == 0

@@ -7,6 +7,9 @@ import torch
 
 from lmnet.blocks import (
     Add,
+    AttentionGate,
+    ChannelShuffle,
+    ChannelSplit,
     Concat,
     ConvNormAct,
     CrossScaleFusion,
@@ -14,17 +17,58 @@ from lmnet.blocks import (
     Downsample,
     FusionDecoder,
     GlobalFeatureTransformer,
+    GroupedFusion,
     LocalFeatureTransformer,
     MultiBranchConv,
     MultiBranchStage,
+    MultiKernelConv,
+    Multiply,
     NeighborhoodAttention2d,
+    NormAct,
     PyramidPool,
+    Resize,
     SegmentationHead,
     TimmEncoder,
     Upsample,
 )
 
 WRONG_OPTIONS = [
+    (
+        lambda: NormAct(6, norm_layer="groupnorm", norm_groups=4),
+        "norm_act: norm_groups must divide the channels, got norm_groups=4, channels=6. Use norm_groups=1.",
+    ),
+    (
+        lambda: ConvNormAct(6, out_channels=6, norm_groups=4),
+        "conv_norm_act: norm_groups are for norm_layer=groupnorm, got batchnorm2d. Leave norm_groups out.",
+    ),
+    (
+        lambda: Multiply([6, 4]),
+        "multiply: inputs must have equal channels or 1, got 6, 4. Give them one width.",
+    ),
+    (
+        lambda: Resize(6, mode="nearest", align_corners=True),
+        "resize: mode nearest has no corners to align, got align_corners=True. Leave it out.",
+    ),
+    (
+        lambda: ChannelShuffle(6, groups=4),
+        "channel_shuffle: groups must divide in_channels, got groups=4, in_channels=6. Use groups=1.",
+    ),
+    (
+        lambda: ChannelSplit(6, parts=[2, 2]),
+        "channel_split: parts must add up to in_channels, got parts=[2, 2], in_channels=6. Change one of them by +2.",
+    ),
+    (
+        lambda: AttentionGate([6, 4]),
+        "attention_gate: inputs must have equal, even channels, got 6, 4. Give them one even width.",
+    ),
+    (
+        lambda: GroupedFusion([6, 4]),
+        "grouped_fusion: inputs must have equal channels, got 6, 4. Give them one width.",
+    ),
+    (
+        lambda: MultiKernelConv(6, out_channels=6, kernels=[]),
+        "multi_kernel: kernels must hold 1 to 16 sides, got 0. Use [1, 3, 5].",
+    ),
     # what every block shares, see blocks/checks.py
     (
         lambda: Downsample(0, out_channels=4),

@@ -1,4 +1,4 @@
-"""Import of the authors' checkpoints: their state_dict keys to ours.
+"""LM-Net: the authors' release.
 
 Source: the authors' public code of LM-Net (arXiv 2501.03838), release of April 2025, which is ``lmnet_release``.
 
@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 
 from torch import Tensor
+
+from lmnet.builder.importers.family import Family
 
 # Ours by theirs, the longest part first. Their decoder, skips and LFTs count from the bottom up.
 _BLOCK = (
@@ -38,11 +40,6 @@ _TRANSFORMER = (
     (r"conv\.0\.", "project."),
 )
 _FUSION = ((r"fuse_conv\.0\.", "mix.conv."), (r"fuse_conv\.1\.", "mix.norm."))
-
-
-def is_authors(state: Mapping[str, Tensor]) -> bool:
-    """Return whether a state_dict is one of the authors' release code."""
-    return "natt1.patchembedding.patch_embeddings.weight" in state
 
 
 def _first(rules: tuple[tuple[str, str], ...], key: str) -> str:
@@ -114,3 +111,6 @@ def _rename(key: str, fusions: Mapping[str, set[str]]) -> str:
     if kind == "output_layer":
         return f"head.conv.{tail}"
     return key
+
+
+FAMILY = Family("LM-Net, release", frozenset({"natt1.patchembedding.patch_embeddings.weight"}), translate)
