@@ -45,7 +45,7 @@ def test_missing_map_is_refused(name):
 def test_docstring_has_the_sections_in_order(name):
     docstring = inspect.cleandoc(REGISTRY.get(name).__doc__)
     sections = re.findall(r"^(\w+):$", docstring, re.MULTILINE)
-    order = ["Args", "Shapes", "Raises", "Cost", "Source", "Differs"]
+    order = ["Args", "Shapes", "Raises", "Example", "Cost", "Source", "Differs"]
     assert {"Args", "Shapes", "Raises", "Cost"} <= set(sections)
     assert sections == [section for section in order if section in sections]
 
