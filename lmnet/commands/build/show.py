@@ -74,7 +74,9 @@ def diff(args: argparse.Namespace) -> int:
     height, width = plan.input_shape[1:]
     if args.input_size is None and tuple(spec.layout.input.size) != (height, width):
         usual = "x".join(map(str, spec.layout.input.size))
-        say(f"both at {height}x{width}, the size of {plan.spec.name}; {spec.name} says {usual} (--input-size changes it)")
+        say(
+            f"both at {height}x{width}, the size of {plan.spec.name}; {spec.name} says {usual} (--input-size changes it)"
+        )
     other = plan_spec(spec, input_size=(height, width))
     if args.json:
         print_json(diff_dict(plan, other))
