@@ -75,7 +75,8 @@ def diff(args: argparse.Namespace) -> int:
     if args.input_size is None and tuple(spec.layout.input.size) != (height, width):
         usual = "x".join(map(str, spec.layout.input.size))
         say(
-            f"both at {height}x{width}, the size of {plan.spec.name}; {spec.name} says {usual} (--input-size changes it)"
+            f"both at {height}x{width}, the size of {plan.spec.name}; {spec.name} says {usual} "
+            "(--input-size changes it)"
         )
     other = plan_spec(spec, input_size=(height, width))
     if args.json:
