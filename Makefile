@@ -5,6 +5,7 @@
 # make check  install, format, lint, types
 # make docs   install, write docs/blocks.md and docs/zoo.md, build the site into site/ (strict: a broken link fails)
 # make site   install, build the site alone
+# make serve  install, show the documentation at http://127.0.0.1:8000
 # make notebook  install, run examples/tour.ipynb and keep its output
 # make bench  install with the extras, write benchmarks/RESULTS.md (BENCH='-- --threads 1 --clock cpu' on a busy machine)
 # make bench-check  speed ratios against floors with slack (BENCH='--threads 1 --clock cpu')
@@ -19,7 +20,7 @@ BENCH ?=
 EXTRAS ?= dev
 MARKERS ?= not slow and not gpu and not postgres and not integration and not ray and not browser
 
-.PHONY: install demo test test-lowest test-ray test-slow check docs site notebook bench bench-check format clean
+.PHONY: install demo test test-lowest test-ray test-slow check docs site serve notebook bench bench-check format clean
 
 install: $(INSTALLED)
 
@@ -62,6 +63,10 @@ docs: $(INSTALLED)
 site: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+serve: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 notebook: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]'
