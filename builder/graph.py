@@ -54,6 +54,16 @@ class GraphModel(nn.Module):
         """The spec that the net was built from."""
         return self.plan.spec
 
+    def __repr__(self) -> str:
+        """Two lines: the net and its cost. ``print(nn.Module.__repr__(model))`` shows every layer."""
+        plan = self.plan
+        channels, height, width = plan.input_shape
+        return (
+            f"{self.spec.name}: ({channels}, {height}, {width}) -> {', '.join(plan.outputs)}, {len(plan.nodes)} nodes, "
+            f"hash {self.hash}\n"
+            f"{plan.deploy_params / 1e6:.3f} M parameters, {plan.deploy_macs / 1e9:.3f} GMACs (re-parameterised)"
+        )
+
     @property
     def hash(self) -> str:
         """The architecture's hash, see Plan.hash."""

@@ -17,6 +17,7 @@ from lmnet.builder.facts import facts_of_model, read_normalization
 from lmnet.builder.find_model import FOLDS_FILE, find_model
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import open_net
+from lmnet.builder.planner import plan_spec
 from lmnet.builder.weights import Weights
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.meaning import DataMeaning
@@ -31,7 +32,7 @@ from lmnet.training.run_folder import RunFolder
 MAX_SIZE, MAX_CHANNELS = 16_384, 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OpenedModel:
     """A model with its weights, and how its images are prepared.
 
@@ -60,6 +61,18 @@ class OpenedModel:
     run: RunFolder | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Two lines: what the model takes and gives, and its cost."""
+        data = self.facts.get("data_name")
+        trained = f", trained on {data}" if data else ""
+        first = f"{self.name}{trained}: {self.in_channels} channels at {self.size} px -> {self.num_classes} classes"
+        params = sum(parameter.numel() for parameter in self.model.parameters())
+        cost = f"{params / 1e6:.3f} M parameters"
+        if isinstance(self.model, GraphModel):
+            plan = plan_spec(self.model.spec, input_size=(self.size, self.size))
+            cost = f"{plan.deploy_params / 1e6:.3f} M parameters, {plan.deploy_macs / 1e9:.3f} GMACs at {self.size} px"
+        return f"{first}\n{cost}"
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments that evaluate and predict take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +83,7 @@ class MaskRules:
         return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What a model sees in one image, at the image's own size.
 
@@ -101,6 +102,23 @@ class Prediction:
     shares: npt.NDArray[np.float32]
     classes: tuple[ClassInfo, ...] = make_classes(2)
     index: int | None = None
+
+    def __repr__(self) -> str:
+        """One line: the image, its size, and the share of each class that was found."""
+        height, width = self.mask.shape
+        shares = [
+            f"{each.name} {100 * float((self.mask == index).mean()):.1f} %"
+            for index, each in enumerate(self.classes)
+            if index and (self.mask == index).any()
+        ]
+        place = "" if self.index is None else f", slice {self.index}"
+        return f"{self.path.name or 'image'}{place}, {width}x{height}: {', '.join(shares) or 'nothing found'}"
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, for notebooks."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.overlay).save(buffer, format="PNG")
+        return buffer.getvalue()
 
     @property
     def probability(self) -> npt.NDArray[np.float32]:

@@ -50,7 +50,7 @@ class LoadedCase:
     content: str = ""
 
 
-@dataclass
+@dataclass(repr=False)
 class CaseSet:
     """Cases in a fixed order.
 
@@ -65,6 +65,10 @@ class CaseSet:
 
     def __len__(self) -> int:
         return len(self.cases)
+
+    def __repr__(self) -> str:
+        """One line: how many images of how many patients."""
+        return f"{len(self)} images of {len({case.group for case in self.cases})} patients"
 
     @property
     def names(self) -> list[str]:

@@ -17,7 +17,7 @@ from lmnet.training.data.synthetic import draw_cases
 SYNTHETIC = "synthetic"
 
 
-@dataclass
+@dataclass(repr=False)
 class DataSets:
     """A data set, split.
 
@@ -41,6 +41,11 @@ class DataSets:
         place = {name: index for index, name in enumerate(self.cases.names)}
         for side in SIDES:
             setattr(self, side, self.cases.subset([place[name] for name in getattr(self.split, side)]))
+
+    def __repr__(self) -> str:
+        """Two lines: the sides, and what the values mean."""
+        sides = ", ".join(f"{side} {len(self.side(side))}" for side in SIDES)
+        return f"{self.name}: {self.cases} ({sides})\n{self.cases.meaning.describe(len(self.cases))}"
 
     def side(self, name: str) -> CaseSet:
         """Return one side, or every case for ``all``.
