@@ -11,7 +11,7 @@ import sys
 
 import inference
 import training_step
-from interleaved import make_parser, read_options, where_measured
+from options import make_parser, read_options, where_measured
 
 from lmnet.blocks import build_kernels
 

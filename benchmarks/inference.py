@@ -18,11 +18,11 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from fresh_process import peak_megabytes
-from interleaved import make_parser, median_ms, read_options, where_measured
+from options import make_parser, median_ms, read_options, where_measured
 
 from lmnet import create_model, optimize_for_inference
 from lmnet.blocks import attention_backend, build_attention_kernel
+from lmnet.training.export.benchmark import peak_in_process
 from lmnet.training.export.formats import export_model
 from lmnet.training.export.runtimes import onnxruntime_net, openvino_net
 
@@ -113,7 +113,7 @@ def print_table(spec: str, runs: dict[str, Callable], batch: int, args) -> None:
     print(f"\n{spec}, batch {batch}, {args.size}x{args.size}\n")
     print("| form | ms | faster | peak MB | relative error |\n|---|---|---|---|---|")
     for name, run in runs.items():
-        peak = f"{peak_megabytes(make_peak, spec, name, batch, args.size):.0f}" if name in FORMS else "-"
+        peak = f"{peak_in_process(make_peak, spec, name, batch, args.size) / 1e6:.0f}" if name in FORMS else "-"
         pairs = ((run(each), wanted) for each, wanted in zip(images, expected, strict=True))
         error = max(float((out - wanted).abs().max() / wanted.abs().max()) for out, wanted in pairs)
         print(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from inference import run_net
-from interleaved import make_parser, median_ms, read_options, where_measured
+from options import make_parser, median_ms, read_options, where_measured
 from torch.utils.flop_counter import FlopCounterMode
 
 from lmnet import create_model, load_spec, optimize_for_inference

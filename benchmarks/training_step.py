@@ -13,12 +13,12 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from fresh_process import peak_megabytes
-from interleaved import make_parser, median_ms, read_options, where_measured
+from options import make_parser, median_ms, read_options, where_measured
 
 from lmnet import create_model
 from lmnet.blocks import attention_backend, build_kernels
 from lmnet.blocks.branches_compiled import branch_kernel
+from lmnet.training.export.benchmark import peak_in_process
 
 NET = "lmnet_release"
 BASELINE = "NCHW, gather"
@@ -75,7 +75,7 @@ def main() -> None:
     print(f"\n{args.net}, batch {args.batch}, {args.size}x{args.size}\n")
     print("| form | ms | faster | peak MB |\n|---|---|---|---|")
     for form, ms in times.items():
-        peak = peak_megabytes(make_step, form, args.batch, args.size, args.net)
+        peak = peak_in_process(make_step, form, args.batch, args.size, args.net) / 1e6
         print(f"| {form} | {ms:.0f} | {times[BASELINE] / ms:.2f}x | {peak:.0f} |", flush=True)
 
 

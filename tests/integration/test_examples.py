@@ -10,6 +10,7 @@ pytest.importorskip("monai", reason="needs the extra integration")
 pytestmark = pytest.mark.integration
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+EXAMPLES = [path for path in EXAMPLES if path.stem != "onnx_without_lmnet"]  # tests/training/test_onnx_files.py runs it
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)

@@ -20,6 +20,7 @@ from lmnet.builder.processes import fresh_processes
 from lmnet.builder.spec import parse_spec
 
 STATUS = Path("/proc/self/status")
+Calls = tuple[Callable[[], object], Callable[[], object]]
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,23 @@ class Timing:
         return 2 * self.macs * self.images_per_second / 1e9
 
 
-def measure_interleaved(passes: Sequence[Callable[[], object]], *, repeats: int) -> list[tuple[float, ...]]:
-    """Return the seconds of each function, called in turns after two warm-up rounds, so that noise meets all alike."""
+def measure_interleaved(
+    passes: Sequence[Callable[[], object]], *, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> list[tuple[float, ...]]:
+    """Return the seconds of each function, called in turns after two warm-up rounds, so that noise meets all alike.
+
+    Args:
+        passes: the functions.
+        repeats: measured calls of each.
+        clock: returns seconds; ``time.process_time`` for the processor's.
+    """
     seconds: list[list[float]] = [[] for _ in passes]
     for turn in range(repeats + 2):
         for index, run in enumerate(passes):
-            start = time.perf_counter()
+            start = clock()
             run()
             if turn >= 2:
-                seconds[index].append(time.perf_counter() - start)
+                seconds[index].append(clock() - start)
     return [tuple(values) for values in seconds]
 
 
@@ -135,23 +144,37 @@ def _pass(net: nn.Module, image: Tensor) -> Callable[[], object]:
 
 def peak_memory(plan: Plan, *, batch: int, optimised: bool) -> int:
     """Return the bytes that one forward pass adds at its peak, measured in a fresh process (Linux; else 0)."""
-    if not STATUS.exists():
-        return 0
-    arguments = (plan.spec.dump(), plan.padded_size, batch, optimised, torch.get_num_threads())
-    with fresh_processes(__name__).Pool(1) as pool:
-        return pool.apply(_peak_of_one_pass, arguments)
+    return peak_in_process(_one_pass, plan.spec.dump(), plan.padded_size, batch, optimised)
 
 
-def _peak_of_one_pass(text: str, size: tuple[int, int], batch: int, optimised: bool, threads: int) -> int:
-    torch.set_num_threads(threads)
+def _one_pass(text: str, size: tuple[int, int], batch: int, optimised: bool) -> Calls:
     spec = parse_spec(text)
     net: nn.Module = build_model(spec).eval()
     if optimised:
         net = optimize_for_inference(net)
     image = torch.randn(batch, spec.layout.input.channels, *size)
-    with torch.inference_mode():
-        net(image[:1, :, :64, :64])  # libraries and threads are loaded by the first pass
-        return peak_of(lambda: net(image))
+    return _pass(net, image[:1, :, :64, :64]), _pass(net, image)
+
+
+def peak_in_process(make: Callable[..., Calls], *arguments: Any) -> int:
+    """Return the bytes that a call adds at its peak, measured in a process of its own (Linux; else 0).
+
+    Args:
+        make: function of a module that returns (warm-up, call); it runs in the fresh process, with torch's threads of
+            this one. The warm-up loads libraries and starts threads.
+        arguments: of ``make``; they are pickled.
+    """
+    if not STATUS.exists():
+        return 0
+    with fresh_processes(__name__).Pool(1) as pool:
+        return pool.apply(_peak_of_made, (make, arguments, torch.get_num_threads()))
+
+
+def _peak_of_made(make: Callable[..., Calls], arguments: tuple[Any, ...], threads: int) -> int:
+    torch.set_num_threads(threads)
+    warm_up, call = make(*arguments)
+    warm_up()
+    return peak_of(call)
 
 
 def peak_of(run: Callable[[], object]) -> int:

@@ -13,8 +13,7 @@ from torch import Tensor
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
-from lmnet.builder.processes import fresh_processes
-from lmnet.training.export.benchmark import STATUS, Timing, measure_interleaved, peak_memory, peak_of
+from lmnet.training.export.benchmark import Calls, Timing, measure_interleaved, peak_in_process, peak_memory
 from lmnet.training.export.formats import export_model
 from lmnet.training.export.runtimes import check_installed, onnxruntime_net, openvino_net
 
@@ -92,7 +91,7 @@ def _measured(
             say("exporting to ONNX")
             export_model(model, path, plan.padded_size)
         nets[name] = opened(path)
-        peaks[name] = _peak_memory(name, path, image)
+        peaks[name] = peak_in_process(_calls, name, path, tuple(image.shape))
     say(f"timing {', '.join(nets)}, in turns")
     with torch.inference_mode():
         outputs = {name: _logits(net(image)) for name, net in nets.items()}
@@ -118,16 +117,6 @@ def _pass(net: Run, image: Tensor) -> Callable[[], object]:
     return run
 
 
-def _peak_memory(name: str, path: Path, image: Tensor) -> int:
-    """Return the bytes that one pass adds at its peak, in a fresh process (Linux; else 0)."""
-    if not STATUS.exists():
-        return 0
-    with fresh_processes(__name__).Pool(1) as pool:
-        return pool.apply(_peak_of_exported, (name, path, tuple(image.shape), torch.get_num_threads()))
-
-
-def _peak_of_exported(name: str, path: Path, shape: tuple[int, ...], threads: int) -> int:
-    torch.set_num_threads(threads)
-    net = EXPORTED[name][1](path)
-    image = torch.randn(shape)
-    return peak_of(lambda: net(image))
+def _calls(name: str, path: Path, shape: tuple[int, ...]) -> Calls:
+    net, image = EXPORTED[name][1](path), torch.randn(shape)
+    return lambda: None, lambda: net(image)

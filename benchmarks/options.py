@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: calls timed in turns, options, and the line that says where they were timed."""
+"""What the speed benchmarks share: their options, medians, and the line that says where they were timed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from lmnet.training.export.benchmark import describe_machine
+from lmnet.training.export.benchmark import describe_machine, measure_interleaved
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -42,15 +42,8 @@ def read_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def median_ms(calls: Mapping[str, Callable[[], object]], *, repeats: int, clock: str) -> dict[str, float]:
     """Return the median milliseconds of each call; all are called in turns, so that noise meets all alike."""
-    now = CLOCKS[clock]
-    spent: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 1):
-        for name, call in calls.items():
-            start = now()
-            call()
-            if turn:  # the first round warms up
-                spent[name].append(1e3 * (now() - start))
-    return {name: statistics.median(values) for name, values in spent.items()}
+    seconds = measure_interleaved(list(calls.values()), repeats=repeats, clock=CLOCKS[clock])
+    return {name: 1e3 * statistics.median(times) for name, times in zip(calls, seconds, strict=True)}
 
 
 def where_measured(args: argparse.Namespace) -> str:
