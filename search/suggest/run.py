@@ -198,7 +198,8 @@ class _Job:
         costs = self._costs(choices, watch, notes)
         fitting = [each for each in choices if each in costs and self.bounds.allows(each, costs[each])]
         if not fitting:
-            every = {each: costs.get(each) or watch.estimate(each, costs) for each in choices}
+            known = costs | {each: cost for each in choices if (cost := watch.known(each)) is not None}
+            every = {each: known.get(each) or watch.estimate(each, known) for each in choices}
             return _nothing_fits(choices, every, self.bounds, runtime, notes, time.monotonic() - start)
         self.say(f"{len(fitting)} of {len(choices)} nets meet {self.bounds.text}.")
         contenders = self._contenders(_spread(fitting, costs), costs, summary.channels, notes)
@@ -256,9 +257,7 @@ class _Job:
         if self.bounds.max_ms is None:
             return {each: guesses[each] for each in near}
         order = [*near[: TIMED - 2], *sorted(near[TIMED - 2 :], key=lambda each: each.gmacs)[:2]]
-        if order:
-            self.say(f"timing up to {len(order)} nets in {watch.runtime}")
-        measured = watch.measure(order, until=time.monotonic() + TIMING_SHARE * self.left)
+        measured = watch.measure(order, until=time.monotonic() + TIMING_SHARE * self.left, say=self.say)
         left = [each for each in near if each not in measured]
         if left:
             names = ", ".join(each.name for each in left)
@@ -268,7 +267,7 @@ class _Job:
     def _time_finalists(self, finalists: Sequence[Contender], watch: Stopwatch) -> None:
         """Measure the nets that are compared, the best first, in what is left of the time; guess the others anew."""
         ranked = sorted(finalists, key=lambda each: -each.state.best_score)
-        measured = watch.measure([each.choice for each in ranked], until=self.until)
+        measured = watch.measure([each.choice for each in ranked], until=self.until, say=self.say)
         for each in finalists:
             each.cost = measured.get(each.choice) or watch.estimate(each.choice, measured)
 

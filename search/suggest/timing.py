@@ -27,6 +27,8 @@ from lmnet.training.export.formats import export_model
 from lmnet.training.export.runtimes import RUNTIMES, check_installed, onnxruntime_net, openvino_net
 
 WARM_UP, PASSES = 2, 9
+LEAST_S = 5.0
+"""With less time than this no net is begun: a new process and its end take seconds on a busy machine."""
 BYTES_BESIDE_WEIGHTS = 150_000
 """What an ONNX file holds beside the weights, about."""
 
@@ -82,7 +84,9 @@ class Stopwatch:
         found = self._store.get(self._key(choice))
         return MachineCost(float(found[0]), float(found[1]), True) if isinstance(found, list) else None
 
-    def measure(self, choices: Iterable[NetChoice], *, until: float) -> dict[NetChoice, MachineCost]:
+    def measure(
+        self, choices: Iterable[NetChoice], *, until: float, say: Callable[[str], None] = lambda text: None
+    ) -> dict[NetChoice, MachineCost]:
         """Measure nets in order until the time is up; what was measured before costs no time.
 
         A net is measured in a process of its own, which is ended where the time is up.
@@ -90,11 +94,13 @@ class Stopwatch:
         Args:
             choices: the nets.
             until: on the clock.
+            say: called before each net that is measured.
         """
         found = {}
         for choice in choices:
             cost = self.known(choice)
-            if cost is None and self.clock() < until:
+            if cost is None and self.clock() + LEAST_S < until:
+                say(f"timing {choice.name} in {self.runtime}")
                 cost = self._measured_within(choice, until - self.clock())
                 if cost is not None:
                     self._store.put(self._key(choice), [cost.ms, cost.mb])
