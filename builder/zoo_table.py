@@ -289,7 +289,7 @@ def terminal_table(rows: Sequence[ZooRow], *, width: int, title: str = "zoo") ->
 def notes_of(rows: Sequence[ZooRow]) -> dict[str, str]:
     """Return what the last column says: which of these nets to take, and which are beaten by a net of the zoo."""
     notes = dict.fromkeys(dominated(own_rows()), "beaten")
-    first = recommended(rows)
+    first = recommended([row for row in rows if "@" not in row.name])  # scores on other images do not compare
     return notes if first is None else {**notes, first: FIRST}
 
 

@@ -11,7 +11,17 @@ import lmnet
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.builder.weights_on_demand import pins
-from lmnet.builder.zoo_table import ZooDice, ZooRow, dominated, own_rows, read_table, recommended, select
+from lmnet.builder.zoo_table import (
+    ZooDice,
+    ZooRow,
+    dominated,
+    notes_of,
+    other_rows,
+    own_rows,
+    read_table,
+    recommended,
+    select,
+)
 from lmnet.commands.build import main
 
 ROOT = Path(lmnet.__file__).parents[1]
@@ -105,6 +115,7 @@ def test_limits_and_orders_are_checked():
 def test_the_net_to_take_is_the_fastest_of_the_best():
     assert recommended(ROWS) == "near"
     assert recommended([row("raw")]) is None
+    assert "take this one" not in notes_of(other_rows()).values()
 
 
 def test_a_row_is_beaten_by_one_that_is_nowhere_worse():
