@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
 from lmnet.training.cli_train import say
-from lmnet.training.data_arguments import add_intensity_option, check_model_exists, check_paths, value_options
+from lmnet.training.data_arguments import (
+    add_class_names_option,
+    add_intensity_option,
+    check_model_exists,
+    check_paths,
+    value_options,
+)
 
 if TYPE_CHECKING:  # torch is imported late, so that --help is quick
     from lmnet.training.prediction import MaskRules, Prediction
@@ -59,6 +65,7 @@ def build_parser() -> Parser:
     add("--flips", action="store_true", help="average over the image and its three mirror images; four times the work")
     add("--tile", type=int, default=0, metavar="PIXELS", help="cut large images into overlapping tiles of this side")
     add("--probabilities", action="store_true", help="also write NAME_probability_CLASS.png for each class")
+    add_class_names_option(parser)
     add_intensity_option(parser)
     add_import_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON list")
@@ -93,7 +100,7 @@ def _predict(args: argparse.Namespace) -> int:
             f"--runtime: the nets of a cross-validation run in torch together, got {args.runtime}. Leave it out, or "
             "give one fold."
         )
-    from lmnet.training.opened_model import open_model, opened_with
+    from lmnet.training.opened_model import open_model, opened_with, with_class_names
     from lmnet.training.prediction import predict
     from lmnet.training.prediction_files import find_images
 
@@ -108,13 +115,14 @@ def _predict(args: argparse.Namespace) -> int:
         opened = open_model(args.model, weights=args.weights, size=args.size)
     for note in opened.notes:
         say(f"note: {note}")
+    meaning = with_class_names(opened, args.class_names)
     predictions = predict(
         runtime_net(opened.model, args.runtime, say=say) if isinstance(opened.model, GraphModel) else opened.model,
         [target.file for target in targets],
         batch_size=args.batch_size,
         workers=args.workers,
         device=args.device if args.runtime == "torch" else "cpu",
-        meaning=opened.meaning,
+        meaning=meaning,
         options=value_options(args),
         rules=rules,
         **opened.settings(),

@@ -58,10 +58,15 @@ def add_data_options(
     masks.add_argument(
         "--ignore-value", type=float, metavar="V", help="value of pixels that belong to no class and do not count"
     )
-    masks.add_argument(
+    add_class_names_option(masks)
+    add_intensity_option(parser)
+
+
+def add_class_names_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option that names the classes."""
+    parser.add_argument(
         "--class-names", type=_names, default=(), metavar="NAME,...", help="names of the classes, background first"
     )
-    add_intensity_option(parser)
 
 
 def add_intensity_option(parser: argparse.ArgumentParser) -> None:

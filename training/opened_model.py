@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lmnet.builder.models import open_net
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.weights import Weights
 from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
+from lmnet.training.data.classes import make_classes
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.ensemble import Ensemble, fold_folder, is_folds
@@ -154,6 +155,27 @@ def _opened_folds(folder: Path, size: int | None) -> OpenedModel:
     opened = [open_model(run, size=size) for run in runs]
     together = Ensemble([each.model for each in opened]).eval()
     return replace(opened[0], name=f"{opened[0].name}, {count} folds", model=together, run=None)
+
+
+def with_class_names(opened: OpenedModel, names: Sequence[str]) -> DataMeaning | None:
+    """Return a model's meaning of values with the classes' names; a model that has names keeps them.
+
+    Raises:
+        ValueError: the model has other names, or another number of classes.
+    """
+    if not names:
+        return opened.meaning
+    own = [each.name for each in opened.meaning.classes] if opened.meaning is not None else list(names)
+    if own != list(names):
+        raise ValueError(
+            f"--class-names: the classes of {opened.name} are {', '.join(own)}, got {', '.join(names)}. Leave it out."
+        )
+    if len(names) != opened.num_classes:
+        raise ValueError(
+            f"--class-names: {opened.name} has {opened.num_classes} classes with the background, got {len(names)}."
+        )
+    classes = make_classes(opened.num_classes, tuple(names))
+    return replace(opened.meaning or DataMeaning(), classes=classes)
 
 
 def model_facts(model: nn.Module) -> tuple[str, int, int]:

@@ -145,7 +145,7 @@ class RunFolder:
         changed = self.changes(request)
         return changed.keys() == {"recipe.epochs"} and int(changed["recipe.epochs"][0]) < request.recipe.epochs
 
-    def begin(self, request: Request, *, spec: str, data: DataSets) -> bool:
+    def begin(self, request: Request, *, spec: str, data: DataSets, split: Mapping[str, Any] | None = None) -> bool:
         """Write down what was asked for, or check that it is what was asked for before.
 
         A run that is asked for with more epochs continues with a warm restart.
@@ -172,6 +172,7 @@ class RunFolder:
             **request.facts(),
             "data": request.data,
             "data_name": data.name,
+            **({"split": dict(split)} if split is not None else {}),
             "images": {side: len(data.side(side)) for side in SIDES},
             "notes": list(data.notes),
             "versions": versions(),

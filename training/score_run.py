@@ -14,10 +14,13 @@ from lmnet.training.data.splits import SIDES, Split
 from lmnet.training.evaluation import evaluate
 from lmnet.training.metrics.comparison import Comparison, compare
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.opened_model import OpenedModel, open_model
+from lmnet.training.opened_model import OpenedModel, open_model, with_class_names
+from lmnet.training.run_folder import RunFolder
 from lmnet.training.train_run import DataChoice
 
 Say = Callable[[str], None]
+
+_USUAL = DataChoice().split_options()
 
 
 def score_model(
@@ -116,8 +119,10 @@ def cases_of(
         raise ValueError(
             f"{opened.name}: which data to score it on is not known, as it is no run folder. Give --data PATH."
         )
+    with_class_names(opened, choice.options.class_names)  # other names than the model's are refused
     if opened.run is not None:
         manifest = opened.run.manifest()
+        _check_run(opened, opened.run, choice, seed)
         choice = replace(choice, path=choice.path or manifest["data"])
         seed = manifest["seed"]
     if opened.run is not None and choice.split_file is None:
@@ -126,8 +131,40 @@ def cases_of(
         scanned = _scanned(opened, choice, seed)
         return scanned.layout, scanned.cases, (*scanned.notes, _UNKNOWN)
     data = choice.load(seed=seed, num_classes=opened.num_classes, known=opened.meaning)
-    unknown = () if opened.run is not None else (_UNKNOWN,)
-    return data.name, data.side(side), (*data.notes, *unknown)
+    more = (_UNKNOWN,) if opened.run is None else _trained_on(opened.run.split(), data.side(side))
+    return data.name, data.side(side), (*data.notes, *more)
+
+
+def _trained_on(split: Split, cases: CaseSet) -> tuple[str, ...]:
+    """Return a note if a run was trained on some of the images."""
+    trained = set(split.train) & set(cases.names)
+    text = f"{len(trained)} of these {len(cases)} images were trained on; scores on them come out too high."
+    return (text,) if trained else ()
+
+
+def _check_run(opened: OpenedModel, run: RunFolder, choice: DataChoice, seed: int) -> None:
+    """Check that what is said about the data does not contradict the run, whose own choice is the default."""
+    manifest = run.manifest()
+    if choice.split_file is None:
+        own = manifest.get("split", DataChoice().split_options())
+        wrong = {key: value for key, value in choice.split_options().items() if value not in (own[key], _USUAL[key])}
+        if seed not in (0, manifest["seed"]):
+            wrong["seed"] = seed
+        if wrong:
+            given = ", ".join(f"--{key.replace('_', '-')} {value}" for key, value in wrong.items())
+            raise ValueError(
+                f"{run.path}: a run is scored on its own split, got {given}. Leave it out, or give --split-file."
+            )
+    is_own_data = choice.path in ("", manifest["data"])
+    if opened.meaning is None or not is_own_data:
+        return
+    values, masks = choice.options.masks.values, opened.meaning.masks
+    if values and values != "nonzero" and tuple(values) != tuple(masks.values) and not masks.colors:
+        before = ",".join(f"{value:g}" for value in masks.values)
+        raise ValueError(
+            f"{run.path}: its masks were read as --mask-values {before} in training, got "
+            f"{','.join(f'{value:g}' for value in values)}. Leave --mask-values out."
+        )
 
 
 _UNKNOWN = "it is not known which of these images the weights were trained on; scores on those come out too high."

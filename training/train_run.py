@@ -84,6 +84,11 @@ class DataChoice:
     split_file: str | None = None
     options: DataOptions = DataOptions()
 
+    def split_options(self) -> dict[str, Any]:
+        """Return the options that choose the split, by their name on the command line."""
+        by = "patient" if self.by_group else "image"
+        return {"split_scheme": self.scheme, "fold": self.fold, "split_by": by}
+
     def load(self, *, seed: int, num_classes: int, known: DataMeaning | None = None) -> DataSets:
         """Load the data; ``known`` is what its values meant when the model was trained."""
         return load_data(
@@ -181,7 +186,7 @@ def train_run(
         if _is_first_process():
             folder.path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(owned(folder.path, doing="trains"))
-            if not folder.begin(request, spec=model.spec.dump(), data=data):
+            if not folder.begin(request, spec=model.spec.dump(), data=data, split=choice.split_options()):
                 if folder.is_finished:
                     say(f"{folder.path} is finished already.")
                     return TrainedRun(folder, read_metrics(folder), was_finished=True)

@@ -179,3 +179,59 @@ def test_ignored_pixels_count_in_neither_loss_nor_scores():
     assert loss(logits, mask) == loss(other, mask)
     assert torch.isfinite(loss(logits, torch.full_like(mask, 255).clone().index_fill_(1, torch.tensor([0]), 1)))
     assert confusion(logits.argmax(1), mask, 2).sum() == 48
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--split-scheme", "authors"], "a run is scored on its own split, got --split-scheme authors. Leave it out"),
+        (["--fold", "2"], "got --fold 2"),
+        (["--split-by", "image", "--seed", "3"], "got --split-by image, --seed 3. Leave it out, or give --split-file."),
+        (["--mask-values", "255,0"], "its masks were read as --mask-values 0,255 in training, got 255,0"),
+        (["--class-names", "lesion,background"], "the classes of tiny are background, lesion, got lesion, background"),
+    ],
+)
+def test_what_contradicts_a_run_is_refused_by_name(twelve_bit_run, options, message, capsys):
+    _, run = twelve_bit_run
+
+    assert eval_main([str(run), *options]) == 2
+
+    assert message in capsys.readouterr().err
+
+
+def test_what_a_run_was_trained_with_may_be_said_again(twelve_bit_run, tmp_path, tiny_spec, capsys):
+    root, run = twelve_bit_run
+    same = ["--mask-values", "0,255", "--class-names", "background,lesion", "--seed", "0", "--split-by", "patient"]
+    assert eval_main([str(run), *same, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] >= 1
+
+    folds = ["--split-scheme", "authors", "--fold", "2"]
+    other = tmp_path / "run"
+    assert train_main([tiny_spec, "--data", str(root), "--out", str(other), *QUICK, *folds]) == 0
+    assert eval_main([str(other), *folds]) == 0
+
+
+def test_images_of_a_split_file_that_were_trained_on_are_counted(twelve_bit_run, tmp_path, capsys):
+    _, run = twelve_bit_run
+    split = json.loads((run / "split.json").read_text())
+    swapped = {"train": [*split["test"], *split["train"][4:]], "val": split["val"], "test": split["train"][:4]}
+    (tmp_path / "split.json").write_text(json.dumps(swapped))
+
+    assert eval_main([str(run), "--split-file", str(tmp_path / "split.json")]) == 0
+
+    assert "4 of these 4 images were trained on" in capsys.readouterr().err
+
+
+def test_classes_without_names_are_named_in_a_prediction(tmp_path, capsys):
+    import torch
+
+    import lmnet
+
+    torch.save(lmnet.create_model("lmnet_xxs").state_dict(), tmp_path / "w.pth")
+    Image.fromarray(np.zeros((64, 80, 3), np.uint8)).save(tmp_path / "a.png")
+    command = ["lmnet_xxs", "--weights", str(tmp_path / "w.pth"), str(tmp_path / "a.png"), "--out", str(tmp_path / "o")]
+
+    assert predict_main([*command, "--class-names", "nothing,polyp"]) == 0
+    assert "polyp" in (tmp_path / "o" / "areas.csv").read_text()
+    assert predict_main([*command, "--class-names", "nothing,polyp,tool"]) == 2
+    assert "lmnet_xxs has 2 classes with the background, got 3" in capsys.readouterr().err
