@@ -176,7 +176,7 @@ def _translated(weights: Weights) -> Weights:
     if family is None:
         return weights
     note = f"the file was taken for a checkpoint of the authors of {family.name}"
-    return dataclasses.replace(weights, state=family.translate(state), notes=(*weights.notes, note))
+    return dataclasses.replace(weights, state=family.translate(state), notes=[*weights.notes, note])
 
 
 def _heads(model: nn.Module) -> tuple[str, ...]:

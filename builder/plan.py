@@ -38,7 +38,7 @@ class NodePlan:
     @property
     def hashed_options(self) -> dict[str, Any]:
         """The options without those that the block got later (``later_options``) and that have their defaults."""
-        later = getattr(REGISTRY.get(self.block), "later_options", frozenset())
+        later: frozenset[str] = getattr(REGISTRY.get(self.block), "later_options", frozenset())
         defaults = signature_of(self.block).defaults() if later else {}
         return {key: value for key, value in self.options.items() if key not in later or value != defaults[key]}
 

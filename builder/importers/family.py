@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-Rule = tuple[str, str | Sequence[str] | None] | tuple[str, str | Sequence[str] | None, Sequence["Rule"]]  # type: ignore[misc]
+Rule = tuple[str, str | Sequence[str] | None] | tuple[str, str | Sequence[str] | None, Sequence["Rule"]]
 """(pattern, replacement[, rules for the rest of the key]).
 
 The pattern is matched at the key's beginning; what it matches is replaced. Several replacements: the tensor, which the

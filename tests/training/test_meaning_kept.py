@@ -110,13 +110,13 @@ def test_four_classes_have_names_in_every_table(four_class_run, capsys):
     metrics = json.loads((run / "metrics.json").read_text())
 
     assert metrics["test"]["classes"] == ["ground", "polyp", "tool", "fold stripe"]
-    for key in ("dice_polyp_mean", "dice_tool_pooled", "iou_fold_stripe_pooled"):
+    for key in ("class/polyp/dice_mean", "class/tool/dice_pooled", "class/fold stripe/iou_pooled"):
         assert 0 <= metrics["test"][key] <= 1
         assert f"{key}_interval" in metrics["test"]
-    assert "dice_polyp_mean" in (run / "report.html").read_text()
+    assert "class/polyp/dice_mean" in (run / "report.html").read_text()
     capsys.readouterr()
     assert eval_main([str(run)]) == 0
-    assert "dice_fold_stripe_mean" in capsys.readouterr().out
+    assert "class/fold stripe/dice_mean" in capsys.readouterr().out
 
 
 def test_masks_of_four_classes_are_written_in_one_way(four_class_run, tmp_path, capsys):
