@@ -20,6 +20,7 @@ from lmnet.blocks.lft import LocalFeatureTransformer
 from lmnet.blocks.merge import Add, Concat, Multiply
 from lmnet.blocks.multi_branch import MultiBranchConv, MultiBranchStage
 from lmnet.blocks.multi_kernel import MultiKernelConv
+from lmnet.blocks.multi_level_heads import LrasppHead, SegformerHead
 from lmnet.blocks.neighborhood import neighborhood_attention
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttention2d
 from lmnet.blocks.neighborhood_backends import attention_backend
@@ -53,6 +54,7 @@ __all__ = [
     "Identity",
     "LargeKernelStage",
     "LocalFeatureTransformer",
+    "LrasppHead",
     "MultiBranchConv",
     "MultiBranchStage",
     "MultiKernelConv",
@@ -62,6 +64,7 @@ __all__ = [
     "Pool",
     "PyramidPool",
     "Resize",
+    "SegformerHead",
     "SegmentationHead",
     "ShiftMlpStage",
     "SpatialAttention",

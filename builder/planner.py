@@ -257,8 +257,13 @@ def _scale_advice(node: NodePlan, shape: Shape, padded: tuple[int, int]) -> str:
     """Say which scale the head needs: its own times what is missing, where that is a whole number."""
     scale = node.options.get("scale", 1)
     factors = [side * scale / have for side, have in zip(padded, shape[1:], strict=True)]
-    if node.block == "segmentation_head" and factors[0] == factors[1] and factors[0].is_integer():
-        return f"Give the segmentation_head scale: {int(factors[0])}."
+    if (
+        node.block.endswith("_head")
+        and "scale" in node.options
+        and factors[0] == factors[1]
+        and factors[0].is_integer()
+    ):
+        return f"Give the {node.block} scale: {int(factors[0])}."
     return "End with a segmentation_head whose scale brings the map to that size."
 
 

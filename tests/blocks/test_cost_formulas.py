@@ -160,3 +160,20 @@ def test_what_has_no_products_is_free(block):
 @pytest.mark.parametrize("block", ["add", "multiply", "concat", "pyramid_pool"])
 def test_joins_are_free(block):
     assert macs(block, {}, (6, H, W), (6, H, W)) == 0
+
+
+@pytest.mark.parametrize(("num_classes", "embed_channels"), [(2, 16), (5, 8)])
+def test_lraspp_head(num_classes, embed_channels):
+    options = {"num_classes": num_classes, "embed_channels": embed_channels, "scale": 4}
+    coarse = H // 4 * (W // 4)
+    want = embed_channels * (7 * (coarse + 1) + num_classes * PIXELS) + 6 * num_classes * PIXELS
+    assert macs("lraspp_head", options, (6, H, W), (7, H // 4, W // 4)) == want
+
+
+def test_segformer_head():
+    options = {"num_classes": 3, "embed_channels": 16, "scale": 2}
+    shapes = [(6, H, W), (7, H // 2, W // 2), (9, H // 4, W // 4)]
+    cost = node_cost("segformer_head", options, shapes)
+    classify = 16 * 3 * PIXELS
+    assert cost.macs == sum(16 * (c + 16) * h * w for c, h, w in shapes) + classify
+    assert cost.deploy_macs == sum(16 * c * h * w for c, h, w in shapes) + classify
