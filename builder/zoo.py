@@ -20,6 +20,7 @@ def list_models(
     pattern: str = "*",
     *,
     pretrained: bool = False,
+    family: str = "all",
     max_ms: float | None = None,
     max_mb: float | None = None,
     max_gmacs: float | None = None,
@@ -33,6 +34,7 @@ def list_models(
     Args:
         pattern: of the names, with ``*`` and ``?``.
         pretrained: only those that have weights, in the package or on demand.
+        family: only nets of this family (``lmnet``, ``unext``, ...); ``all`` for any.
         max_ms: upper limit of the milliseconds of one image in onnxruntime, on the machine of the table.
         max_mb: upper limit of the megabytes of the exported float32 file.
         max_gmacs: upper limit in GMACs.
@@ -40,7 +42,7 @@ def list_models(
         sort: ``name``, ``dice`` (the highest first), ``ms``, ``mb``, ``gmacs`` or ``params`` (the smallest first).
 
     Raises:
-        ValueError: an unknown order, or a limit that is not above 0.
+        ValueError: an unknown order or family, or a limit that is not above 0.
     """
     rows = select(
         own_rows(),
@@ -50,6 +52,7 @@ def list_models(
         max_gmacs=max_gmacs,
         max_params=max_params,
         pretrained=pretrained,
+        family=family,
         sort=sort,
     )
     return [row.name for row in rows]

@@ -7,7 +7,17 @@ import dataclasses
 import json
 import shutil
 
-from lmnet.builder.zoo_table import SORTS, legend, licences, other_rows, own_rows, select, terminal_table
+from lmnet.builder.zoo_table import (
+    OURS,
+    SORTS,
+    families,
+    legend,
+    licences,
+    other_rows,
+    own_rows,
+    select,
+    terminal_table,
+)
 
 NAMES = ("max_ms", "max_mb", "max_gmacs", "max_params")
 
@@ -21,6 +31,7 @@ def add_list_options(parser: argparse.ArgumentParser) -> None:
     add("--max-gmacs", "--max-gflops", type=float, metavar="G", help="upper limit in GMACs")
     add("--max-params", type=float, metavar="N", help="upper limit of parameters, for example 1e6")
     add("--pretrained", action="store_true", help="only nets with trained weights")
+    add("--family", default=OURS, metavar="NAME", help="family of nets; all for every one (default: %(default)s)")
     add("--sort", choices=list(SORTS), default="dice", help="(default: %(default)s)")
 
 
@@ -34,8 +45,8 @@ def print_models(args: argparse.Namespace) -> None:
         ValueError: a limit is not above 0.
     """
     limits = {name: getattr(args, name) for name in NAMES}
-    rows = select(own_rows(), **limits, pretrained=args.pretrained, sort=args.sort)
-    others = select(other_rows(), **limits, sort=args.sort)
+    rows = select(own_rows(), **limits, pretrained=args.pretrained, family=args.family, sort=args.sort)
+    others = select(other_rows(), **limits, family=args.family, sort=args.sort)
     if args.json:
         print(json.dumps([{**dataclasses.asdict(row), "licence": row.licence} for row in (*rows, *others)], indent=1))
         return
@@ -56,3 +67,6 @@ def print_models(args: argparse.Namespace) -> None:
             terminal_table(others, width=width, title="weights of other data sets, scored on their own images")
         )
     console.print(f"{legend()} {licences()}", highlight=False)
+    more = [name for name in families() if name != args.family]
+    if more and args.family != "all":
+        console.print(f"More families, for --family NAME or all: {', '.join(more)}. docs/field.md compares them.")

@@ -11,7 +11,7 @@ import importlib.resources
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 TABLE = "table.json"
 DEFAULT_DATA = "kvasir"
 """Data set of the weights that a name without @ stands for."""
+OURS = "lmnet"
+"""Family of specs that name none."""
 NEAR = 0.01
 """The net to take is the fastest of those whose Dice is at most this much below the highest."""
 
@@ -67,6 +69,7 @@ class ZooRow:
         dice_int8: of the int8 file, on the same test images.
         ms: median milliseconds of one image by runtime: ``onnxruntime``, ``openvino``, ``onnxruntime_int8``.
         mb: megabytes of the exported file: ``float32``, ``int8``.
+        family: of the net, as its spec says.
     """
 
     name: str
@@ -77,6 +80,7 @@ class ZooRow:
     dice_int8: float | None = None
     ms: dict[str, float] = field(default_factory=dict)
     mb: dict[str, float] = field(default_factory=dict)
+    family: str = OURS
 
     @property
     def net(self) -> str:
@@ -121,7 +125,15 @@ def read_table() -> ZooTable:
     for path in folder.glob("*.yaml"):
         if path.stem not in rows:
             rows[path.stem] = _unmeasured(path)
+    families = {path.stem: _family(path) for path in folder.glob("*.yaml")}
+    rows = {name: replace(row, family=families.get(row.net, OURS)) for name, row in rows.items()}
     return ZooTable(content["machine"], {name: rows[name] for name in sorted(rows)})
+
+
+def _family(path: Path) -> str:
+    """Return the family in a spec, without reading the whole of it as YAML."""
+    found = re.search(r"^family: *(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else OURS
 
 
 def _row(name: str, values: dict[str, Any]) -> ZooRow:
@@ -135,6 +147,11 @@ def _unmeasured(path: Path) -> ZooRow:
     expect = content.get("expect", {})
     height, width = content["input"]["size"]
     return ZooRow(path.stem, (height, width), expect.get("params", 0), expect.get("gmacs", 0.0))
+
+
+def families() -> list[str]:
+    """Return the names of all families of the zoo, sorted."""
+    return sorted({row.family for row in read_table().rows.values()})
 
 
 SORTS: dict[str, Callable[[ZooRow], tuple[float, str]]] = {
@@ -157,6 +174,7 @@ def select(
     max_gmacs: float | None = None,
     max_params: float | None = None,
     pretrained: bool = False,
+    family: str = "all",
     sort: str = "dice",
 ) -> list[ZooRow]:
     """Return the rows that meet all limits; a row without a figure does not meet a limit on it.
@@ -169,13 +187,17 @@ def select(
         max_gmacs: upper limit in GMACs.
         max_params: upper limit of parameters.
         pretrained: only rows with weights.
+        family: only nets of this family; ``all`` for any.
         sort: one of ``SORTS``.
 
     Raises:
-        ValueError: an unknown order, or a limit that is not above 0.
+        ValueError: an unknown order or family, or a limit that is not above 0.
     """
     if sort not in SORTS:
         raise ValueError(f"sort: there is no order {sort!r}. Use one of {', '.join(SORTS)}.")
+    rows = list(rows)
+    if family != "all" and family not in families():
+        raise ValueError(f"family: there is no family {family!r}. Use all, or one of {', '.join(families())}.")
     limits = {"max_ms": max_ms, "max_mb": max_mb, "max_gmacs": max_gmacs, "max_params": max_params}
     for name, limit in limits.items():
         if limit is not None and not 0 < limit < float("inf"):
@@ -189,6 +211,7 @@ def select(
         )
 
     chosen = [row for row in rows if fits(row) and fnmatch.fnmatchcase(row.name, pattern)]
+    chosen = [row for row in chosen if family in ("all", row.family)]
     return sorted((row for row in chosen if row.licence or not pretrained), key=SORTS[sort])
 
 

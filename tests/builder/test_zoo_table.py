@@ -151,3 +151,16 @@ def test_the_listing_as_json_and_without_a_row(capsys):
     assert capsys.readouterr().out == "No net of the zoo meets --max-gmacs 1e-09.\n"
     assert main(["--list-models", "--max-ms", "-1"]) == 2
     assert "max_ms: a limit must be above 0" in capsys.readouterr().err
+
+
+def test_nets_are_listed_by_family(capsys):
+    assert "lraspp_mobilenetv3_small" in lmnet.list_models(family="lraspp")
+    assert "lmnet_xs" not in lmnet.list_models(family="lraspp")
+    assert set(lmnet.list_models(family="lraspp")) < set(lmnet.list_models())
+    with pytest.raises(ValueError, match="family: there is no family 'unxt'. Use all, or one of .*lmnet, lraspp"):
+        lmnet.list_models(family="unxt")
+
+    assert main(["--list-models", "--json"]) == 0
+    assert {row["family"] for row in json.loads(capsys.readouterr().out)} == {"lmnet"}
+    assert main(["--list-models", "--family", "all", "--json"]) == 0
+    assert {"lmnet", "lraspp"} < {row["family"] for row in json.loads(capsys.readouterr().out)}
