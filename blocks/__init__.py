@@ -32,6 +32,7 @@ from lmnet.blocks.registry import REGISTRY, Example, register
 from lmnet.blocks.resample import Downsample, Upsample
 from lmnet.blocks.resize import Pool, Resize
 from lmnet.blocks.segmentation_head import SegmentationHead
+from lmnet.blocks.separable_up import SeparableUpsample
 from lmnet.blocks.shift_mlp import ShiftMlpStage
 from lmnet.blocks.timm_encoder import TimmEncoder
 
@@ -66,6 +67,7 @@ __all__ = [
     "Resize",
     "SegformerHead",
     "SegmentationHead",
+    "SeparableUpsample",
     "ShiftMlpStage",
     "SpatialAttention",
     "TimmEncoder",

@@ -177,3 +177,9 @@ def test_segformer_head():
     classify = 16 * 3 * PIXELS
     assert cost.macs == sum(16 * (c + 16) * h * w for c, h, w in shapes) + classify
     assert cost.deploy_macs == sum(16 * c * h * w for c, h, w in shapes) + classify
+
+
+@pytest.mark.parametrize(("kernel_size", "scale"), [(3, 2), (5, 1)])
+def test_separable_up(kernel_size, scale):
+    options = {"out_channels": 8, "kernel_size": kernel_size, "scale": scale}
+    assert macs("separable_up", options, (6, H, W)) == 6 * (kernel_size**2 + 8) * scale**2 * PIXELS

@@ -39,7 +39,7 @@ class Verb:
 
 
 _SPEC = frozenset({"spec", "set", "input_size"})
-_LIST = frozenset({"max_ms", "max_mb", "max_gmacs", "max_params", "pretrained", "sort"})
+_LIST = frozenset({"max_ms", "max_mb", "max_gmacs", "max_params", "pretrained", "family", "sort"})
 SHOW = Verb(show.show, _SPEC | {"graph", "deploy", "weights"})
 """Without a verb the net and its cost are shown."""
 VERBS = {
