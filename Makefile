@@ -57,6 +57,7 @@ check: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python docs/make_blocks.py
 	$(BIN)/python docs/make_zoo.py
+	$(BIN)/python docs/make_field.py
 	$(BIN)/lmnet-build lmnet_paper --graph docs/lmnet_paper.svg --validate
 	$(MAKE) site
 
