@@ -38,7 +38,7 @@ def _check_finest_first(where: str, maps: Sequence[Tensor]) -> None:
             )
 
 
-@register("lraspp_head", example=Example({"scale": 8}, ((8, 8, 12), (16, 2, 3)), ((2, 64, 96),)))
+@register("lraspp_head", example=Example({"scale": 8}, ((6, 8, 12), (16, 2, 3)), ((2, 64, 96),)))
 class LrasppHead(nn.Module):
     """Classify a coarse map, weighted by its mean over the image, and a fine map, and add both (lite R-ASPP).
 
@@ -190,6 +190,9 @@ class SegformerHead(nn.Module):
         assert norm.running_mean is not None
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         for index, (embed, mix) in enumerate(zip(self.embed, self.mix, strict=True)):
+            assert isinstance(embed, nn.Conv2d)
+            assert isinstance(mix, nn.Conv2d)
+            assert embed.bias is not None
             weight = mix.weight[:, :, 0, 0]
             merged = nn.Conv2d(embed.in_channels, embed.out_channels, 1, device="meta")
             bias = scale * (weight @ embed.bias)
