@@ -5,6 +5,7 @@ import torch
 from timm.utils import reparameterize_model
 
 import lmnet
+from lmnet.builder.graph import AUX
 from lmnet.builder.models import build_model
 from lmnet.builder.planner import Planner
 from lmnet.builder.spec import load_spec, parse_spec
@@ -42,7 +43,8 @@ def test_expected_figures_are_met(planner):
 def test_the_built_net_has_the_planned_parameters(planner):
     plan = planner.plan()
     model = build_model(planner.spec).eval()
-    assert sum(parameter.numel() for parameter in model.parameters()) == plan.params
+    trained_only = sum(node.cost.params for node in plan.aux_nodes)
+    assert sum(parameter.numel() for parameter in model.parameters()) == plan.params + trained_only
     deployed = reparameterize_model(model)
     assert sum(parameter.numel() for parameter in deployed.parameters()) == plan.deploy_params
 
@@ -78,7 +80,8 @@ def test_load_dump_load_is_the_identity(planner):
 
 def test_node_names_are_the_state_dict_prefixes(planner):
     prefixes = {key.split(".")[0] for key in build_model(planner.spec).state_dict()}
-    assert prefixes <= {node.name for node in planner.plan().nodes}
+    plan = planner.plan()
+    assert prefixes <= {node.name for node in plan.nodes} | ({AUX} if plan.aux_nodes else set())
 
 
 @pytest.mark.parametrize("name", BUDGETS)
