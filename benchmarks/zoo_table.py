@@ -34,6 +34,7 @@ from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.export.formats import export_model
 from lmnet.training.export.int8 import export_int8
 from lmnet.training.export.runtimes import onnxruntime_net, openvino_net
+from lmnet.training.train_run import DataChoice
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SEEDS = Path(__file__).with_name("seeds.md")
@@ -100,7 +101,9 @@ def export(name: str, work: Path, data: str, *, int8: bool) -> dict[str, Any]:
     dice = None
     if weights is not None and int8:
         files["int8"] = work / f"{name}-int8.onnx"
-        dice = round(export_int8(model, weights, files["int8"], data, size=min(size), max_loss=2.0).dice[1], 4)
+        dice = round(
+            export_int8(model, weights, files["int8"], DataChoice(path=data), size=min(size), max_loss=2.0).dice[1], 4
+        )
     found = {"mb": {key: round(path.stat().st_size / 1e6, 3) for key, path in files.items()}, "dice_int8": dice}
     facts.write_text(json.dumps(found))
     return found
