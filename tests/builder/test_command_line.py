@@ -145,3 +145,75 @@ def test_a_fault_of_ours_is_not_shown_as_the_users():
 
 def test_an_error_without_a_text_is_named():
     assert cause(RuntimeError()) == "RuntimeError"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"LMNET_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
+        ({"XDG_CACHE_HOME": "/b"}, "/b/lmnet"),
+        ({"HOME": "/home/me"}, "/home/me/.cache/lmnet"),
+        ({"LMNET_CACHE": "off"}, None),
+    ],
+)
+def test_kernels_are_kept_where_the_variables_say_and_built_without_a_cache_too(monkeypatch, variables, expected):
+    from pathlib import Path
+
+    from lmnet.blocks import cpu_kernels
+
+    for name in ("LMNET_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    folders = []
+
+    def refuse(source, folder):
+        folders.append(folder)
+        raise OSError("read-only")
+
+    monkeypatch.setattr(cpu_kernels, "_build", refuse)
+
+    assert cpu_kernels.load_library("neighborhood_kernel.cpp", "neighborhood_attention") is None
+
+    if expected is not None:
+        assert folders.pop(0) == Path(expected)
+    assert len(folders) == 1  # a folder of this process alone
+
+
+def test_a_user_without_a_home_costs_only_time(monkeypatch):
+    from pathlib import Path
+
+    from lmnet.blocks import cpu_kernels
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("LMNET_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(cpu_kernels, "_build", lambda source, folder: Path("/nowhere/absent.so"))
+
+    assert cpu_kernels.load_library("neighborhood_kernel.cpp", "neighborhood_attention") is None  # and no RuntimeError
+
+
+def test_a_hub_that_does_not_answer_is_known_within_seconds(monkeypatch):
+    import time
+
+    from lmnet.blocks import encoder_weights
+
+    def hang(*place, **options):
+        time.sleep(1)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(encoder_weights, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(encoder_weights, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr(encoder_weights.socket, "create_connection", hang)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(encoder_weights, "_kept_file", lambda hub_id: None)
+    began = time.monotonic()
+
+    with pytest.raises(ValueError, match=r"hub.invalid does not answer \(.*\), and its cache has no weights of tf_eff"):
+        encoder_weights.find_encoder_weights("tf_efficientnet_lite0", "hub")
+
+    assert time.monotonic() - began < 5
