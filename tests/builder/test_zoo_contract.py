@@ -22,7 +22,10 @@ def as_block(name):
             self.out_channels = 2
 
         def forward(self, x):
-            return self.net(x)
+            if not (self.training and self.net.has_aux):
+                return self.net(x)
+            logits, aux = self.net.forward_with_aux(x)  # the losses of aux train what the logits do not
+            return sum((weight * other for weight, other in aux), logits)
 
     return Net
 
