@@ -11,10 +11,18 @@ from collections.abc import Sequence
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import DONE, add_import_option, import_modules, paused_collector, run_command
+from lmnet.builder.command_line import (
+    DONE,
+    Parser,
+    add_import_option,
+    import_modules,
+    paused_collector,
+    read_assignments,
+    run_command,
+)
 from lmnet.search.limits import LIMITS, Limits
 from lmnet.search.options import REMOVED, SearchOptions, help_lines
-from lmnet.training.data_arguments import check_paths
+from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
 
 if TYPE_CHECKING:
     from lmnet.search.results.summary import SearchResult
@@ -31,10 +39,12 @@ exit codes: 0 done, 1 no net has a score, 2 usage, a wrong spec or an unreachabl
 """
 
 
+ELSEWHERE = ("data", "seed", "changes", "imports")
+"""Options that other functions add."""
 FLAGS = {"timeout_s": "--timeout", "trial_timeout_s": "--trial-timeout", "batch": "--sync"}
 METAVARS = {
-    "data": "PATH", "trials": "N", "timeout_s": "S", "trial_timeout_s": "S", "workers": "N", "storage": "URL",
-    "study_name": "NAME", "out": "FOLDER", "devices": "N", "cluster": "ray|ADDRESS", "cpus_per_trial": "N",
+    "trials": "N", "timeout_s": "S", "trial_timeout_s": "S", "workers": "N", "storage": "URL",
+    "study_name": "NAME", "out": "FOLDER", "cluster": "ray|ADDRESS", "cpus_per_trial": "N",
     "gpus_per_trial": "N", "sampler": "NAME",
 }  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -46,7 +56,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lmnet-search``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         description="Search for the net with the highest score within hard limits on its cost.",
         epilog=EPILOG,
@@ -54,12 +64,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--spec", default="lmnet_paper", metavar="NAME|FILE",
                         help="zoo name or YAML file with a search section (default: %(default)s)")  # fmt: skip
+    add_data_options(parser)
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
+                        help=help_lines()["changes"])  # fmt: skip
+    parser.add_argument("--var", action="append", default=[], metavar="KEY=VALUE",
+                        help="as --set, for a variable that shares its name with a recipe key")  # fmt: skip
     for limit in LIMITS:
         flags = dict.fromkeys((_flag(limit.name), _flag(limit.name.replace("gflops", "gmacs"))))  # one word, two names
         parser.add_argument(*flags, dest=limit.name, type=float, metavar=limit.metavar, help=limit.help)
     texts = help_lines()
     for field in fields(SearchOptions):
-        if field.name != "imports":
+        if field.name not in ELSEWHERE:
             keywords: dict[str, Any] = {"dest": field.name, "default": field.default, "help": texts[field.name]}
             keywords |= _kind(field)
             parser.add_argument(FLAGS.get(field.name, _flag(field.name)), **keywords)
@@ -88,7 +103,7 @@ def _kind(field: Field[Any]) -> dict[str, Any]:
 
 def make_status_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lmnet-search status``."""
-    parser = argparse.ArgumentParser(prog=f"{PROGRAM} status", description="Show the state of a study.")
+    parser = Parser(prog=f"{PROGRAM} status", description="Show the state of a study.")
     parser.add_argument("--storage", required=True, metavar="URL", help="sqlite:///FILE or postgresql://...")
     parser.add_argument("--study-name", metavar="NAME", help="name of the study (default: the only one in the storage)")
     parser.add_argument("--out", metavar="FOLDER", help="folder of the results (default: that of a SQLite storage)")
@@ -124,7 +139,7 @@ def _search(args: argparse.Namespace) -> int:
         if name in args:
             raise ValueError(f"{_flag(name)} was removed. {REMOVED[name]}")
     check_spec_exists(args.spec)
-    check_paths(args.data)
+    check_paths(args.data, args.split_file)
     if args.explain:
         return _explain(args)
     if args.cluster == "ray" and not os.environ.get("RAY_ADDRESS"):
@@ -164,13 +179,18 @@ def _explain(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> SearchResult:
     from rich.console import Console
 
+    from lmnet.builder.spec import load_spec
     from lmnet.search.results.progress import LiveProgress
     from lmnet.search.run_search import run
+    from lmnet.training.assignments import route_assignments
 
     with LiveProgress(Console(stderr=True)) as progress:
         names = [limit.name for limit in LIMITS] + [field.name for field in fields(SearchOptions)]
         options = {name: getattr(args, name) for name in names}
-        return run(args.spec, on_overview=progress.overview, on_progress=progress.update, **options)
+        changes, variables = route_assignments(args.spec, read_assignments(args.changes), read_assignments(args.var))
+        spec = load_spec(args.spec).override(variables)
+        options |= {"data": data_choice(args), "changes": changes}
+        return run(spec, on_overview=progress.overview, on_progress=progress.update, **options)
 
 
 def _stop(number: int, frame: Any) -> None:

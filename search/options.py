@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.problems import did_you_mean
 from lmnet.search.limits import LIMITS, Limits
+
+if TYPE_CHECKING:  # it loads torch
+    from lmnet.training.train_run import DataChoice
 
 EPOCHS, SIZE = 6, 64
 TRIALS = 40
@@ -18,6 +21,7 @@ SAMPLERS = ("model", "random", "tpe")
 REMOVED_SAMPLERS = ("gp", "nsga2")
 REMOVED = {
     "stop_after": "Every net is trained in full, as early scores say too little about the final ones. Leave it out.",
+    "devices": "Each net is trained on one GPU. For several GPUs give --workers N: each worker has a GPU of its own.",
 }
 """Options of the version before, and what to do instead."""
 
@@ -28,6 +32,7 @@ class SearchOptions:
 
     Args:
         data: data to train on: a folder, a .csv or .json list of images and masks, or synthetic (default: synthetic).
+            In Python also a ``lmnet.training.train_run.DataChoice``, which says how to split and what values mean.
         trials: total number of trained nets in the study, including earlier runs (default: 40).
         timeout_s: seconds that this call may take (default: 560 without a number of trials, else no limit).
         trial_timeout_s: seconds after which a training run counts as failed.
@@ -43,6 +48,8 @@ class SearchOptions:
             Their mean over the new seeds, on the validation images, decides which one is the result.
         confirm_seeds: training runs of each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
+        changes: change a value of the recipe (lr=1e-3) or a variable of the spec (num_classes=3).
+            In Python a dict, for the recipe alone.
         pretrained_encoder: start the timm encoder from ImageNet weights: auto, package, hub or a file.
         sampler: how nets are proposed: model, random or tpe (default: model).
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
@@ -59,7 +66,6 @@ class SearchOptions:
         study_name: name of the study (default: the spec's name and the limits).
         out: folder for the results (default: runs/STUDY).
         device: auto, cpu, cuda or cuda:N (default: auto).
-        devices: number of GPUs for each training run (default: 1).
         runtime: runtime in which --max-latency-ms is measured: torch, onnxruntime or openvino (default: torch).
             The last two measure the exported net, on the CPU; each measurement then takes some seconds.
         dry_run: print the size and the costs of the space; train nothing.
@@ -69,7 +75,7 @@ class SearchOptions:
         ValueError: a number is not above 0.
     """
 
-    data: str | Path = "synthetic"
+    data: str | Path | DataChoice = "synthetic"
     trials: int | None = None
     timeout_s: float | None = None
     trial_timeout_s: float | None = None
@@ -79,6 +85,7 @@ class SearchOptions:
     confirm_nets: int = 3
     confirm_seeds: int = 3
     recipe: str | Path = "default"
+    changes: Mapping[str, Any] = field(default_factory=dict)
     pretrained_encoder: str | None = None
     sampler: str = "model"
     seed: int = 0
@@ -91,7 +98,6 @@ class SearchOptions:
     study_name: str | None = None
     out: str | Path | None = None
     device: str = "auto"
-    devices: int = 1
     runtime: str = "torch"
     dry_run: bool = False
     imports: Sequence[str] = ()
@@ -121,6 +127,10 @@ class SearchOptions:
             raise ValueError(
                 f"search: there is no sampler {self.sampler}. Use {SAMPLERS[0]}, or {SAMPLERS[1]}, {SAMPLERS[2]}."
             )
+        if self.cluster is None and (self.cpus_per_trial, self.gpus_per_trial) != (1.0, 0.0):
+            raise ValueError(
+                "search: cpus_per_trial and gpus_per_trial are for a cluster. Give --cluster, or leave them out."
+            )
         if self.confirm_epochs is not None and self.confirm_epochs < 0:
             raise ValueError(
                 f"search: confirm_epochs must be 0 or more, got confirm_epochs={self.confirm_epochs}. Use 0 for no "
@@ -148,10 +158,14 @@ def split_options(given: dict[str, Any]) -> tuple[Limits, SearchOptions]:
             raise ValueError(f"search: {name} was removed. {REMOVED[name]}")
         if name not in (*limits, *others):
             raise TypeError(f"search: there is no option {name}. {did_you_mean(name, [*limits, *others])}")
-    return (
-        Limits(**{name: value for name, value in given.items() if name in limits}),
-        SearchOptions(**{name: value for name, value in given.items() if name in others}),
-    )
+    bounds = Limits(**{name: value for name, value in given.items() if name in limits})
+    options = SearchOptions(**{name: value for name, value in given.items() if name in others})
+    if options.runtime != "torch" and not bounds.measured:
+        raise ValueError(
+            f"search: {options.runtime} is the runtime in which latency is measured. Give --max-latency-ms, or leave "
+            "--runtime out."
+        )
+    return bounds, options
 
 
 def help_lines() -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from lmnet.builder.files import clear_leftovers, write_durably
 from lmnet.builder.spec import Spec, parse_spec
@@ -47,7 +47,7 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, i
             _write(folder / "diff.txt", diff(pricer, tally, start))
     _write_front(folder / "front", {one.hash: found_spec(pricer, one, result.study).dump() for one in tally.front})
     _write_best_weights(folder, tally)
-    if is_final:
+    if is_final and not any(trial.state == TrialState.RUNNING for trial in trials):  # of another search, too
         _drop_weights(folder, tally, finalists=(result.verdict or {}).get("finalists", ()))
     _write(folder / "report.html", report_html(result, pricer, study))
     _write(folder / "search.json", json.dumps(as_dict(result), indent=1))

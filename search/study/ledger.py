@@ -19,9 +19,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from lmnet.builder.process_identity import is_dead, this_process
 from lmnet.search.pricing import Candidate
 from lmnet.search.space import Space
-from lmnet.search.study.process_identity import is_dead, this_process
 from lmnet.search.study.storage import fail_stale, retry
 from lmnet.search.study.trials import is_cut_off
 from lmnet.search.train.messages import Outcome

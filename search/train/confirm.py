@@ -22,6 +22,7 @@ from lmnet.search.train.training import Objective, Reporter
 from lmnet.training import CaseScores, load_data
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.train_run import DataChoice
 
 FIRST_SEED = 1000
 """Seeds of confirmations begin here, so that none is the search's own."""
@@ -56,7 +57,7 @@ class ConfirmingObjective:
     def test(self) -> CaseSet:
         """The test images; of synthetic data, more than the search's few."""
         base = self.base
-        data = load_data(SYNTHETIC, seed=base.seed) if base.data == SYNTHETIC else base.sets()
+        data = load_data(SYNTHETIC, seed=base.seed) if base.choice == DataChoice() else base.sets()
         return data.test
 
     def test_scores(self, spec: Spec, weights: Path) -> CaseScores:

@@ -137,6 +137,7 @@ class ProcessPool:
         slots: number of workers.
         threads: torch's threads in each.
         imports: modules that each imports first.
+        gpus: GPUs as CUDA_VISIBLE_DEVICES names them; each worker sees one. Empty: each sees all.
 
     Raises:
         ValueError: the objective is not picklable.
@@ -144,7 +145,15 @@ class ProcessPool:
 
     is_training_here = False
 
-    def __init__(self, objective: Objective, *, slots: int, threads: int, imports: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        slots: int,
+        threads: int,
+        imports: Sequence[str] = (),
+        gpus: Sequence[str] = (),
+    ) -> None:
         try:
             pickle.dumps(objective)
         except Exception as err:
@@ -154,9 +163,11 @@ class ProcessPool:
             ) from err
         self.slots = slots
         pickled = pickle.dumps(objective)
-        self._make: Callable[[], _Process] = lambda: _Process(serve, tuple(imports), pickled, threads)
+        self._make: Callable[[int], _Process] = lambda slot: _Process(
+            serve, tuple(imports), pickled, threads, gpus[slot % len(gpus)] if gpus else None
+        )
         self._numbers = itertools.count(1)
-        self._workers = [self._make() for _ in range(slots)]
+        self._workers = [self._make(slot) for slot in range(slots)]
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -243,7 +254,7 @@ class ProcessPool:
         worker = self._workers[slot]
         seconds = time.monotonic() - worker.began if worker.began is not None else 0.0
         worker.kill()
-        self._workers[slot] = replacement = self._make()
+        self._workers[slot] = replacement = self._make(slot)
         replacement.job = worker.job
         return Outcome(None, reason, error, seconds=round(seconds, 3))
 
@@ -256,8 +267,10 @@ def _signal(pid: int | None, name: str) -> None:
             os.kill(pid, number)
 
 
-def serve(connection: Connection, imports: Sequence[str], pickled: bytes, threads: int) -> None:
+def serve(connection: Connection, imports: Sequence[str], pickled: bytes, threads: int, gpu: str | None) -> None:
     """Import the user's modules, then train the jobs that come through a pipe."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA starts in this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
     threading.Thread(target=exit_with_search, daemon=True).start()
     torch.set_num_threads(threads)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,8 +20,10 @@ from lmnet.search.train.training import Reporter
 from lmnet.training import CaseScores, DataSets, EpochReport, Recipe, Split, evaluate, fit, load_data
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.data.meaning import DataOptions
 from lmnet.training.fitting import training_facts
 from lmnet.training.inference import resolve_device
+from lmnet.training.train_run import DataChoice
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
 """Images on each side of the synthetic data set: few, for searches of minutes."""
@@ -34,27 +35,30 @@ class TrainingObjective:
     """Trains a net by ``lmnet.training.fit``.
 
     Args:
-        data: folder of a data set, or synthetic.
+        data: a folder, a list or synthetic; or with it, how to split and what values mean.
         recipe: how to train; size and epochs are in it.
-        seed: of split, order and augmentation.
-        num_classes: of the nets.
-        in_channels: of the nets.
+        seed: random seed of split, order and augmentation.
+        num_classes: classes of the nets, background included.
+        in_channels: input channels of the nets.
         device: auto, cpu, cuda or cuda:N.
-        devices: GPUs for each training run.
         own_size: train and score each net at its own input size, not at the recipe's.
         pretrained_encoder: start the timm encoder from ImageNet weights, see ``lmnet.builder.models.load_encoder``.
     """
 
-    data: str
+    data: str | DataChoice
     recipe: Recipe
     seed: int = 0
     num_classes: int = 2
     in_channels: int = 3
     device: str = "auto"
-    devices: int = 1
     own_size: bool = False
     pretrained_encoder: str | None = None
     _sets: DataSets | None = field(default=None, repr=False)
+
+    @property
+    def choice(self) -> DataChoice:
+        """The data, with its options."""
+        return self.data if isinstance(self.data, DataChoice) else DataChoice(self.data)
 
     def __call__(self, model: nn.Module, spec: Spec, report: Reporter) -> float:
         """Return the lesion Dice: mean over the validation images, and over the last third of the epochs."""
@@ -96,7 +100,6 @@ class TrainingObjective:
                 seed=seed,
                 callbacks=[tell],
                 device=self.device,
-                devices=self.devices,
                 workers=0,
                 in_channels=self.in_channels,
             )
@@ -136,7 +139,7 @@ class TrainingObjective:
     def sets(self) -> DataSets:
         """Return the data, read once."""
         if self._sets is None:
-            if self.data == SYNTHETIC:
+            if self.choice == DataChoice():  # synthetic
                 drawn = load_data(SYNTHETIC, seed=self.seed, count=sum(SYNTHETIC_COUNTS.values()))
                 names, sides, begin = drawn.cases.names, {}, 0
                 for side, count in SYNTHETIC_COUNTS.items():
@@ -144,7 +147,7 @@ class TrainingObjective:
                     begin += count
                 self._sets = DataSets(drawn.name, drawn.cases, Split(**sides), drawn.notes)
             else:
-                self._sets = load_data(self.data, seed=self.seed, num_classes=self.num_classes)
+                self._sets = self.choice.load(seed=self.seed, num_classes=self.num_classes)
         return self._sets
 
     def describe(self) -> dict[str, Any]:
@@ -155,6 +158,7 @@ class TrainingObjective:
             "seed": self.seed,
             "score": "mean of the last third",
             **({"sizes": "each net's own"} if self.own_size else {}),
+            **({"values": asdict(self.choice.options)} if self.choice.options != DataOptions() else {}),
             **({"encoder": self.pretrained_encoder} if self.pretrained_encoder is not None else {}),
         }
 
@@ -188,9 +192,3 @@ def last_third(scores: Sequence[float]) -> float:
     """Return the mean of the last third, rounded up, of the scores by epoch."""
     last = scores[-math.ceil(len(scores) / 3) :]
     return sum(last) / len(last)
-
-
-def quiet_training() -> None:
-    """Keep Lightning's notes off the screen of a search."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)

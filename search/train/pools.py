@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from lmnet.search.options import SearchOptions
 from lmnet.search.train.executors import InlinePool, Pool, ProcessPool
 from lmnet.search.train.training import Objective
 from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.train_run import DataChoice
 
 REACH_S = 8.0
 """Seconds within which a cluster must answer."""
@@ -45,7 +47,25 @@ def make_pool(
         return _ray_pool(objective, options, is_own=is_own)
     if is_own and workers == 1:
         return InlinePool(objective)
-    return ProcessPool(objective, slots=workers, threads=threads_of(options, workers), imports=options.imports)
+    gpus = visible_gpus() if options.device in ("auto", "cuda") else ()
+    return ProcessPool(
+        objective, slots=workers, threads=threads_of(options, workers), imports=options.imports, gpus=gpus
+    )
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs of this machine as CUDA_VISIBLE_DEVICES names them."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
+    return names[: torch.cuda.device_count()]
+
+
+def data_choice(options: SearchOptions) -> DataChoice:
+    """Return the data of a search, its paths absolute: workers may run in another folder."""
+    choice = options.data if isinstance(options.data, DataChoice) else DataChoice(str(options.data))
+    split = None if choice.split_file is None else str(Path(choice.split_file).resolve())
+    path = choice.path if choice.path == SYNTHETIC else str(Path(choice.path).resolve())
+    return replace(choice, path=path, split_file=split)
 
 
 def threads_of(options: SearchOptions, workers: int) -> int:
@@ -80,7 +100,8 @@ def _ray_pool(objective: Objective, options: SearchOptions, *, is_own: bool) -> 
     except ImportError as err:
         raise ImportError(f"--cluster needs {err.name}, and it is not installed. pip install 'lmnet[ray]'.") from err
     check_reachable(options.cluster)
-    data = () if is_own or str(options.data) == SYNTHETIC else (str(Path(options.data).resolve()),)
+    choice = data_choice(options)
+    files = () if is_own or choice.path == SYNTHETIC else (choice.path, choice.split_file)
     return RayPool(
         objective,
         address=None if options.cluster == "ray" else options.cluster,
@@ -88,5 +109,5 @@ def _ray_pool(objective: Objective, options: SearchOptions, *, is_own: bool) -> 
         gpus=options.gpus_per_trial,
         most=options.workers,
         imports=options.imports,
-        paths=data,
+        paths=[path for path in files if path is not None],
     )

@@ -1,0 +1,224 @@
+"""A search before it begins: its space, its limits, its objective, and the study that these belong to."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+
+from lmnet.builder.models import build_model, load_encoder
+from lmnet.builder.spec import Spec
+from lmnet.search.limits import Limits
+from lmnet.search.options import EPOCHS, SIZE, SearchOptions
+from lmnet.search.pricing import Pricer
+from lmnet.search.results.counts import Tally
+from lmnet.search.results.summary import Overview, SearchResult
+from lmnet.search.space import Space
+from lmnet.search.space_survey import Survey, survey
+from lmnet.search.study.fingerprint import ABOUT, SPEC, check_fingerprint, check_machine, short_hash
+from lmnet.search.study.owner import own_folder
+from lmnet.search.study.storage import retry
+from lmnet.search.train.executors import Pool
+from lmnet.search.train.latency import LatencyMeter, machine_name
+from lmnet.search.train.objective import SMALL_BATCH, TrainingObjective
+from lmnet.search.train.pools import data_choice, make_pool, visible_gpus
+from lmnet.search.train.training import Objective, seeded_model
+from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.export.benchmark import describe_machine
+from lmnet.training.inference import resolve_device
+from lmnet.training.recipe import load_recipe
+
+
+@dataclass(frozen=True)
+class Session:
+    """All that is decided before the study is opened, and when that began."""
+
+    began: float
+    spec: Spec
+    space: Space
+    options: SearchOptions
+    objective: Objective
+    is_own: bool
+    pricer: Pricer
+    latency: LatencyMeter
+    workers: int
+    overview: Overview
+    name: str
+    executor: Callable[[Objective], Pool] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the results."""
+        return Path(self.options.out) if self.options.out is not None else Path("runs") / self.name
+
+    @property
+    def url(self) -> str:
+        """URL of the database."""
+        return self.options.storage or f"sqlite:///{self.folder / 'study.db'}"
+
+    @property
+    def confirming(self) -> int:
+        """Epochs of the training runs that confirm the result; 0 for none."""
+        given = self.options.confirm_epochs
+        if not isinstance(self.objective, TrainingObjective):
+            return 0
+        return self.objective.recipe.epochs if given is None else given
+
+    def deadline(self, share: float = 1.0) -> float | None:
+        """Return when that share of the time is over, on ``time.monotonic``; None for no limit."""
+        timeout_s = self.overview.timeout_s
+        return None if timeout_s is None else self.began + share * timeout_s
+
+    def pool(self, objective: Objective) -> Pool:
+        """Make a pool for an objective."""
+        return make_pool(objective, self.options, workers=self.workers, is_own=self.is_own, executor=self.executor)
+
+    def result(
+        self, counts: Tally, folder: Path | None, verdict: dict[str, Any] | None = None, **ending: bool
+    ) -> SearchResult:
+        """Return the result of the search so far."""
+        return SearchResult(self.name, self.url, folder, self.space, counts, self.overview, verdict, **ending)
+
+
+def prepare(
+    spec: Spec,
+    own: Objective | None,
+    limits: Limits,
+    options: SearchOptions,
+    executor: Callable[[Objective], Pool] | None,
+) -> Session:
+    """Survey the space and choose the objective, before anything is written."""
+    began = time.monotonic()
+    space = Space(spec)
+    device = str(resolve_device(options.device))
+    latency = LatencyMeter(device, options.runtime)
+    pricer = Pricer(space, limits, latency)
+    found = survey(pricer, seed=options.seed)
+    is_own = own is not None
+    objective = _default_objective(space, options) if own is None else own
+    workers = options.workers or _default_workers(device, is_own=is_own)
+    total, timeout_s = options.budget
+    seconds = _one_training_s(objective, pricer, found)
+    if seconds is not None:
+        seconds *= total / workers
+    overview = Overview(found, total, seconds, timeout_s)
+    name = options.study_name or _study_name(spec, limits)
+    return Session(began, spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
+
+
+def open_study(search: Session, storage: RDBStorage) -> optuna.Study:
+    """Return the study; refuse one that another search made."""
+    study = retry(
+        lambda: optuna.create_study(study_name=search.name, storage=storage, direction="maximize", load_if_exists=True)
+    )
+    facts = {
+        "spec": _identity(search.spec),
+        "space": search.space.describe(),
+        "limits": search.pricer.limits.describe(),
+        "objective": _described(search.objective),
+        "seed": search.options.seed,
+    }
+    check_fingerprint(study, facts)
+    own_folder(search.folder, study)
+    if search.pricer.limits.measured:
+        check_machine(study, machine_name(search.latency.device, search.latency.runtime))
+    retry(lambda: study.set_user_attr(SPEC, search.spec.dump()))
+    retry(lambda: study.set_user_attr(ABOUT, _about(search)))
+    return study
+
+
+def _about(search: Session) -> dict[str, Any]:
+    """Return what the head of the report says of the training runs."""
+    about: dict[str, Any] = {"machine": describe_machine(), "workers": search.workers, "seed": search.options.seed}
+    if isinstance(search.objective, TrainingObjective):
+        recipe = search.objective.recipe
+        size = "each net's own" if search.space.moves_size else recipe.size
+        about = {"data": search.objective.choice.path, "image size": size, "epochs": recipe.epochs, **about}
+    return about
+
+
+def _study_name(spec: Spec, limits: Limits) -> str:
+    parts = [f"{name.replace('_', '-')}-{value:g}" for name, value in limits.describe().items()]
+    return "-".join([spec.name, *parts])
+
+
+def _identity(spec: Spec) -> str:
+    """Return a hash of a spec without its search section, which is compared knob by knob, and without its figures."""
+    data = {key: value for key, value in spec.document.data.items() if key not in ("search", "expect", "source")}
+    return short_hash(data)
+
+
+def _default_objective(space: Space, options: SearchOptions) -> TrainingObjective:
+    spec = space.spec
+    size = options.size or options.changes.get("size")
+    if space.moves_size and size is not None:
+        raise ValueError(
+            f"search: size must be left out where the space varies input.size, got size={size}. Each net is trained at "
+            "its own size."
+        )
+    for key in ("epochs", "size"):
+        if getattr(options, key) is not None and key in options.changes:
+            raise ValueError(f"search: {key} is given by --{key} and by --set. Give it once.")
+    values: dict[str, Any] = {"epochs": options.epochs or EPOCHS, "size": options.size or SIZE}
+    data = data_choice(options)
+    if data.path == SYNTHETIC and str(options.recipe) == "default":
+        values["batch_size"] = SMALL_BATCH
+    recipe = load_recipe(options.recipe).override({**values, **options.changes}, where="--set")
+    if options.pretrained_encoder is not None:
+        load_encoder(build_model(spec), options.pretrained_encoder)  # refused here, not in a dozen training runs
+    return TrainingObjective(
+        data,
+        recipe,
+        options.seed,
+        num_classes=spec.layout.vars.get("num_classes", 2),
+        in_channels=spec.layout.input.channels,
+        device=options.device,
+        own_size=space.moves_size,
+        pretrained_encoder=options.pretrained_encoder,
+    )
+
+
+def _described(objective: Objective) -> dict[str, Any]:
+    if hasattr(objective, "describe"):
+        described: dict[str, Any] = objective.describe()
+        return described
+    return {"function": _name_of(objective)}
+
+
+def _name_of(objective: Any) -> str:
+    """Return an objective's name, the same in every session; refuse what only this process knows."""
+    if isinstance(objective, functools.partial):
+        given = ", ".join([*map(repr, objective.args), *(f"{k}={v!r}" for k, v in sorted(objective.keywords.items()))])
+        if " at 0x" in given:
+            raise ValueError(
+                f"search: the arguments of the objective, {given}, have no name that the next session knows. Give the "
+                "objective a method describe() that returns them as plain data."
+            )
+        return f"{_name_of(objective.func)}({given})"
+    named = objective if hasattr(objective, "__qualname__") else type(objective)
+    return f"{getattr(named, '__module__', '')}.{named.__qualname__}"
+
+
+def _default_workers(device: str, *, is_own: bool) -> int:
+    if is_own:
+        return 1
+    if device.startswith("cuda"):
+        return 1 if ":" in device else max(1, len(visible_gpus()))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(min(2, cores), cores // 2)
+
+
+def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> float | None:
+    """Return about how long one training run takes; None where the objective cannot tell."""
+    if not hasattr(objective, "estimate_s"):
+        return None
+    point = (found.start or found.cheapest).point
+    seconds: float = objective.estimate_s(seeded_model(pricer.spec(point), 0))
+    return seconds

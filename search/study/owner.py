@@ -1,0 +1,96 @@
+"""The owner of a results folder: one study writes into it, and one process at a time confirms its result there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+
+from lmnet.builder.files import write_durably
+from lmnet.builder.process_identity import is_dead, this_process
+from lmnet.search.study.storage import retry
+
+OWNER = "study.json"
+LOCK = "confirm/process.json"
+STUDY_ID = "lmnet:id"
+WAIT_S = 0.5
+OURS = ("best.yaml", "best.safetensors", "report.html", "trials.csv", "weights", "run.json")
+"""Names in a folder that a search, or a training run, has written to."""
+
+
+def own_folder(folder: Path, study: optuna.Study) -> None:
+    """Write down that a folder holds the results of a study, or check that it does.
+
+    Raises:
+        ValueError: the folder holds the results of another study, or of something else.
+    """
+    key = retry(lambda: study.user_attrs).get(STUDY_ID)
+    if key is None:
+        key = uuid.uuid4().hex
+        retry(lambda: study.set_user_attr(STUDY_ID, key))
+        key = retry(lambda: study.user_attrs)[STUDY_ID]  # another search may have written at the same moment
+    found = _found(folder)
+    if found is None and any((folder / name).exists() for name in OURS):
+        found = {"study": "something that is no search"}
+    if found is not None and found.get("id", key if found["study"] == study.study_name else "") != key:
+        raise ValueError(
+            f"search: {folder} holds the results of {found['study']}, and would be overwritten by those of "
+            f"{study.study_name}. Give another --out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(folder / OWNER, json.dumps({"study": study.study_name, "id": key}).encode())
+
+
+def _found(folder: Path) -> dict[str, str] | None:
+    """Return the study whose results a folder holds; of earlier versions its name alone is known."""
+    for name in (OWNER, "search.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            return {key: str(content[key]) for key in ("study", "id") if key in content} | {"study": content["study"]}
+    return None
+
+
+@contextlib.contextmanager
+def only_process(folder: Path, is_stopped: Callable[[], bool]) -> Iterator[None]:
+    """Wait until no other living process of this machine confirms in a folder, or until ``is_stopped``."""
+    lock = folder / LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while not _take(lock) and not is_stopped():
+        time.sleep(WAIT_S)
+    try:
+        yield
+    finally:
+        if _owner(lock) == this_process():
+            lock.unlink(missing_ok=True)
+
+
+def _take(lock: Path) -> bool:
+    """Write this process into a lock that nobody alive holds."""
+    owner = _owner(lock)
+    if owner is not None and owner != this_process() and not is_dead(owner):
+        return False
+    if owner is not None:
+        lock.unlink(missing_ok=True)
+    mine = lock.with_name(f"{lock.stem}-{os.getpid()}.json")
+    write_durably(mine, json.dumps(this_process()).encode())
+    try:
+        os.link(mine, lock)  # fails if another process was quicker
+    except FileExistsError:
+        return False
+    finally:
+        mine.unlink(missing_ok=True)
+    return True
+
+
+def _owner(lock: Path) -> dict[str, object] | None:
+    try:
+        content: dict[str, object] = json.loads(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content
