@@ -22,8 +22,9 @@ import psutil
 
 from lmnet.search.results.counts import Tally
 from lmnet.search.run_search import run
-from lmnet.search.train.executors import OnReport, Pool, ProcessPool
-from lmnet.search.train.messages import Job, Outcome
+from lmnet.search.study.outcome import Outcome
+from lmnet.search.train.messages import Job
+from lmnet.search.train.pools import OnReport, Pool, ProcessPool
 from lmnet.search.train.ray_pool import RayPool
 from lmnet.search.train.training import Objective
 from lmnet.training.export.benchmark import describe_machine

@@ -30,7 +30,7 @@ from search_objectives import Objective, Trained, objectives, read_table
 from search_table import FULL, FULL_SEEDS, table_pricer
 from search_ways import MOST, POOLS, WAYS, Way, drawn, pool_of
 
-from lmnet.search.pricing import Candidate
+from lmnet.search.nets.pricing import Candidate
 from lmnet.training.export.benchmark import describe_machine
 
 HERE = Path(__file__).parent

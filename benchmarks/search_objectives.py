@@ -16,9 +16,9 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression
 
 from lmnet.builder.spec import load_spec
-from lmnet.search.limits import Limits
-from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.space import Space
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Candidate, Pricer
+from lmnet.search.nets.space import Space
 
 WITHOUT_KERNELS = 45
 """So many first rows of the table took longer, without compiled kernels."""

@@ -33,9 +33,9 @@ import torch.nn.functional as F
 from lmnet.blocks import build_kernels
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import load_spec
-from lmnet.search.limits import Limits
-from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.space import Space
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Candidate, Pricer
+from lmnet.search.nets.space import Space
 from lmnet.training.data.load import load_data
 
 HERE = Path(__file__).parent

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from search_table import MAX_GFLOPS, MIN_GFLOPS, net_near, table_pricer
 
-from lmnet.search.pricing import Candidate, Pricer, finish
+from lmnet.search.nets.pricing import Candidate, Pricer, finish
+from lmnet.search.nets.survey import repaired
 from lmnet.search.propose.pool import Observation
 from lmnet.search.propose.sampler import make_sampler
-from lmnet.search.space_survey import repaired
 
 MOST = 60
 """So many trials at most."""

@@ -20,7 +20,7 @@ from lmnet.builder.command_line import (
     read_assignments,
     run_command,
 )
-from lmnet.search.limits import LIMITS, Limits
+from lmnet.search.nets.limits import LIMITS, Limits
 from lmnet.search.options import REMOVED, SearchOptions, help_lines
 from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
 
@@ -166,9 +166,9 @@ def _explain(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lmnet.builder.spec import load_spec
-    from lmnet.search.pricing import Pricer
+    from lmnet.search.nets.pricing import Pricer
+    from lmnet.search.nets.space import Space
     from lmnet.search.results.explain import explain, explain_table
-    from lmnet.search.space import Space
 
     import_modules(args.imports)
     table = explain_table(*explain(Pricer(Space(load_spec(args.spec)), Limits())))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.problems import did_you_mean
-from lmnet.search.limits import LIMITS, Limits
+from lmnet.search.nets.limits import LIMITS, Limits
 
 if TYPE_CHECKING:  # it loads torch
     from lmnet.training.train_run import DataChoice

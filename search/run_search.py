@@ -13,27 +13,26 @@ import optuna
 
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.spec import Spec, load_spec
-from lmnet.search.confirmation import confirm_search
-from lmnet.search.limits import LIMITS
+from lmnet.search.nets.limits import LIMITS
 from lmnet.search.options import SearchOptions, split_options
 from lmnet.search.propose.proposals import Proposals
 from lmnet.search.propose.sampler import make_sampler
-from lmnet.search.results.counts import Tally, tally
+from lmnet.search.results.counts import Tally, tally, with_verdict
 from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import Overview, SearchResult
-from lmnet.search.results.verdict import with_verdict
 from lmnet.search.session import Session, open_study, prepare
 from lmnet.search.study.fingerprint import VERDICT
 from lmnet.search.study.heartbeat import Heartbeat
 from lmnet.search.study.ledger import Ledger
 from lmnet.search.study.owner import only_process
 from lmnet.search.study.storage import HEARTBEAT_S, open_storage, quiet_optuna, retry
-from lmnet.search.train.executors import Pool
 from lmnet.search.train.interrupt import Interrupt
 from lmnet.search.train.loop import Loop, TrainingRules
 from lmnet.search.train.objective import TrainingObjective
+from lmnet.search.train.pools import Pool
 from lmnet.search.train.training import Objective
 from lmnet.search.train.under_way import UnderWay
+from lmnet.search.verdict.finalists import confirm_search
 
 SHARE_OF_TIME = 0.65
 """Share of a limited time that goes to the search; the rest is for the confirmation."""
@@ -66,7 +65,7 @@ def run(
             ``report(epoch, score)`` returns True when training is to stop early. None trains on ``data``.
         on_overview: called with what is known before trial 0.
         on_progress: called with the study's counts after each trial and in between.
-        executor: takes the objective and returns a pool that trains by it, see ``lmnet.search.train.executors.Pool``;
+        executor: takes the objective and returns a pool that trains by it, see ``lmnet.search.train.pools.Pool``;
             None for a pool by the options.
         options: limits by the names of ``LIMITS`` (``max_gflops=5``) and the fields of ``SearchOptions``
             (``trials=30``).

@@ -13,22 +13,23 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 
+from lmnet.builder.layout import INPUT_SIZE
 from lmnet.builder.models import build_model, load_encoder
 from lmnet.builder.spec import Spec
-from lmnet.search.limits import Limits
+from lmnet.search.make_pool import data_choice, make_pool, visible_gpus
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Pricer
+from lmnet.search.nets.space import Space
+from lmnet.search.nets.survey import Survey, survey
 from lmnet.search.options import EPOCHS, SIZE, SearchOptions
-from lmnet.search.pricing import Pricer
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview, SearchResult
-from lmnet.search.space import Space
-from lmnet.search.space_survey import Survey, survey
 from lmnet.search.study.fingerprint import ABOUT, SPEC, check_fingerprint, check_machine, short_hash
 from lmnet.search.study.owner import own_folder
 from lmnet.search.study.storage import retry
-from lmnet.search.train.executors import Pool
 from lmnet.search.train.latency import LatencyMeter, machine_name
 from lmnet.search.train.objective import SMALL_BATCH, TrainingObjective
-from lmnet.search.train.pools import data_choice, make_pool, visible_gpus
+from lmnet.search.train.pools import Pool
 from lmnet.search.train.training import Objective, seeded_model
 from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.export.benchmark import describe_machine
@@ -108,7 +109,8 @@ def prepare(
     seconds = _one_training_s(objective, pricer, found)
     if seconds is not None:
         seconds *= total / workers
-    overview = Overview(found, total, seconds, timeout_s)
+    chooses = objective.check_scores() if isinstance(objective, TrainingObjective) else ""
+    overview = Overview(found, total, seconds, timeout_s, chooses)
     name = options.study_name or _study_name(spec, limits)
     return Session(began, spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
 
@@ -181,6 +183,9 @@ def _default_objective(space: Space, options: SearchOptions) -> TrainingObjectiv
         in_channels=spec.layout.input.channels,
         device=options.device,
         own_size=space.moves_size,
+        smallest=min(
+            (side for knob in space.knobs if knob.variable == INPUT_SIZE for side in knob.values), default=None
+        ),
         pretrained_encoder=options.pretrained_encoder,
     )
 

@@ -11,7 +11,7 @@ import pytest
 import lmnet
 from lmnet.builder.planner import Planner, plan_spec
 from lmnet.builder.spec import load_spec, parse_spec
-from lmnet.search.space import Space
+from lmnet.search.nets.space import Space
 from lmnet.training import load_data
 from lmnet.training.cli_train import main as train
 from tests.search.conftest import SMALL

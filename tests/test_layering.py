@@ -131,3 +131,18 @@ def test_zoo_holds_no_code():
     assert [
         node for node in statements if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
     ] == []
+
+
+def test_the_folders_of_the_search_import_each_other_in_one_direction():
+    folders = {file: file.split("/")[1] if file.count("/") > 1 else "." for file in FILES if file.startswith("search/")}
+    edges = {folder: set() for folder in folders.values()}
+    for file, folder in folders.items():
+        for name in imports_of(file):
+            parts = name.split(".")
+            if parts[:2] == ["lmnet", "search"] and len(parts) > 2:
+                edges[folder].add(parts[2] if parts[2] in edges else ".")
+        edges[folder].discard(folder)
+    assert len(edges) == 7
+    while leaves := {name for name, used in edges.items() if not used & edges.keys()}:
+        edges = {name: used for name, used in edges.items() if name not in leaves}
+    assert edges == {}

@@ -53,7 +53,7 @@ def test_files_and_functions_are_short(path):
 
 def test_the_options_of_a_search_are_written_once():
     from lmnet.search.cli import make_parser
-    from lmnet.search.limits import LIMITS
+    from lmnet.search.nets.limits import LIMITS
     from lmnet.search.options import SearchOptions, help_lines
     from lmnet.search.run_search import run
 

@@ -16,10 +16,10 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lmnet.builder.spec import Spec, load_spec
-from lmnet.search.limits import Limits
-from lmnet.search.pricing import Pricer, finish
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Pricer, finish
+from lmnet.search.nets.space import Space
 from lmnet.search.propose.pool import FeasiblePool, Observation
-from lmnet.search.space import Space
 
 
 class FeasibleSampler(BaseSampler):

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
 import numpy as np
 
-from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.nets.pricing import Candidate, Pricer
+from lmnet.search.nets.space import Point
+from lmnet.search.nets.survey import repair
 from lmnet.search.propose.surrogate import Array, fit_surrogate
-from lmnet.search.space import Point
-from lmnet.search.space_survey import repair
 
 POOL_SIZE = 512
 """Most nets in the pool."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.nets.pricing import Candidate, Pricer
 from lmnet.search.propose.pool import Observation, Steps
 from lmnet.search.propose.sampler import Sampler
 

@@ -13,11 +13,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from lmnet.search.options import SAMPLERS
-from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.nets.pricing import Candidate, Pricer
+from lmnet.search.nets.space import Point
+from lmnet.search.nets.survey import repair
 from lmnet.search.propose.pool import ENUMERABLE, FeasiblePool, Look, Observation, Steps
-from lmnet.search.space import Point
-from lmnet.search.space_survey import repair
 
 STARTUP = 8
 """Nets with a score before TPE is used; the proposals until then are random."""
@@ -46,12 +45,11 @@ def make_sampler(name: str, pricer: Pricer, *, seed: int, session: int) -> Sampl
     """Return a sampler.
 
     Args:
-        name: one of ``SAMPLERS``.
+        name: model, random or tpe.
         pricer: computes the costs of points.
         seed: random seed of the study.
         session: number of trials at the start, so that a resumed study makes new proposals.
     """
-    assert name in SAMPLERS
     if name == "tpe":
         return Tpe(pricer, seed=int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big"))
     return FeasiblePool(pricer, seed=seed + session, is_random=name == "random")

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from lmnet.search.limits import COSTS
+from lmnet.search.nets.limits import COSTS
 from lmnet.search.study.trials import is_infeasible
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from lmnet.search.limits import COSTS
-from lmnet.search.space import Point, Space
+from lmnet.search.nets.limits import COSTS
+from lmnet.search.nets.space import Point, Space
 from lmnet.search.study.trials import is_cut_off, is_infeasible
 from lmnet.search.train.under_way import UnderWay
+
+ROLES = {
+    "best": "the best net",
+    "start": "the starting net",
+    "largest": "the largest net within the limits",
+    "finalist": "another of the best nets",
+}
+"""Names of the nets that a verdict compares."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,16 @@ def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
         elif is_infeasible(trial):
             infeasible += 1
     return Tally(len(scored), failed, cut_off, running, infeasible, tuple(scored), last_error)
+
+
+def with_verdict(verdict: dict[str, Any] | None, counts: Tally) -> tuple[Tally, dict[str, Any] | None]:
+    """Return the counts with the verdict's choice, and the verdict; without both where other nets are the best now."""
+    if verdict is None:
+        return counts, None
+    finalists = verdict.get("finalists", [verdict.get("best")])
+    if [one.hash for one in counts.ranked[: len(finalists)]] != finalists:
+        return counts, None
+    return replace(counts, chosen=verdict["best"]), verdict
 
 
 def used_up_text(counts: Tally) -> str:

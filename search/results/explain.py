@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from lmnet.builder.table import make_table
-from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.nets.pricing import Candidate, Pricer
 
 MINOR = 0.01
 """A knob that changes less than this share of the cost is called minor."""

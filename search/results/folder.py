@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lmnet.builder.files import clear_leftovers, write_durably
 from lmnet.builder.spec import Spec, parse_spec
-from lmnet.search.limits import COSTS
-from lmnet.search.pricing import Pricer
+from lmnet.search.nets.limits import COSTS
+from lmnet.search.nets.pricing import Pricer
 from lmnet.search.results.columns import trial_row
 from lmnet.search.results.counts import Scored, Tally
 from lmnet.search.results.report import report_html

@@ -122,6 +122,8 @@ def overview_text(overview: Overview) -> str:
     if seen.start is not None:
         within = "within the limits" if seen.start.is_feasible else "outside the limits, so it is not trained"
         lines.append(f"starting net: {seen.start.gmacs:.3f} GMACs, {seen.start.params:,} parameters, {within}")
+    if overview.chooses:
+        lines.append(f"score: {overview.chooses}")
     if overview.seconds is not None:
         about = f"about {clock(overview.seconds)} for {overview.trials} trials"
         if overview.timeout_s is not None:

@@ -10,13 +10,12 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from lmnet.search.limits import COSTS
-from lmnet.search.pricing import Pricer
+from lmnet.search.nets.limits import COSTS
+from lmnet.search.nets.pricing import Pricer
 from lmnet.search.results.charts import bars, history, scatter
 from lmnet.search.results.columns import table_for_people
-from lmnet.search.results.counts import Scored
+from lmnet.search.results.counts import ROLES, Scored
 from lmnet.search.results.summary import SearchResult
-from lmnet.search.results.verdict import ROLES
 from lmnet.search.study.fingerprint import ABOUT
 from lmnet.training.page import render
 

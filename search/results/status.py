@@ -6,10 +6,9 @@ from pathlib import Path
 
 import optuna
 
-from lmnet.search.results.counts import tally
+from lmnet.search.nets.space import Space
+from lmnet.search.results.counts import tally, with_verdict
 from lmnet.search.results.summary import SearchResult
-from lmnet.search.results.verdict import with_verdict
-from lmnet.search.space import Space
 from lmnet.search.study.fingerprint import FINGERPRINT, SPEC, VERDICT
 from lmnet.search.study.storage import open_storage, retry, without_password
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmnet.search.nets.space import Space
+from lmnet.search.nets.survey import Survey
 from lmnet.search.results.counts import Scored, Tally
-from lmnet.search.space import Space
-from lmnet.search.space_survey import Survey
 from lmnet.search.study.storage import without_password
 
 
@@ -21,12 +21,14 @@ class Overview:
         trials: total number of trained nets in the study, including earlier runs.
         seconds: estimate of how long that takes; None where it is not known.
         timeout_s: seconds after which the search ends anyway.
+        chooses: what nets are chosen by, in words; empty with an objective of your own.
     """
 
     survey: Survey
     trials: int | None
     seconds: float | None
     timeout_s: float | None
+    chooses: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from lmnet.builder.process_identity import is_dead, this_process
-from lmnet.search.pricing import Candidate
-from lmnet.search.space import Space
+from lmnet.search.nets.pricing import Candidate
+from lmnet.search.nets.space import Space
+from lmnet.search.study.outcome import Outcome
 from lmnet.search.study.storage import fail_stale, retry
 from lmnet.search.study.trials import is_cut_off
-from lmnet.search.train.messages import Outcome
 
 ATTEMPTS = 3
 """How often a candidate is trained whose training run was cut off by a dying process."""

@@ -1,12 +1,8 @@
-"""What a trial in the storage says: whether it was infeasible or cut off, and its outcome."""
+"""What a trial in the storage says: whether it was infeasible or cut off."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from optuna.trial import FrozenTrial, TrialState
-
-from lmnet.search.train.messages import Outcome
 
 CUT_OFF = ("interrupted", "worker died")
 
@@ -21,10 +17,3 @@ def is_cut_off(trial: FrozenTrial) -> bool:
     if trial.state != TrialState.FAIL:
         return False
     return trial.user_attrs.get("result", {}).get("reason", CUT_OFF[1]) in CUT_OFF
-
-
-def outcome_of(trial: FrozenTrial) -> Outcome:
-    """Return the outcome of a finished trial."""
-    result = trial.user_attrs.get("result", {})
-    known = {name: result[name] for name in Outcome.__dataclass_fields__ if name in result}
-    return replace(Outcome(score=trial.value if trial.state == TrialState.COMPLETE else None), **known)

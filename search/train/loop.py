@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lmnet.search.pricing import Candidate, Pricer
+from lmnet.search.nets.pricing import Candidate, Pricer
 from lmnet.search.propose.pool import Steps
 from lmnet.search.propose.proposals import Proposals
 from lmnet.search.study.ledger import Claim, Ledger
-from lmnet.search.train.executors import Pool
-from lmnet.search.train.messages import Job, Outcome
+from lmnet.search.study.outcome import Outcome
+from lmnet.search.train.messages import Job
+from lmnet.search.train.pools import Pool
 from lmnet.search.train.under_way import UnderWay
 
 FAILURES_TO_GIVE_UP = 12

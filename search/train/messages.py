@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmnet.builder.spec import Spec
+from lmnet.search.study.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -73,29 +74,6 @@ class Answer:
     job: int
     number: int
     is_stopped: bool
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A training run's score, or why it has none.
-
-    Args:
-        score: higher is better; None if the training run failed.
-        reason: kind of failure: out of memory, not a number, time-out, error, worker died, interrupted.
-        error: message of the failure.
-        epochs: epochs done, if the objective reports them.
-        is_stopped: whether a report's answer ended the training run.
-        seconds: duration.
-        peak_mib: peak memory of its process, or of its GPU, in MiB.
-    """
-
-    score: float | None = None
-    reason: str | None = None
-    error: str | None = None
-    epochs: int = 0
-    is_stopped: bool = False
-    seconds: float = 0.0
-    peak_mib: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lmnet.builder.models import encoder_tensors, load_encoder
 from lmnet.builder.spec import Spec
 from lmnet.search.train.training import Reporter
 from lmnet.training import CaseScores, DataSets, EpochReport, Recipe, Split, evaluate, fit, load_data
+from lmnet.training.chooser import METRIC, Chooser, make_chooser
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.data.meaning import DataOptions
@@ -42,6 +44,7 @@ class TrainingObjective:
         in_channels: input channels of the nets.
         device: auto, cpu, cuda or cuda:N.
         own_size: train and score each net at its own input size, not at the recipe's.
+        smallest: smallest of these sizes.
         pretrained_encoder: start the timm encoder from ImageNet weights, see ``lmnet.builder.models.load_encoder``.
     """
 
@@ -52,6 +55,7 @@ class TrainingObjective:
     in_channels: int = 3
     device: str = "auto"
     own_size: bool = False
+    smallest: int | None = None
     pretrained_encoder: str | None = None
     _sets: DataSets | None = field(default=None, repr=False)
 
@@ -105,7 +109,7 @@ class TrainingObjective:
             )
         score = last_third(scores)
         if self.own_size:  # nets of all sizes are compared at the images' own: the best epoch shows the difference
-            score += self.evaluate(model, spec, sets.val).value("dice_foreground_mean") - result.score
+            score += self.evaluate(model, spec, sets.val).value(METRIC) - result.score
         return score
 
     def recipe_of(self, model: nn.Module, spec: Spec) -> Recipe:
@@ -157,10 +161,30 @@ class TrainingObjective:
             "recipe": self.recipe.facts(),
             "seed": self.seed,
             "score": "mean of the last third",
+            # scores of before counted images without a lesion, too
+            **({} if self.chooser.compares_with("") else {"chosen by": self.chooser.kind}),
             **({"sizes": "each net's own"} if self.own_size else {}),
             **({"values": asdict(self.choice.options)} if self.choice.options != DataOptions() else {}),
             **({"encoder": self.pretrained_encoder} if self.pretrained_encoder is not None else {}),
         }
+
+    @cached_property
+    def chooser(self) -> Chooser:
+        """What scores rest on: the validation images as a net sees them, at its smallest size."""
+        return make_chooser(self.sets().val.at(self.smallest or self.recipe.size, self.in_channels), self.num_classes)
+
+    def check_scores(self) -> str:
+        """Return in one line what nets are chosen by.
+
+        Raises:
+            ValueError: no validation image has a lesion, so that nets have no score.
+        """
+        if self.chooser.uses_loss:
+            raise ValueError(
+                f"search: nets are compared by the Dice of lesions, and {self.chooser.text.partition(',')[0]}. Use "
+                "another split or a larger --size."
+            )
+        return f"nets and epochs are chosen{self.chooser.text.removeprefix('the best epoch is chosen')}"
 
     def estimate_s(self, model: GraphModel) -> float:
         """Return about how long one full training run of a net takes: one step is timed."""
@@ -185,7 +209,7 @@ class TrainingObjective:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out: each worker reads them itself."""
-        return {**self.__dict__, "_sets": None}
+        return {**{name: value for name, value in self.__dict__.items() if name != "chooser"}, "_sets": None}
 
 
 def last_third(scores: Sequence[float]) -> float:

@@ -29,8 +29,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.files import write_durably
-from lmnet.search.train.executors import GRACE_S, OnReport
-from lmnet.search.train.messages import Answer, Begun, Ended, Job, Message, Outcome, Report
+from lmnet.search.study.outcome import Outcome
+from lmnet.search.train.messages import Answer, Begun, Ended, Job, Message, Report
+from lmnet.search.train.pools import GRACE_S, OnReport
 from lmnet.search.train.training import MOST_TEXT, Objective
 from lmnet.search.train.worker import Worker
 

@@ -18,7 +18,8 @@ from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import write_state
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import Spec
-from lmnet.search.train.messages import Job, Outcome
+from lmnet.search.study.outcome import Outcome
+from lmnet.search.train.messages import Job
 from lmnet.search.train.peak_memory import peak_mib, reset_peak
 
 Reporter = Callable[[int, float], bool]

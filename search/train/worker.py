@@ -11,7 +11,8 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from lmnet.search.train.messages import Answer, Begun, Ended, Job, Message, Outcome, Report
+from lmnet.search.study.outcome import Outcome
+from lmnet.search.train.messages import Answer, Begun, Ended, Job, Message, Report
 from lmnet.search.train.training import Objective, run_training
 
 

@@ -8,28 +8,28 @@ from PIL import Image
 
 from lmnet.builder.spec import parse_spec
 from lmnet.builder.weights import read_weights
-from lmnet.search.confirmation import confirm_search
-from lmnet.search.limits import Limits
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Pricer
+from lmnet.search.nets.space import Space
+from lmnet.search.nets.survey import largest_within
 from lmnet.search.options import SearchOptions
-from lmnet.search.pricing import Pricer
-from lmnet.search.results.counts import Scored, Tally
-from lmnet.search.results.verdict import (
+from lmnet.search.results.counts import Scored, Tally, with_verdict
+from lmnet.search.run_search import run
+from lmnet.search.train.objective import TrainingObjective
+from lmnet.search.train.pools import InlinePool
+from lmnet.search.train.training import asks_for
+from lmnet.search.verdict.again import ConfirmingObjective, confirm, read_confirmed
+from lmnet.search.verdict.difference import (
     Confirmed,
     choose,
-    difference,
+    compared,
     make_verdict,
     no_verdict,
     seed_noise,
-    with_verdict,
 )
-from lmnet.search.run_search import run
-from lmnet.search.space import Space
-from lmnet.search.space_survey import largest_within
-from lmnet.search.train.confirm import ConfirmingObjective, confirm, read_confirmed
-from lmnet.search.train.executors import InlinePool
-from lmnet.search.train.objective import TrainingObjective
-from lmnet.search.train.training import asks_for
+from lmnet.search.verdict.finalists import confirm_search
 from lmnet.training import CaseScores, Recipe
+from lmnet.training.chooser import METRIC
 
 NAMES = tuple(f"image{index:02d}" for index in range(60))
 
@@ -48,15 +48,16 @@ def by_seed(mean, *, noise=0.0, seeds=(1, 2, 3)):
 
 
 def test_a_difference_is_paired_by_images():
-    found = difference(by_seed(0.5), by_seed(0.53))
+    both = compared(by_seed(0.5), by_seed(0.53))
 
-    assert found.mean == pytest.approx(0.03, abs=0.002)
+    found = both.of(METRIC)
+    assert found.difference == pytest.approx(0.03, abs=0.002)
     assert 0.02 < found.low < found.high < 0.04  # each net's own interval is over 0.08 wide
-    assert (found.seeds, found.images) == (3, 60)
+    assert (both.seeds, both.with_lesion) == ((3, 3), 60)
 
 
 def test_the_noise_of_seeds_widens_the_interval():
-    found = difference(by_seed(0.5, noise=0.1), by_seed(0.53, noise=0.1, seeds=(3, 2, 1)))
+    found = compared(by_seed(0.5, noise=0.1), by_seed(0.53, noise=0.1, seeds=(3, 2, 1))).of(METRIC)
 
     assert found.low < 0 < found.high
 
@@ -66,13 +67,23 @@ def test_images_in_another_order_are_paired_by_name():
     dice = np.linspace(0.2, 0.8, 60)
     shuffled = scores(dice[order], names=tuple(NAMES[place] for place in order))
 
-    found = difference({1: scores(dice)}, {1: shuffled})
+    found = compared({1: scores(dice)}, {1: shuffled}).of(METRIC)
 
     assert found.low == found.high == 0
 
 
 def test_without_a_common_seed_there_is_no_difference():
-    assert difference({1: scores(np.full(60, 0.5))}, {2: scores(np.full(60, 0.5))}) is None
+    assert compared({1: scores(np.full(60, 0.5))}, {2: scores(np.full(60, 0.5))}) is None
+
+
+def test_without_a_lesion_in_the_test_images_nothing_is_compared():
+    empty = CaseScores(NAMES, np.tile(np.array([[1000, 0], [0, 0]]), (60, 1, 1)))
+    nets = [Confirmed("best", "b", 0.5, 10, {1: empty}), Confirmed("start", "s", 1.0, 20, {1: empty})]
+
+    verdict = make_verdict(nets, epochs=5, milliseconds={})
+
+    assert verdict["text"] == "The best net was not compared with the starting net: no test image has a lesion."
+    assert json.loads(json.dumps(verdict, allow_nan=False))["nets"][0]["dice"] is None
 
 
 def test_the_verdict_says_how_far_seeds_differ():

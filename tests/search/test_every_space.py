@@ -11,9 +11,9 @@ from lmnet.builder.layout import INPUT_SIZE
 from lmnet.builder.models import build_model
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import parse_spec
-from lmnet.search.limits import Limits
-from lmnet.search.pricing import Pricer
-from lmnet.search.space import Space
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Pricer
+from lmnet.search.nets.space import Space
 
 
 def check(name, seed, *, build):

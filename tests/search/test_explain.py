@@ -4,10 +4,10 @@ import pytest
 
 from lmnet.builder.spec import parse_spec
 from lmnet.search.cli import main
-from lmnet.search.limits import Limits
-from lmnet.search.pricing import Pricer
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Pricer
+from lmnet.search.nets.space import Space
 from lmnet.search.results.explain import explain
-from lmnet.search.space import Space
 from tests.search.conftest import SMALL
 
 

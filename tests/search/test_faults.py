@@ -15,10 +15,10 @@ import lmnet
 from lmnet.builder.files import SaveError
 from lmnet.builder.spec import parse_spec
 from lmnet.search.cli import main
+from lmnet.search.make_pool import check_reachable
 from lmnet.search.results.counts import used_up_text
 from lmnet.search.study import storage as storage_module
 from lmnet.search.study.storage import open_storage, quiet_optuna, retry, without_password
-from lmnet.search.train.pools import check_reachable
 from lmnet.search.train.training import OutOfTime, time_limit
 from tests.warm import CONTEXT
 

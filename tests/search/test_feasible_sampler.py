@@ -9,7 +9,7 @@ import pytest
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.search import FeasibleSampler, Limits, Pricer, Space
-from lmnet.search.pricing import finish
+from lmnet.search.nets.pricing import finish
 from lmnet.search.propose.pool import POOL_SIZE, FeasiblePool
 
 LIMITS = Limits(max_gflops=0.16, min_gflops=0.1, max_params=120_000)

@@ -9,10 +9,10 @@ from lmnet.builder.cost import count_params
 from lmnet.builder.models import build_model, deploy
 from lmnet.builder.spec import parse_spec
 from lmnet.search import run
-from lmnet.search.limits import LIMITS, Limits
-from lmnet.search.pricing import Pricer
-from lmnet.search.space import Space
-from lmnet.search.space_survey import repaired, survey
+from lmnet.search.nets.limits import LIMITS, Limits
+from lmnet.search.nets.pricing import Pricer
+from lmnet.search.nets.space import Space
+from lmnet.search.nets.survey import repaired, survey
 from lmnet.search.train.latency import LatencyMeter, machine_name
 from tests.search.objectives import width_score
 

@@ -8,11 +8,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from lmnet.search.pricing import Pricer
+from lmnet.search.nets.pricing import Pricer
 from lmnet.search.run_search import run
 from lmnet.search.study.ledger import Ledger
+from lmnet.search.study.outcome import Outcome
 from lmnet.search.study.storage import open_storage
-from lmnet.search.train.messages import Outcome
 from tests.search.killing import trials_of
 from tests.search.objectives import knob_score, width_score
 

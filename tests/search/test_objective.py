@@ -2,21 +2,24 @@
 
 import json
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 import lmnet
 from lmnet.builder.models import build_model, load_weights, write_state
 from lmnet.builder.spec import parse_spec
 from lmnet.builder.weights import read_weights
+from lmnet.search.nets.space import Space
+from lmnet.search.results.progress import overview_text
 from lmnet.search.run_search import run
-from lmnet.search.space import Space
-from lmnet.search.train.confirm import ConfirmingObjective
 from lmnet.search.train.messages import Job
 from lmnet.search.train.objective import TrainingObjective, last_third
 from lmnet.search.train.training import run_training
+from lmnet.search.verdict.again import ConfirmingObjective
 from lmnet.training import Recipe, evaluate, load_data
 from tests.search.conftest import SMALL
 from tests.search.objectives import width_score
@@ -143,3 +146,36 @@ def test_an_encoder_starts_from_its_weights(tmp_path):
     assert again.normalization == model.normalization
     scores = ConfirmingObjective(objective, 1).test_scores(spec, tmp_path / "trained.safetensors")
     assert 0 <= scores.dice.mean() <= 1
+
+
+def without_lesions(folder, *, val_only):
+    """A list of images; none of val has a lesion, or one of three."""
+    rows = ["image,mask,split"]
+    for index in range(9):
+        side = ("train", "val", "test")[index % 3]
+        mask = np.zeros((32, 32), np.uint8)
+        if side != "val" or (not val_only and index == 1):
+            mask[8:20, 8:20] = 255
+        for name, pixels in (("i", np.stack([mask // 2 + 40] * 3, -1)), ("m", mask)):
+            Image.fromarray(pixels).save(folder / f"{name}{index}.png")
+        rows.append(f"i{index}.png,m{index}.png,{side}")
+    (folder / "list.csv").write_text("\n".join(rows) + "\n")
+    return folder / "list.csv"
+
+
+def test_nets_are_not_chosen_by_images_without_a_lesion(small, tmp_path):
+    data = without_lesions(tmp_path, val_only=True)
+    with pytest.raises(ValueError, match=r"by the Dice of lesions, and no val image has a lesion at 32 px\. Use"):
+        run(small, data=data, size=32, trials=1, out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_chooses_is_said_in_words(small, tmp_path):
+    data = without_lesions(tmp_path, val_only=False)
+    seen = []
+    run(small, data=data, size=32, dry_run=True, device="cpu", on_overview=seen.append)
+    expected = "score: nets and epochs are chosen by val Dice at 32 px: mean over 1 of 3 images with a lesion"
+    assert expected in overview_text(seen[0]).splitlines()
+    objective = TrainingObjective(str(data), RECIPE.override({"size": 32}), device="cpu")
+    assert objective.describe()["chosen by"] == "val dice_foreground_mean, images with a lesion"
+    assert "chosen by" not in TrainingObjective("synthetic", RECIPE).describe()  # so that old studies are resumed

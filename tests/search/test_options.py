@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from lmnet.builder.process_identity import this_process
 from lmnet.builder.spec import parse_spec
 from lmnet.search.cli import main
+from lmnet.search.make_pool import visible_gpus
 from lmnet.search.run_search import run
 from lmnet.search.study.owner import LOCK, only_process
-from lmnet.search.train.executors import InlinePool, ProcessPool
-from lmnet.search.train.pools import visible_gpus
+from lmnet.search.train.pools import InlinePool, ProcessPool
 from tests.search.conftest import SMALL
 from tests.search.objectives import gpu_score, width_score
 from tests.search.test_objective import ENCODER, SIZES

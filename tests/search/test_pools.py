@@ -10,10 +10,10 @@ import psutil
 import pytest
 
 from lmnet.builder.weights import read_weights
+from lmnet.search.make_pool import threads_of
 from lmnet.search.options import SearchOptions
-from lmnet.search.train.executors import InlinePool, ProcessPool
 from lmnet.search.train.messages import Job
-from lmnet.search.train.pools import threads_of
+from lmnet.search.train.pools import InlinePool, ProcessPool
 from tests.search.objectives import (
     chained_error,
     crashing_score,
@@ -110,7 +110,7 @@ def test_reports_are_asked_epoch_by_epoch_and_their_answer_ends_a_training(make,
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_a_training_past_its_limit_is_a_time_out_and_the_next_one_trains(make, pool, small, monkeypatch):
-    monkeypatch.setattr("lmnet.search.train.executors.GRACE_S", 1.0)
+    monkeypatch.setattr("lmnet.search.train.pools.GRACE_S", 1.0)
     with contextlib.suppress(ImportError):
         monkeypatch.setattr("lmnet.search.train.ray_pool.GRACE_S", 1.0)
     other = small.override({"width": 12})

@@ -9,9 +9,9 @@ import lmnet
 from lmnet.builder.problems import SpecError
 from lmnet.builder.search_space import read_knobs
 from lmnet.builder.spec import parse_spec
-from lmnet.search.limits import Limits
-from lmnet.search.pricing import Pricer
-from lmnet.search.space import Space
+from lmnet.search.nets.limits import Limits
+from lmnet.search.nets.pricing import Pricer
+from lmnet.search.nets.space import Space
 from tests.search.conftest import SMALL
 
 

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-import lmnet.search.train.executors
+import lmnet.search.train.pools
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.progress import LiveProgress
 from lmnet.search.run_search import run
@@ -51,7 +51,7 @@ def test_a_worker_that_dies_is_replaced_and_its_net_given_up_after_three_lives(s
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_in_one_call_is_killed(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(lmnet.search.train.executors, "GRACE_S", 1.0)
+    monkeypatch.setattr(lmnet.search.train.pools, "GRACE_S", 1.0)
     options = {"objective": hanging_score, "max_gflops": 0.004, "trials": 3, "workers": 2, "sampler": "random"}
     result = run(small, trial_timeout_s=1.0, out=tmp_path, **options)
     assert result.tally.trials == 3

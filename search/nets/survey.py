@@ -6,9 +6,9 @@ import random
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from lmnet.search.limits import COSTS, Limit
-from lmnet.search.pricing import Candidate, Pricer, finish
-from lmnet.search.space import Point
+from lmnet.search.nets.limits import COSTS, Limit
+from lmnet.search.nets.pricing import Candidate, Pricer, finish
+from lmnet.search.nets.space import Point
 
 SAMPLES = 32
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmnet.search.results.counts import Tally
+from lmnet.search.results.counts import ROLES
 from lmnet.training import CaseScores
+from lmnet.training.chooser import METRIC
+from lmnet.training.metrics.comparison import Comparison, Difference, compare
 
-DRAWINGS = 4000
-SEED = 0
-ROLES = {
-    "best": "the best net",
-    "start": "the starting net",
-    "largest": "the largest net within the limits",
-    "finalist": "another of the best nets",
-}
 COMPARED = ("start", "largest")
 
 
@@ -44,44 +37,12 @@ class Confirmed:
     val: Mapping[int, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The difference of two nets' test scores.
-
-    Args:
-        mean: second less first, over images and seeds.
-        low: 2.5th percentile over drawings of images and seeds.
-        high: 97.5th percentile.
-        seeds: number of seeds that both were trained with.
-        images: number of test images.
-    """
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-    images: int
-
-
-def difference(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]) -> Difference | None:
-    """Return the paired difference of foreground Dice, by bootstrap over images and seeds; None without a common seed.
-
-    Images are drawn once for both nets; seeds are drawn for each net by itself, as a seed means other initial weights
-    for another net.
-    """
+def compared(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]) -> Comparison | None:
+    """Compare two nets by the seeds that both were trained with; None if there is no such seed."""
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return None
-    one = np.stack([_in_order(first[seed]) for seed in seeds])
-    two = np.stack([_in_order(second[seed]) for seed in seeds])
-    rng, count, images = np.random.default_rng(SEED), len(seeds), one.shape[1]
-    drawn = np.empty(DRAWINGS)
-    for place in range(DRAWINGS):
-        columns = rng.integers(images, size=images)
-        means = [each[rng.integers(count, size=count)][:, columns].mean() for each in (two, one)]
-        drawn[place] = means[0] - means[1]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Difference(float(two.mean() - one.mean()), float(low), float(high), count, images)
+    return compare([first[seed] for seed in seeds], [second[seed] for seed in seeds], metrics=[METRIC])
 
 
 def choose(finalists: Sequence[Confirmed]) -> Confirmed:
@@ -118,19 +79,20 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
     """
     best = nets[0]
     rows = [_row(one, milliseconds) for one in nets]
-    compared = [one for one in nets[1:] if one.role in COMPARED]
-    found = {one.role: difference(one.scores, best.scores) for one in compared}
+    others = [one for one in nets[1:] if one.role in COMPARED]
+    found = {one.role: compared(one.scores, best.scores) for one in others}
     content: dict[str, Any] = {"best": best.hash, "split": "test", "epochs": epochs, "nets": rows}
     start = found.get("start")
+    change = _change(start)
     noise = seed_noise(nets)
     content |= {
         "seed_noise": noise,
-        "best_minus_start": None if start is None else start.mean,
-        "interval": None if start is None else [start.low, start.high],
-        "seeds": len(best.scores) if start is None else start.seeds,
-        "images": 0 if start is None else start.images,
+        "best_minus_start": None if change is None else change.difference,
+        "interval": None if change is None else [change.low, change.high],
+        "seeds": len(best.scores) if start is None else start.seeds[0],
+        "images": 0 if start is None else start.with_lesion,
     }
-    sentences = [_sentence(best, one, found[one.role], milliseconds) for one in compared]
+    sentences = [_sentence(best, one, found[one.role], milliseconds) for one in others]
     if noise is not None:
         sentences.append(
             f"From seed to seed the validation score of one net varies by {noise:.3f} (standard deviation), and each "
@@ -145,30 +107,28 @@ def no_verdict(reason: str, *, best: str | None) -> dict[str, Any]:
     return {"text": reason, "best": best, **empty}
 
 
-def with_verdict(verdict: dict[str, Any] | None, counts: Tally) -> tuple[Tally, dict[str, Any] | None]:
-    """Return the counts with the verdict's choice, and the verdict; without both where other nets are the best now."""
-    if verdict is None:
-        return counts, None
-    finalists = verdict.get("finalists", [verdict.get("best")])
-    if [one.hash for one in counts.ranked[: len(finalists)]] != finalists:
-        return counts, None
-    return replace(counts, chosen=verdict["best"]), verdict
+def _change(found: Comparison | None) -> Difference | None:
+    """Return the difference in Dice; None if the nets were not compared, or no test image has a lesion."""
+    return None if found is None or not found.with_lesion else found.of(METRIC)
 
 
-def _sentence(best: Confirmed, other: Confirmed, found: Difference | None, milliseconds: Mapping[str, float]) -> str:
+def _sentence(best: Confirmed, other: Confirmed, found: Comparison | None, milliseconds: Mapping[str, float]) -> str:
     name = ROLES[other.role]
+    change = _change(found)
     if found is None:
         return f"The best net was not compared with {name}: for no seed were both training runs finished in time."
-    if found.low > 0:
-        said = f"is better than {name}"
-    elif found.high < 0:
-        said = f"is worse than {name}"
+    if change is None:
+        return f"The best net was not compared with {name}: no test image has a lesion."
+    if change.low > 0:
+        result = f"is better than {name}"
+    elif change.high < 0:
+        result = f"is worse than {name}"
     else:
-        said = f"is not shown to be better than {name}"
-    runs = f"{found.seeds} training run{'s' if found.seeds > 1 else ''} each"
+        result = f"is not shown to be better than {name}"
+    runs = f"{found.seeds[0]} training run{'s' if found.seeds[0] > 1 else ''} each"
     text = (
-        f"The best net {said}: test Dice {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] over {found.images} "
-        f"images and {runs}, at {best.gmacs / other.gmacs:.2f} times its GMACs"
+        f"The best net {result}: test Dice {change.difference:+.3f} [{change.low:+.3f}, {change.high:+.3f}] over "
+        f"{found.with_lesion} images and {runs}, at {best.gmacs / other.gmacs:.2f} times its GMACs"
     )
     if best.hash in milliseconds and other.hash in milliseconds:
         text += f" and {milliseconds[best.hash] / milliseconds[other.hash]:.2f} times its milliseconds"
@@ -176,7 +136,7 @@ def _sentence(best: Confirmed, other: Confirmed, found: Difference | None, milli
 
 
 def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
-    means = [scores.value("dice_foreground_mean") for scores in one.scores.values()]
+    means = [value for scores in one.scores.values() if np.isfinite(value := scores.value(METRIC))]
     return {
         "role": one.role,
         "hash": one.hash,
@@ -187,9 +147,3 @@ def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
         "val_by_seed": list(one.val.values()),
         "dice": float(np.mean(means)) if means else None,
     }
-
-
-def _in_order(scores: CaseScores) -> NDArray[np.floating[Any]]:
-    order = sorted(np.flatnonzero(scores.has_lesion), key=lambda place: scores.names[place])
-    found: NDArray[np.floating[Any]] = scores.dice[order]
-    return found

@@ -12,15 +12,15 @@ import torch
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.spec import Spec
-from lmnet.search.pricing import Candidate, Pricer
-from lmnet.search.results.cases import Trained, draw_cases
-from lmnet.search.results.counts import Tally
-from lmnet.search.results.verdict import COMPARED, ROLES, Confirmed, choose, make_verdict, no_verdict
-from lmnet.search.space_survey import largest_within
-from lmnet.search.train.confirm import FIRST_SEED, ConfirmingObjective, confirm, read_confirmed
-from lmnet.search.train.executors import Pool
+from lmnet.search.nets.pricing import Candidate, Pricer
+from lmnet.search.nets.survey import largest_within
+from lmnet.search.results.counts import ROLES, Tally
 from lmnet.search.train.objective import TrainingObjective
+from lmnet.search.train.pools import Pool
 from lmnet.search.train.training import Objective
+from lmnet.search.verdict.again import FIRST_SEED, ConfirmingObjective, confirm, read_confirmed
+from lmnet.search.verdict.cases import Trained, draw_cases
+from lmnet.search.verdict.difference import COMPARED, Confirmed, choose, make_verdict, no_verdict
 from lmnet.training.export.benchmark import measure_interleaved
 
 PASSES = 15

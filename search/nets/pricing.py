@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from lmnet.builder.planner import Planner
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec
-from lmnet.search.limits import COSTS, Limits
-from lmnet.search.space import Point, Space
+from lmnet.search.nets.limits import COSTS, Limits
+from lmnet.search.nets.space import Point, Space
 
 T = TypeVar("T")
 KEPT = 20_000

@@ -15,9 +15,9 @@ from torch import nn
 from lmnet.builder.files import write_durably
 from lmnet.builder.models import build_model, load_weights
 from lmnet.builder.spec import Spec
-from lmnet.search.train.executors import Pool
 from lmnet.search.train.messages import Job
 from lmnet.search.train.objective import TrainingObjective
+from lmnet.search.train.pools import Pool
 from lmnet.search.train.training import Objective, Reporter
 from lmnet.training import CaseScores, load_data
 from lmnet.training.data.case_set import CaseSet
