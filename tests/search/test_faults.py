@@ -143,7 +143,7 @@ def test_a_partial_that_only_this_process_knows_is_refused(space, tmp_path):
 
 
 def test_the_time_limit_holds_while_candidates_are_looked_for(space, tmp_path, monkeypatch):
-    import lmnet.search.run_search as module
+    import lmnet.search.session as module
 
     def slow(spec, device, runtime):
         time.sleep(0.1)
@@ -163,7 +163,7 @@ def _survey_of_start(survey, pricer, *, seed):
 
 
 def test_latencies_of_another_machine_are_refused(space, tmp_path, monkeypatch):
-    import lmnet.search.run_search as module
+    import lmnet.search.session as module
 
     monkeypatch.setattr("lmnet.search.train.latency.measure_latency_ms", lambda spec, device, runtime: 1.0)
     options = {"objective": score, "max_latency_ms": 10, "out": tmp_path / "out", "sampler": "random"}

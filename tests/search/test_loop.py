@@ -54,7 +54,7 @@ class WatchedPool:
         pass
 
 
-PRICE_S = 0.01
+PRICE_S = 0.02
 
 
 @pytest.mark.parametrize("limit", [LIMIT, 0.001], ids=["the start is feasible", "the start is not"])
@@ -63,11 +63,11 @@ def test_the_first_choice_lets_no_training_run_wait(small, tmp_path, monkeypatch
 
     What is counted are nets, so that the test does not depend on how busy the machine is.
     """
-    priced, shown, plan = [], [], Pricer._plan
+    priced, shown, plan, begun = [], [], Pricer._plan, []
     pool = WatchedPool(priced)
 
     def slow(pricer, point):
-        if pool.polls:
+        if begun:
             time.sleep(PRICE_S)
         priced.append(point)
         return plan(pricer, point)
@@ -75,7 +75,9 @@ def test_the_first_choice_lets_no_training_run_wait(small, tmp_path, monkeypatch
     monkeypatch.setattr(Pricer, "_plan", slow)
     options = {"objective": width_score, "max_gflops": limit, "trials": 2, "executor": lambda objective: pool}
 
-    result = run(small, out=tmp_path, on_progress=lambda counts: shown.append(len(pool.polls)), **options)
+    options |= {"on_overview": begun.append, "on_progress": lambda counts: shown.append(len(pool.polls))}
+
+    result = run(small, out=tmp_path, **options)
 
     assert result.tally.trials == 2
     assert len(pool.polls) > 5
