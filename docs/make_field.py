@@ -73,8 +73,8 @@ def times() -> list[str]:
     lines = [
         "## Time",
         "",
-        f"Milliseconds of one {content['size']}x{content['size']} image, medians of passes in turns in one process "
-        f"(`python benchmarks/field.py`). {content['machine']}.",
+        f"Milliseconds of one {content['size']}x{content['size']} image, medians of passes in turns in one process, so "
+        f"that other load of the machine meets all alike (`python benchmarks/field.py`). {content['machine']}.",
         "",
         f"| net | {' | '.join(runtimes)} | GMACs | ms per GMAC, onnxruntime |",
         "|---" * 6 + "|",
