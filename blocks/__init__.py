@@ -8,15 +8,22 @@ import importlib
 import pkgutil
 
 from lmnet.blocks.attention_gate import AttentionGate, ChannelAttention, SpatialAttention
+from lmnet.blocks.axial import AxialDepthwise
 from lmnet.blocks.branches_compiled import build_branch_kernel
+from lmnet.blocks.cascaded_fields import CascadedFields
 from lmnet.blocks.compiled import build_kernels
 from lmnet.blocks.conv_norm_act import ConvNormAct
 from lmnet.blocks.cross_scale_fusion import CrossScaleFusion
 from lmnet.blocks.double_conv import DoubleConv
+from lmnet.blocks.fusible import FusibleConv
 from lmnet.blocks.fusion_decoder import FusionDecoder
+from lmnet.blocks.gated_attention import AttentionBridge, DilatedGatedAttention, ExternalAttention
 from lmnet.blocks.gft import GlobalFeatureTransformer
+from lmnet.blocks.hadamard import GroupBridge, HadamardAttention
+from lmnet.blocks.inverted_residual import InvertedResidual
 from lmnet.blocks.large_kernel import GroupedFusion, LargeKernelStage
 from lmnet.blocks.lft import LocalFeatureTransformer
+from lmnet.blocks.local_global import LocalGlobalStage
 from lmnet.blocks.merge import Add, Concat, Multiply
 from lmnet.blocks.multi_branch import MultiBranchConv, MultiBranchStage
 from lmnet.blocks.multi_kernel import MultiKernelConv
@@ -31,12 +38,24 @@ from lmnet.blocks.rearrange import ChannelShuffle, ChannelSplit, Identity
 from lmnet.blocks.registry import REGISTRY, Example, register
 from lmnet.blocks.resample import Downsample, Upsample
 from lmnet.blocks.resize import Pool, Resize
+from lmnet.blocks.rolling_mlp import RollingMlp
 from lmnet.blocks.segmentation_head import SegmentationHead
 from lmnet.blocks.separable_up import SeparableUpsample
 from lmnet.blocks.shift_mlp import ShiftMlpStage
 from lmnet.blocks.timm_encoder import TimmEncoder
 
 __all__ = [
+    "RollingMlp",
+    "LocalGlobalStage",
+    "InvertedResidual",
+    "HadamardAttention",
+    "GroupBridge",
+    "ExternalAttention",
+    "DilatedGatedAttention",
+    "AttentionBridge",
+    "FusibleConv",
+    "CascadedFields",
+    "AxialDepthwise",
     "REGISTRY",
     "Add",
     "AttentionGate",

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from timm.utils.model import reparameterize_model
 from torch import nn
 
 import lmnet
@@ -30,6 +31,7 @@ from lmnet.builder.importers import cmunext, family_of, mkunet, unext
 from lmnet.builder.importers.family import by_rules
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
+from tests.field_blocks import MORE_BLOCKS, Through, inside
 from tests.test_golden import golden_weights
 
 FIELD = Path(__file__).parent / "data" / "field"
@@ -40,6 +42,8 @@ TOLERANCE = 1e-5
 def nets():
     """Zoo name → parameters and MACs at 256x256 that our net has beyond the authors' (with one class)."""
     found = dict.fromkeys(["unext", "unext_s", "cmunext", "cmunext_s"], (0, 0))
+    found |= dict.fromkeys(["ulite", "egeunet", "malunet", "lvunet", "tinyunet", "mobile_uvit"], (0, 0))
+    found["rolling_unet_s"] = (-1024, 0)  # layer norms that nobody uses are left out
     # MK-UNet: one spatial attention (98 weights) a level, not one in all; the heads that nobody uses are left out
     for name, unused_params, unused_macs in [
         ("mkunet_t", 31, 114_688),
@@ -53,29 +57,30 @@ def nets():
 
 
 NETS = nets()
-AFTER = {}
+
+
+def with_masks(model, image):
+    """Return EGE-UNet's outputs in its authors' order, as probabilities at full size: deep masks, then the net's."""
+    masks, size = [], image.shape[2:]
+    hooks = [
+        getattr(model, f"mask{i}").register_forward_hook(lambda *given: masks.append(given[2])) for i in range(1, 6)
+    ]
+    logits = model(image)
+    for hook in hooks:
+        hook.remove()
+    masks = [nn.functional.interpolate(mask, size=size, mode="bilinear", align_corners=True) for mask in masks]
+    return [torch.sigmoid(x) for x in (*masks, logits)]
+
+
+AFTER = {"malunet": torch.sigmoid}
 """What the authors have behind the logits, by net."""
-
-
-class Through(nn.Module):
-    """A module through which the inputs go in another way than its forward."""
-
-    def __init__(self, module, call):
-        super().__init__()
-        self.module, self.call = module, call
-
-    def forward(self, *inputs):
-        return self.call(self.module, *inputs)
+CALLS = {"egeunet": with_masks}
+"""How a net is called, where it has several outputs."""
 
 
 def without_last_norm(stage):
     stage.norm = nn.Identity()
     return stage
-
-
-def inside(rules):
-    """Return the translation of a module that stands under the name ``module``."""
-    return lambda state: {f"module.{key}": value for key, value in by_rules(rules)(state).items()}
 
 
 def on_maps(module, x):
@@ -115,6 +120,7 @@ BLOCKS = {
         inside([]),
     ),
 }
+BLOCKS |= MORE_BLOCKS
 
 
 def golden(name):
@@ -160,6 +166,7 @@ def test_net_computes_what_its_authors_code_computes(name):
     family = family_of(state)
     model = lmnet.create_model(name, num_classes=1).eval()
     model.load_state_dict(family.translate(state))
+    model = Through(model, CALLS.get(name, nn.Module.__call__))
     assert largest_difference(model, case, name, AFTER.get(name)) <= TOLERANCE
 
 
@@ -179,6 +186,28 @@ def test_block_computes_what_its_authors_block_computes(net, case):
     module = build().eval()
     module.load_state_dict(translate(weights_of(found)))
     assert largest_difference(module, found, case) <= TOLERANCE
+
+
+def lvunet_of_slope_1():
+    return lmnet.create_model("lvunet", num_classes=1, slope=1.0).eval()
+
+
+def test_lvunet_in_its_authors_deploy_form_is_ours_of_slope_1_reparameterised():
+    reference = golden("lvunet_deploy")
+    plan = plan_spec(load_spec("lvunet").override({"num_classes": 1, "slope": 1.0}))
+    assert (plan.deploy_params, plan.deploy_macs) == (reference["params"], reference["macs_256"])
+    state = weights_of(reference["cases"]["net"])
+    model = reparameterize_model(lvunet_of_slope_1())
+    model.load_state_dict(family_of(state).translate(state))
+    assert largest_difference(model, reference["cases"]["net"], "lvunet_deploy") <= TOLERANCE
+
+
+@pytest.mark.parametrize("form", [nn.Module.eval, reparameterize_model])
+def test_lvunet_of_slope_1_computes_what_its_authors_fused_net_computes(form):
+    state = weights_of(golden("lvunet")["cases"]["net"])
+    model = lvunet_of_slope_1()
+    model.load_state_dict(family_of(state).translate(state))
+    assert largest_difference(form(model), golden("lvunet_deploy")["cases"]["fused"], "fused") <= TOLERANCE
 
 
 def test_every_block_of_the_kept_nets_is_tested():

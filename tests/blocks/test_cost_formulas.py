@@ -152,6 +152,73 @@ def test_channel_and_spatial_attention():
     assert macs("spatial_attention", {"kernel_size": 5}, (12, H, W)) == 2 * 25 * PIXELS
 
 
+def test_axial_depthwise():
+    assert macs("axial_depthwise", {"kernel_size": 5, "dilation": 2}, (6, H, W)) == 2 * 5 * 6 * PIXELS
+
+
+def test_hadamard_attention():
+    quarter = 3
+    want = (2 * quarter * (quarter + 9) + 12 * (9 + 8)) * PIXELS + quarter * (quarter + 3) * (H + W)
+    assert macs("hadamard_attention", {"out_channels": 8}, (12, H, W)) == want
+
+
+@pytest.mark.parametrize("dilations", [[1, 2], [1, 2, 5, 7]])
+def test_group_bridge(dilations):
+    wide = 2 * 8 + 3 * len(dilations)
+    want = 10 * 8 * PIXELS // 4 + wide * (9 + 8) * PIXELS
+    shapes = (10, H // 2, W // 2), (8, H, W), (3, H, W)
+    assert macs("group_bridge", {"dilations": dilations}, *shapes) == want
+
+
+def test_gated_and_external_attention():
+    options = {"out_channels": 10}
+    assert macs("dilated_gated_attention", options, (8, H, W)) == 8 * (52 + 3 * 8 + 2 * 10) * PIXELS
+    assert macs("external_attention", {"memory_ratio": 3}, (8, H, W)) == 2 * (1 + 3) * 8**2 * PIXELS
+
+
+def test_attention_bridge():
+    want = 2 * 5**2 * (PIXELS + PIXELS // 4) + 14 * (3 + 14)
+    assert macs("attention_bridge", {"kernel_size": 5}, (6, H, W), (8, H // 2, W // 2)) == want
+
+
+@pytest.mark.parametrize("num_fields", [1, 4])
+def test_cascaded_fields(num_fields):
+    width = 16 // (2 * num_fields)
+    want = (2 * width * 6 + 9 * width * (num_fields - 1) + num_fields * width * 16) * PIXELS
+    assert macs("cascaded_fields", {"out_channels": 16, "num_fields": num_fields}, (6, H, W)) == want
+
+
+@pytest.mark.parametrize(("resize", "area"), [("none", 1), ("down", 0.25), ("up", 4)])
+def test_fusible(resize, area):
+    options = {"out_channels": 8, "resize": resize, "slope": 1.0, "kernel_size": 5}
+    cost = node_cost("fusible", options, [(6, H, W)])
+    assert cost.macs == (6 * (6 + 8) + 25 * 8 * area) * PIXELS
+    assert cost.deploy_macs == (6 * 8 + 25 * 8 * area) * PIXELS
+    assert node_cost("fusible", options | {"slope": 0.5}, [(6, H, W)]).deploy_macs == cost.macs
+
+
+@pytest.mark.parametrize("hidden", [6, 15])
+def test_inverted_residual(hidden):
+    options = {"out_channels": 8, "hidden_channels": hidden, "kernel_size": 5, "stride": 2, "squeeze_channels": 4}
+    widened = 0 if hidden == 6 else 6 * hidden * PIXELS
+    want = widened + hidden * (25 + 8) * PIXELS // 4 + 2 * hidden * 4
+    assert macs("inverted_residual", options, (6, H, W)) == want
+
+
+def test_rolling_mlp():
+    assert macs("rolling_mlp", {}, (6, H, W)) == 9 * 6 * 7 * PIXELS
+
+
+@pytest.mark.parametrize(("stride", "is_local"), [(1, True), (2, True), (3, False)])
+def test_local_global(stride, is_local):
+    options = {"num_heads": 2, "depth": 2, "stride": stride, "is_local": is_local, "kernel_size": 5, "mlp_ratio": 3}
+    channels, chosen = 8, -(-H // stride) * -(-W // stride)
+    unit = PIXELS * channels * (9 + channels + 6 * channels) + chosen * channels * (3 * channels + 2 * chosen)
+    unit += chosen * channels * stride**2 if stride > 1 else 0
+    unit += PIXELS * channels * (2 * 25 + 2 * channels + 18 * 3) if is_local else 0
+    assert macs("local_global", options, (channels, H, W)) == 2 * unit
+
+
 @pytest.mark.parametrize("block", ["identity", "norm_act", "pool", "resize"])
 def test_what_has_no_products_is_free(block):
     assert macs(block, {}, (6, H, W)) == 0

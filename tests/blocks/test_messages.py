@@ -8,16 +8,22 @@ import torch
 from lmnet.blocks import (
     Add,
     AttentionGate,
+    CascadedFields,
     ChannelShuffle,
     ChannelSplit,
     Concat,
     ConvNormAct,
     CrossScaleFusion,
+    DilatedGatedAttention,
     DoubleConv,
     Downsample,
+    FusibleConv,
     FusionDecoder,
     GlobalFeatureTransformer,
+    GroupBridge,
     GroupedFusion,
+    HadamardAttention,
+    InvertedResidual,
     LocalFeatureTransformer,
     MultiBranchConv,
     MultiBranchStage,
@@ -33,6 +39,31 @@ from lmnet.blocks import (
 )
 
 WRONG_OPTIONS = [
+    (
+        lambda: HadamardAttention(6, out_channels=4),
+        "hadamard_attention: in_channels must be a multiple of 4, got in_channels=6. Use 8.",
+    ),
+    (
+        lambda: GroupBridge([8, 6, 1]),
+        "group_bridge: dilations must be as many as divide the skip's channels, got 4 for 6 channels. Use [1].",
+    ),
+    (
+        lambda: DilatedGatedAttention(6, out_channels=4),
+        "dilated_gated_attention: dilations must be as many as divide in_channels, got 4 for in_channels=6. Use [1].",
+    ),
+    (
+        lambda: CascadedFields(6, out_channels=20),
+        "cascaded_fields: out_channels must be a multiple of 2 * num_fields, got out_channels=20, num_fields=8. "
+        "Use 32 channels.",
+    ),
+    (
+        lambda: FusibleConv(6, out_channels=4, slope=1.5),
+        "fusible: slope must be 0 to 1, got slope=1.5. Use 0 for a plain ReLU.",
+    ),
+    (
+        lambda: InvertedResidual(6, out_channels=4, hidden_channels=8, squeeze_channels=-1),
+        "inverted_residual: squeeze_channels must be 0 or more, got -1. Use 0 for none.",
+    ),
     (
         lambda: NormAct(6, norm_layer="groupnorm", norm_groups=4),
         "norm_act: norm_groups must divide the channels, got norm_groups=4, channels=6. Use norm_groups=1.",
