@@ -123,7 +123,7 @@ class FusibleConv(nn.Module):
         Raises:
             RuntimeError: the block is in training mode, where batch norm is not a constant.
         """
-        if not isinstance(self.second_norm, nn.BatchNorm2d):
+        if not (isinstance(self.first_norm, nn.BatchNorm2d) and isinstance(self.second_norm, nn.BatchNorm2d)):
             return
         if self.training:
             raise RuntimeError("fusible: reparameterize needs eval mode, got training=True. Call .eval() first.")

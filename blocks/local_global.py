@@ -117,7 +117,7 @@ class GlobalAttention(nn.Module):
         return tokens.permute(0, 3, 1, 2)
 
 
-@register("local_global", example=Example({"num_heads": 2, "stride": 2}, ((8, 8, 12),), ((8, 8, 12),)))
+@register("local_global", example=Example({"num_heads": 2, "stride": 2}, ((8, 10, 12),), ((8, 10, 12),)))
 class LocalGlobalStage(nn.Module):
     """Weigh a map's pixels by large kernels, then let every ``stride``-th pixel attend to all such pixels.
 

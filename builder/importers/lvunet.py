@@ -5,19 +5,19 @@ Checkpoints of the authors' deploy form fit the re-parameterised net of slope 1.
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, by_rules
+from lmnet.builder.importers.family import Family, Rule, by_rules
 
-UNIT = ((r"0\.", "conv."), (r"1\.", "norm."))
-PLAIN = ((r"block\.0\.", "depthwise.", UNIT), (r"block\.1\.", "project.", UNIT))
-WIDENED = (
+UNIT: tuple[Rule, ...] = ((r"0\.", "conv."), (r"1\.", "norm."))
+PLAIN: tuple[Rule, ...] = ((r"block\.0\.", "depthwise.", UNIT), (r"block\.1\.", "project.", UNIT))
+WIDENED: tuple[Rule, ...] = (
     (r"block\.0\.", "expand.", UNIT),
     (r"block\.1\.", "depthwise.", UNIT),
     (r"block\.2\.fc1\.", "squeeze_excite.fc1."),
     (r"block\.2\.fc2\.", "squeeze_excite.fc2."),
     (r"block\.[23]\.", "project.", UNIT),
 )
-ACTIVATION = ((r"(weight|bias)$", r"conv.\1"), (r"bn\.", "norm."))
-FUSIBLE = (
+ACTIVATION: tuple[Rule, ...] = ((r"(weight|bias)$", r"conv.\1"), (r"bn\.", "norm."))
+FUSIBLE: tuple[Rule, ...] = (
     (r"conv1\.0\.", "first."),
     (r"conv1\.1\.", "first_norm."),
     (r"conv2\.0\.", "second."),
@@ -25,7 +25,7 @@ FUSIBLE = (
     (r"conv\.", "second."),
     (r"act\.", "act.", ACTIVATION),
 )
-RULES = (
+RULES: tuple[Rule, ...] = (
     *((rf"stages\.{index}\.", f"down{index + 1}.", FUSIBLE) for index in range(3)),
     *((rf"up_stages1\.{index}\.", f"up{index + 1}.", FUSIBLE) for index in range(3)),
     *((rf"up_stages2\.{index}\.", f"up{index + 4}.", FUSIBLE) for index in range(3)),

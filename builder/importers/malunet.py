@@ -6,34 +6,34 @@ Differs: the authors' net ends in a sigmoid, ours gives logits.
 from __future__ import annotations
 
 from lmnet.builder.importers.egeunet import SKELETON
-from lmnet.builder.importers.family import Family, by_rules
+from lmnet.builder.importers.family import Family, Rule, by_rules
 
-UNIT = ((r"conv1\.", "0."), (r"norm_layer\.", "1."), (r"conv2\.", "2."))
-GATED_UNIT = (
+UNIT: tuple[Rule, ...] = ((r"conv1\.", "0."), (r"norm_layer\.", "1."), (r"conv2\.", "2."))
+GATED_UNIT: tuple[Rule, ...] = (
     (r"w1\.0\.", "gate.", UNIT),
     (r"w2\.0\.", "value.", UNIT),
     (r"wo\.0\.", "project.", UNIT),
     (r"cw\.", "shortcut."),
 )
-GATED = (
+GATED: tuple[Rule, ...] = (
     (r"mda(\d)\.", r"branches.\1."),
     (r"norm_layer\.", "norm."),
     (r"conv\.", "mix."),
     (r"gau\.", "gated.", GATED_UNIT),
 )
-MEMORY = (
+MEMORY: tuple[Rule, ...] = (
     (r"conv1\.", "query."),
     (r"linear_0\.", "keys."),
     (r"linear_1\.", "values."),
     (r"conv2\.", "project."),
     (r"norm_layer\.", "norm."),
 )
-BRIDGE = (
+BRIDGE: tuple[Rule, ...] = (
     (r"catt\.get_all_att\.", "mix."),
     *((rf"catt\.att{index + 1}\.", f"channels.{index}.") for index in range(5)),
     (r"satt\.shared_conv2d\.0\.", "pixels."),
 )
-RULES = (
+RULES: tuple[Rule, ...] = (
     (r"encoder([456])\.0\.", r"memory\1.", MEMORY),
     (r"encoder([456])\.1\.", r"enc\1.", GATED),
     (r"scab\.", "bridge.", BRIDGE),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, by_rules
+from lmnet.builder.importers.family import Family, Rule, by_rules
 
-UNIT = ((r"0\.", "conv."), (r"1\.", "norm."))
-STAGE = (
+UNIT: tuple[Rule, ...] = ((r"0\.", "conv."), (r"1\.", "norm."))
+STAGE: tuple[Rule, ...] = (
     (r"block\.(\d)\.0\.fn\.0\.", r"units.\1.depthwise.conv."),
     (r"block\.(\d)\.0\.fn\.2\.", r"units.\1.depthwise.norm."),
     (r"block\.(\d)\.1\.fn\.0\.", r"units.\1.expand.conv."),
@@ -14,27 +14,27 @@ STAGE = (
     (r"block\.(\d)\.1\.fn\.5\.", r"units.\1.project.norm."),
     (r"up\.", "widen.", UNIT),
 )
-LOCAL = (
+LOCAL: tuple[Rule, ...] = (
     (r"pos_embed\.", "near."),
     (r"conv(\d)\.", r"mix\1."),
     (r"attn\.", "attend."),
     (r"mlp\.fc1\.", "expand."),
     (r"mlp\.fc2\.", "project."),
 )
-GLOBAL = (
+GLOBAL: tuple[Rule, ...] = (
     (r"pos_embed\.", "near."),
     (r"attn\.LocalProp\.", "attention.spread."),
     (r"attn\.", "attention."),
     (r"mlp\.", ""),
 )
-DOUBLE = (
+DOUBLE: tuple[Rule, ...] = (
     (r"conv\.0\.", "conv1.conv."),
     (r"conv\.1\.", "conv1.norm."),
     (r"conv\.3\.", "conv2.conv."),
     (r"conv\.4\.", "conv2.norm."),
 )
-UP = ((r"up\.1\.", "conv."), (r"up\.2\.", "norm."))
-RULES = (
+UP: tuple[Rule, ...] = ((r"up\.1\.", "conv."), (r"up\.2\.", "norm."))
+RULES: tuple[Rule, ...] = (
     (r"patch_embeddings\.stem\.", "stem.", UNIT),
     *((rf"patch_embeddings\.layer{level + 1}\.", f"enc{level}.", STAGE) for level in range(3)),
     *((rf"lklgl_bottleneck\.{unit}\.LocalAgg\.", f"near.units.{2 * unit}.", LOCAL) for unit in range(16)),

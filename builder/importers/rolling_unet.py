@@ -5,23 +5,23 @@ Differs: the layer norm that each block of the authors holds and never uses is l
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, by_rules
+from lmnet.builder.importers.family import Family, Rule, by_rules
 
-MLP = (
+MLP: tuple[Rule, ...] = (
     (r"dwconv\.dwconv\.", "depthwise."),
     (r"dwconv\.point_conv\.", "pointwise."),
     (r"norm1\.", "norm."),
     (r"norm2\.", "near_norm."),
 )
-BLOCK = ((r"norm2\.", None), (r"mlp\.", "", MLP))
-DOUBLE = (
+BLOCK: tuple[Rule, ...] = ((r"norm2\.", None), (r"mlp\.", "", MLP))
+DOUBLE: tuple[Rule, ...] = (
     (r"conv\.0\.", "conv1.conv."),
     (r"conv\.1\.", "conv1.norm."),
     (r"conv\.3\.", "conv2.conv."),
     (r"conv\.4\.", "conv2.norm."),
 )
-EMBED = ((r"proj\.", "conv."),)
-RULES = (
+EMBED: tuple[Rule, ...] = ((r"proj\.", "conv."),)
+RULES: tuple[Rule, ...] = (
     *((rf"conv{level + 1}\.", f"enc{level}.", DOUBLE) for level in range(3)),
     (r"FIBlock1\.", "embed3.", EMBED),
     (r"FIBlock2\.", "embed4.", EMBED),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, by_rules
+from lmnet.builder.importers.family import Family, Rule, by_rules
 
-UNIT = ((r"conv\.", "conv."), (r"bn\.", "norm."))
-BLOCK = ((r"pwconv1\.", "squeeze.", UNIT), (r"pwconv2\.", "project.", UNIT), (r"m\.(\d)\.", r"chain.\1.", UNIT))
-RULES = (
+UNIT: tuple[Rule, ...] = ((r"conv\.", "conv."), (r"bn\.", "norm."))
+BLOCK: tuple[Rule, ...] = (
+    (r"pwconv1\.", "squeeze.", UNIT),
+    (r"pwconv2\.", "project.", UNIT),
+    (r"m\.(\d)\.", r"chain.\1.", UNIT),
+)
+RULES: tuple[Rule, ...] = (
     *((rf"encoder{level + 1}\.cmrf\.", f"enc{level}.", BLOCK) for level in range(4)),
     *((rf"decoder{level + 1}\.cmrf\.", f"dec{level}.", BLOCK) for level in range(4)),
     (r"final_conv\.", "head.conv."),
