@@ -1,4 +1,4 @@
-"""Where the nets of a search are trained, by its options: here, in processes, on Ray, or where the caller says."""
+"""The pool that trains the nets of a search, by its options: here, in processes, on Ray, or one of the caller's."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def make_pool(
     is_own: bool,
     executor: Callable[[Objective], Pool] | None = None,
 ) -> Pool:
-    """Return a place for training runs.
+    """Return a pool for training runs.
 
     Args:
-        objective: what the training runs execute.
-        options: of the search.
-        workers: training runs at the same time, on this machine.
+        objective: trains and scores a net.
+        options: options of the search.
+        workers: number of training runs at a time, on this machine.
         is_own: whether the objective is the user's, and may be any function.
-        executor: makes the place instead.
+        executor: makes the pool instead.
 
     Raises:
         ImportError: a cluster is asked for and ray is not installed.

@@ -38,15 +38,15 @@ class SearchOptions:
         trial_timeout_s: seconds after which a training run counts as failed.
         epochs: epochs of a training run (default: 6).
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
-            Where the space varies input.size, each net is trained and scored at its own size, and its cost is counted
+            If the space varies input.size, each net is trained and scored at its own size, and its cost is counted
             there.
         confirm_epochs: epochs of each training run that confirms the result (default: as many as epochs; 0: none).
             After the search, its best nets, the starting net and the largest net within the limits are trained again
             with other seeds. The result is compared with the others on the test images. With an objective of your own
             there is no confirmation.
-        confirm_nets: nets with the highest scores that are trained again (default: 3).
+        confirm_nets: how many of the top nets are trained again for the verdict (default: 3).
             Their mean over the new seeds, on the validation images, decides which one is the result.
-        confirm_seeds: training runs of each of these nets (default: 3).
+        confirm_seeds: training runs for each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
         changes: change a value of the recipe (lr=1e-3) or a variable of the spec (num_classes=3).
             In Python a dict, for the recipe alone.
@@ -61,7 +61,7 @@ class SearchOptions:
             ray is the cluster at RAY_ADDRESS, else a local one; an address is ray://HOST:10001 or HOST:6379.
         cpus_per_trial: CPUs for each training run on the cluster (default: 1).
         gpus_per_trial: GPUs for each training run on the cluster, may be a fraction (default: 0).
-        batch: train in batches of this many; the study is then the same with any number of workers (default: 0, off).
+        batch: train in batches of this size; the study is then the same with any number of workers (default: 0, off).
         storage: sqlite:///FILE or postgresql://USER@HOST/NAME (default: study.db in the folder of results).
         study_name: name of the study (default: the spec's name and the limits).
         out: folder for the results (default: runs/STUDY).

@@ -145,7 +145,7 @@ def _train(search: Session, ledger: Ledger, on_progress: Callable[[Tally], None]
 def _watcher(
     search: Session, ledger: Ledger, on_progress: Callable[[Tally], None] | None
 ) -> Callable[[tuple[UnderWay, ...]], None]:
-    """Return what tells the progress of a search, and writes its results so far now and then."""
+    """Return a function that shows the progress of a search, and writes its results so far now and then."""
     written_at, written = time.monotonic(), 0
 
     def watch(under_way: tuple[UnderWay, ...]) -> None:

@@ -162,7 +162,7 @@ def _default_objective(space: Space, options: SearchOptions) -> TrainingObjectiv
     size = options.size or options.changes.get("size")
     if space.moves_size and size is not None:
         raise ValueError(
-            f"search: size must be left out where the space varies input.size, got size={size}. Each net is trained at "
+            f"search: size must be left out if the space varies input.size, got size={size}. Each net is trained at "
             "its own size."
         )
     for key in ("epochs", "size"):
@@ -221,7 +221,7 @@ def _default_workers(device: str, *, is_own: bool) -> int:
 
 
 def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> float | None:
-    """Return about how long one training run takes; None where the objective cannot tell."""
+    """Return about how long one training run takes; None if the objective does not say."""
     if not hasattr(objective, "estimate_s"):
         return None
     point = (found.start or found.cheapest).point

@@ -18,13 +18,13 @@ if TYPE_CHECKING:  # the command line reads the rows before torch is imported
 
 @dataclass(frozen=True)
 class Cost:
-    """One number that tells what a net costs, re-parameterised.
+    """One cost of a re-parameterised net.
 
     Args:
         name: key in JSON, CSV and the trials' attributes.
         label: heading in tables.
-        digits: format for people.
-        of: computes it from a plan; None where it has to be measured.
+        digits: format in tables.
+        of: computes the cost from a plan; None if it has to be measured.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Limit:
 
     Args:
         name: argument of ``run`` and, with dashes, option of ``lmnet-search``.
-        cost: name of the cost.
-        sign: 1 where the bound is the most that is allowed, -1 where it is the least.
-        metavar: stands for the value in the help.
+        cost: name of the cost that is limited.
+        sign: 1 for an upper limit, -1 for a lower one.
+        metavar: name of the value in the help.
         help: one line for the help.
     """
 
@@ -65,13 +65,17 @@ class Limit:
 
 
 LIMITS = (
-    Limit("max_gflops", "gmacs", 1, "G", "most GMACs (10^9 multiply-accumulates) at the spec's input size"),
-    Limit("min_gflops", "gmacs", -1, "G", "fewest GMACs"),
-    Limit("max_params", "params", 1, "N", "most parameters, for example 5e6"),
+    Limit("max_gflops", "gmacs", 1, "G", "upper limit in GMACs (10^9 multiply-accumulates) at the spec's input size"),
+    Limit("min_gflops", "gmacs", -1, "G", "lower limit in GMACs"),
+    Limit("max_params", "params", 1, "N", "upper limit on parameters, for example 5e6"),
     Limit(
-        "max_memory_mib", "memory_mib", 1, "MIB", "most MiB of activations at once, float32, batch 1, without weights"
+        "max_memory_mib",
+        "memory_mib",
+        1,
+        "MIB",
+        "upper limit in MiB of activations held at once, float32, batch 1, without weights",
     ),
-    Limit("max_latency_ms", "latency_ms", 1, "MS", "longest time of one image, measured on this device"),
+    Limit("max_latency_ms", "latency_ms", 1, "MS", "upper limit in milliseconds per image, measured here"),
 )
 
 
@@ -112,7 +116,7 @@ class Limits:
         return self._values[limit.name] or 0.0
 
     def __getattr__(self, name: str) -> float | None:
-        """Return the value of a limit by its name; None where it is not set."""
+        """Return the value of a limit by its name; None if it is not set."""
         if any(limit.name == name for limit in LIMITS):
             return self._values.get(name)
         raise AttributeError(f"Limits has no attribute {name!r}")
@@ -132,7 +136,7 @@ class Limits:
         return [cost for cost in COSTS if cost.of is None and any(limit.cost == cost.name for limit in self.rows)]
 
     def violations(self, **costs: float | None) -> dict[str, float]:
-        """Return by how much each limit is exceeded, relative to it; 0 or less where it is met.
+        """Return by how much each limit is exceeded, relative to it; 0 or less if it is met.
 
         Args:
             costs: costs by their names; a limit whose cost is missing or None is left out.

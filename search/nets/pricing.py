@@ -22,11 +22,11 @@ class Candidate:
     """A point of a space with its costs.
 
     Args:
-        point: where it is.
-        hash: the architecture's, with ``@`` and its input's side where that is a knob; empty where no net can be built.
+        point: its place in the space.
+        hash: the architecture's, with ``@`` and its input's side if that is a knob; empty if no net can be built.
         costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size. A measured cost is
-            there only where a limit needs it and all other limits are met.
-        violations: by how much each limit is exceeded; feasible where none is above 0.
+            there only if a limit needs it and all other limits are met.
+        violations: relative excess over each limit; feasible if none is above 0.
         problem: why no net can be built, or None.
     """
 
@@ -38,17 +38,17 @@ class Candidate:
 
     @property
     def gmacs(self) -> float:
-        """10⁹ multiply-accumulates; 0 where no net can be built."""
+        """10⁹ multiply-accumulates; 0 if no net can be built."""
         return self.costs.get("gmacs", 0.0)
 
     @property
     def params(self) -> int:
-        """Parameters; 0 where no net can be built."""
+        """Parameters; 0 if no net can be built."""
         return int(self.costs.get("params", 0))
 
     @property
     def latency_ms(self) -> float | None:
-        """Measured time of one image; None where it was not measured."""
+        """Measured time of one image; None if it was not measured."""
         return self.costs.get("latency_ms")
 
     @property
@@ -68,7 +68,7 @@ class Pricer:
     Args:
         space: the space.
         limits: what a net may cost.
-        measure: returns the named measured cost of a spec's net; needed where a limit is on a measured cost.
+        measure: returns the named measured cost of a spec's net; needed if a limit is on a measured cost.
     """
 
     def __init__(self, space: Space, limits: Limits, measure: Callable[[str, Spec], float] | None = None) -> None:
@@ -116,7 +116,7 @@ class Pricer:
 
 
 def _remember(known: dict[Point, Candidate], point: Point, make: Callable[[Point], Candidate]) -> Candidate:
-    """Return the candidate at a point; the oldest is dropped where too many are known."""
+    """Return the candidate at a point; the oldest is dropped if too many are known."""
     if point not in known:
         if len(known) >= KEPT:
             known.pop(next(iter(known)))

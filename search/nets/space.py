@@ -50,7 +50,7 @@ class Space:
 
     @property
     def start(self) -> Point | None:
-        """The spec's own values, or None where they are outside the ranges."""
+        """The spec's own values, or None if they are outside the ranges."""
         if any(knob.start not in knob.values for knob in self.knobs):
             return None
         return tuple(knob.values.index(knob.start) for knob in self.knobs)

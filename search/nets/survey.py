@@ -22,7 +22,7 @@ class Survey:
         cheapest: the buildable net with the fewest MACs that was found.
         dearest: the buildable net with the most.
         feasible_share: share of evenly sampled points that meet every limit.
-        start: the starting net; None where its values are outside the ranges.
+        start: the starting net; None if its values are outside the ranges.
     """
 
     size: int
@@ -110,7 +110,7 @@ def _badness(candidate: Candidate) -> tuple[bool, float]:
 
 
 def _end(pricer: Pricer, buildable: list[Candidate], cost: str, sign: int) -> Candidate:
-    """Return the net with the lowest cost that is found, or with the highest where the sign is -1.
+    """Return the net with the lowest cost that is found, or with the highest if the sign is -1.
 
     One knob at a time is moved to its best value, until none helps.
     """

@@ -1,6 +1,6 @@
 """What a score is likely to be: a Gaussian process over costs and knobs that expects more of larger nets.
 
-A net's cost is known before it is trained, and tells more of its score than most knobs do one by one. The prior mean
+A net's cost is known before it is trained, and says more about its score than most knobs do one by one. The prior mean
 rises with the logarithm of multiply-accumulates: before anything is trained, the largest net is expected to score best.
 The scores then decide how steep the rise is, or that it is a fall.
 

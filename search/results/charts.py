@@ -73,7 +73,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _svg(figure: Figure) -> str:
-    """Return a figure as SVG that stands in HTML, its text as text."""
+    """Return a figure as SVG for a page of HTML, its text as text."""
     import matplotlib
 
     for axes in figure.axes:

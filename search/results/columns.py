@@ -19,7 +19,7 @@ class Column:
 
     Args:
         name: key in trials.csv and trials.json.
-        of: reads the fact; None where the trial lacks it.
+        of: reads the fact; None if the trial lacks it.
         label: heading in the report; empty to leave it out there.
         text: writes the fact for people.
     """

@@ -32,7 +32,7 @@ class Scored:
         hash: hash of its architecture.
         score: what the objective returned.
         costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size; measured ones only
-            where a limit needed them.
+            if a limit needed them.
         epochs: number of epochs that it was trained for.
         seconds: time that this took.
     """
@@ -57,7 +57,7 @@ class Scored:
 
     @property
     def latency_ms(self) -> float | None:
-        """Measured time of one image; None where it was not measured."""
+        """Measured time of one image; None if it was not measured."""
         return self.costs.get("latency_ms")
 
 
@@ -110,7 +110,7 @@ class Tally:
         return tuple(front)
 
     def at(self, point: Point | None) -> Scored | None:
-        """Return the net at a point, where it has a score."""
+        """Return the net at a point, if it has a score."""
         return next((one for one in self.scored if one.point == point), None)
 
 
@@ -136,7 +136,7 @@ def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
 
 
 def with_verdict(verdict: dict[str, Any] | None, counts: Tally) -> tuple[Tally, dict[str, Any] | None]:
-    """Return the counts with the verdict's choice, and the verdict; without both where other nets are the best now."""
+    """Return the counts with the verdict's choice, and the verdict; without both if other nets are the best now."""
     if verdict is None:
         return counts, None
     finalists = verdict.get("finalists", [verdict.get("best")])

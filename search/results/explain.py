@@ -18,8 +18,8 @@ class KnobEffect:
     """One knob turned from end to end, all others as they are in one net.
 
     Args:
-        name: of the knob.
-        values: that it takes, for people.
+        name: name of the knob.
+        values: its values, for people.
         cheapest: the net with the fewest multiply-accumulates along it.
         dearest: the net with the most.
         share: their difference, of the cost of the net in the middle of it all.
@@ -35,7 +35,7 @@ class KnobEffect:
 def explain(pricer: Pricer) -> tuple[Candidate, list[KnobEffect]]:
     """Turn each knob of a space; return the net that the others stay at, and the effects, the largest first.
 
-    The net is the starting net, or the middle of the ranges where that is outside of them. Values with which no net can
+    The net is the starting net, or the middle of the ranges if that is outside of them. Values with which no net can
     be built are left out.
 
     Raises:

@@ -26,9 +26,9 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, i
     """Write all results of a study; what an earlier call wrote is replaced.
 
     Args:
-        result: of the search, so far.
-        pricer: of its space.
-        study: with its trials.
+        result: result of the search so far.
+        pricer: computes costs in its space.
+        study: the study with its trials.
         is_final: whether the training runs are over; only then are weights dropped that nobody needs.
     """
     folder = result.folder
@@ -114,7 +114,7 @@ def _write_front(front: Path, specs: dict[str, str]) -> None:
 
 
 def _write_best_weights(folder: Path, tally: Tally) -> None:
-    """Put the best net's weights beside its spec; where there are none, those of another net do not stay there."""
+    """Put the best net's weights beside its spec; if there are none, those of another net are deleted."""
     place = folder / "best.safetensors"
     try:
         content = None if tally.best is None else (folder / "weights" / f"{tally.best.hash}.safetensors").read_bytes()

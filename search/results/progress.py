@@ -14,14 +14,14 @@ from rich.text import Text
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview
 
-MOST_ROWS = 8
+MAX_ROWS = 8
 """Training runs that are shown one by one."""
 QUIET_S = 60.0
-"""Longest silence where stderr is no terminal."""
+"""Longest silence in seconds if stderr is no terminal."""
 
 
 class LiveProgress:
-    """A display that is redrawn in place, as a context manager; where stderr is no terminal, a line now and then.
+    """A display that is redrawn in place, as a context manager; if stderr is no terminal, a line now and then.
 
     Args:
         console: to draw on.
@@ -80,20 +80,20 @@ class LiveProgress:
         if ended == self._said and now - self._said_at < QUIET_S:
             return
         self._said, self._said_at = ended, now
-        shown = counts.under_way[:MOST_ROWS]
+        shown = counts.under_way[:MAX_ROWS]
         training = ", ".join(f"{each.trial} epoch {each.epoch or 0} {clock(each.seconds)}" for each in shown)
-        if len(counts.under_way) > MOST_ROWS:
-            training += f" and {len(counts.under_way) - MOST_ROWS} more"
+        if len(counts.under_way) > MAX_ROWS:
+            training += f" and {len(counts.under_way) - MAX_ROWS} more"
         self._console.print(
             line + (f"  training {training}" if training else ""), highlight=False, soft_wrap=True, markup=False
         )
 
     def _tables(self, counts: Tally) -> list[Table]:
         trainings = Table("trial", "where", "epoch", "time", box=None)
-        for each in counts.under_way[:MOST_ROWS]:
+        for each in counts.under_way[:MAX_ROWS]:
             trainings.add_row(f"{each.trial} {each.hash[:8]}", each.place, str(each.epoch or ""), clock(each.seconds))
-        if len(counts.under_way) > MOST_ROWS:
-            trainings.add_row(f"and {len(counts.under_way) - MOST_ROWS} more", "", "", "")
+        if len(counts.under_way) > MAX_ROWS:
+            trainings.add_row(f"and {len(counts.under_way) - MAX_ROWS} more", "", "", "")
         front = Table("front: score", "GMACs", "parameters", box=None)
         for one in counts.front[-6:]:
             front.add_row(f"{one.score:.4f}", f"{one.gmacs:.3f}", f"{one.params:,}")

@@ -65,7 +65,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def _confirmed(result: SearchResult) -> list[tuple[object, ...]]:
-    """Return the table of the nets that were trained again; empty where none was."""
+    """Return the table of the nets that were trained again; empty if none was."""
     rows: list[tuple[object, ...]] = [("net", "hash", "GMACs", "ms", "test Dice", "by seed")]
     for one in (result.verdict or {}).get("nets", []):
         if one["dice"] is not None:

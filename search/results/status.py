@@ -18,8 +18,8 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
 
     Args:
         storage: Optuna's URL.
-        study_name: of the study; None where the storage has one only.
-        folder: with its results, to name the spec files; None for the folder of a SQLite storage.
+        study_name: name of the study; None if the storage has one only.
+        folder: folder with its results, to name the spec files; None for the folder of a SQLite storage.
 
     Raises:
         ValueError: there is no such study, or it is not a search's.

@@ -17,9 +17,9 @@ class Overview:
     """What is known before trial 0.
 
     Args:
-        survey: of the space.
+        survey: survey of the space.
         trials: total number of trained nets in the study, including earlier runs.
-        seconds: estimate of how long that takes; None where it is not known.
+        seconds: estimate of how long that takes; None if it is not known.
         timeout_s: seconds after which the search ends anyway.
         chooses: what nets are chosen by, in words; empty with an objective of your own.
     """
@@ -38,11 +38,11 @@ class SearchResult:
     Args:
         study: name of the study.
         storage: URL of its database.
-        folder: folder with the results; None where nothing was written.
+        folder: folder with the results; None if nothing was written.
         space: the space.
         tally: counts and nets.
         overview: what was known before trial 0.
-        verdict: whether the best net is better than the starting net, see ``make_verdict``; None where nothing was
+        verdict: whether the best net is better than the starting net, see ``make_verdict``; None if nothing was
             confirmed.
         is_used_up: whether the space has no feasible net left.
         is_interrupted: whether Ctrl-C ended the search.

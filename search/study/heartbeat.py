@@ -17,7 +17,7 @@ class Heartbeat:
     """A thread that beats for every open trial, as a context manager.
 
     Args:
-        open_trials: tells the keys of the trials in training.
+        open_trials: returns the keys of the trials in training.
         beat: marks one alive.
         every_s: between two beats of one trial.
     """

@@ -49,9 +49,9 @@ class Ledger:
     """Reads and writes one study.
 
     Args:
-        storage: where the study is.
+        storage: storage that holds the study.
         study: the study.
-        space: what parameters mean.
+        space: space of the study.
         total: number of trials with a score that the study shall have; None for no end.
     """
 
@@ -70,7 +70,7 @@ class Ledger:
         Every running trial is read anew with its reports, so with hundreds of them this takes long.
 
         Args:
-            older_than_s: do nothing where the last reading is younger. What this process wrote since is known anyway.
+            older_than_s: do nothing if the last reading is younger. What this process wrote since is known anyway.
         """
         if time.monotonic() - self._read_at >= older_than_s:
             self._read_at = time.monotonic()
@@ -143,7 +143,7 @@ class Ledger:
         return list(found.values())
 
     def claim(self, candidate: Candidate) -> Claim | None:
-        """Return the right to train a candidate, or None where another search has it or the budget is used up."""
+        """Return the right to train a candidate, or None if another search has it or the budget is used up."""
         token = uuid.uuid4().hex
         running = self._trial(candidate, TrialState.RUNNING, {"owner": self._me, "token": token})
         trial_id = retry(lambda: self._create_once(running, token))
@@ -165,9 +165,9 @@ class Ledger:
         return self.open[trial_id]
 
     def _read_new(self, trial_id: int) -> FrozenTrial:
-        """Read a trial that was just created, and all others where some came in between; return it.
+        """Read a trial that was just created, and all others if some came in between; return it.
 
-        Where none did, the states of known trials may be out of date, which a claim can bear: a trial that has ended
+        If none did, the states of known trials may be out of date, which a claim can bear: a trial that has ended
         since counts as one that runs. So a claim costs the same however many nets are in training.
         """
         mine: FrozenTrial = retry(lambda: self._storage.get_trial(trial_id))
@@ -185,7 +185,7 @@ class Ledger:
             mine.intermediate_values[epoch] = score
 
     def close(self, claim: Claim, outcome: Outcome) -> bool:
-        """Write down the outcome of a training run; False where the trial was taken away, and nothing counts."""
+        """Write down the outcome of a training run; False if another search closed the trial: nothing counts then."""
         self.open.pop(claim.trial_id, None)
         result = {
             name: value for name, value in asdict(outcome).items() if value not in (None, False) and name != "score"
@@ -215,7 +215,7 @@ class Ledger:
         )
 
     def _create_once(self, trial: FrozenTrial, token: str) -> int:
-        """Create a trial; where an earlier attempt got through though its connection broke, return that one."""
+        """Create a trial; if an earlier attempt got through though its connection broke, return that one."""
         if getattr(self, "_last_token", None) == token:
             for known in self.refresh():
                 if known.user_attrs.get("token") == token:

@@ -47,7 +47,7 @@ def quiet_optuna() -> Iterator[None]:
 def open_storage(url: str) -> Iterator[RDBStorage]:
     """Open the database at a URL, and close its connections at the end.
 
-    A SQLite file and its folder are made where they are missing.
+    A SQLite file and its folder are made if they are missing.
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
@@ -102,7 +102,7 @@ def _use_utc(connection: Any, record: Any) -> None:
 
 
 def _connected(url: str, options: dict[str, Any]) -> RDBStorage:
-    """Open the storage; where another search makes the same new tables at this moment, wait and try again."""
+    """Open the storage; if another search makes the same new tables at this moment, wait and try again."""
     end, pause = time.monotonic() + OPENING_S, 0.05
     while True:
         try:
@@ -168,8 +168,8 @@ def retry(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
     """Return what a storage call returns, trying again while the database is away or its connection breaks.
 
     Args:
-        call: it must do no harm when it is done twice.
-        patience_s: for how long.
+        call: a call that does no harm when it is made twice.
+        patience_s: seconds to try again.
     """
     end, pause = time.monotonic() + patience_s, 0.1
     while True:

@@ -37,7 +37,7 @@ class Begun:
 
     Args:
         job: number of the job.
-        node: name of the machine, where that is not this one.
+        node: name of the machine, if that is not this one.
     """
 
     job: int

@@ -76,8 +76,8 @@ class TrainingObjective:
         Args:
             model: the net.
             spec: its spec.
-            report: told the same mean of the epochs so far, after each.
-            seed: of order and augmentation.
+            report: called after each epoch with the same mean of the epochs until then.
+            seed: random seed of order and augmentation.
             epochs: None for the recipe's.
         """
         self._use_kernels()
@@ -89,7 +89,7 @@ class TrainingObjective:
         recipe = self.recipe_of(model, spec)
         sets, scores = self.sets(), list[float]()
 
-        def tell(done: EpochReport) -> bool:
+        def on_epoch(done: EpochReport) -> bool:
             scores.append(done.score)
             return report(done.epoch, last_third(scores))
 
@@ -102,7 +102,7 @@ class TrainingObjective:
                 epochs=epochs,
                 pretrained=given,
                 seed=seed,
-                callbacks=[tell],
+                callbacks=[on_epoch],
                 device=self.device,
                 workers=0,
                 in_channels=self.in_channels,

@@ -19,7 +19,7 @@ def reset_peak() -> None:
 
 
 def peak_mib() -> float:
-    """Return the GPU's peak since ``reset_peak`` where one was used, else the process's; 0 where it is not known."""
+    """Return the GPU's peak since ``reset_peak`` if one was used, else the process's; 0 if it is not known."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Where nets are trained: in this process, or in worker processes that may crash or hang without harm to the search."""
+"""The pools that train nets: in this process, or in processes that may crash or hang without harm to the search."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pool(Protocol):
     """Slots that train one job each.
 
     Attributes:
-        is_training_here: whether a training runs in this process and thread right now.
+        is_training_here: whether a net is trained in this process and thread right now.
     """
 
     is_training_here: bool
@@ -52,7 +52,7 @@ class Pool(Protocol):
         """Wait up to ``timeout_s`` for messages, answer reports, and return what has ended: slots and outcomes."""
 
     def place(self, slot: int) -> str:
-        """Return where a slot's job is trained, in a word or two for people."""
+        """Return the process, worker or node that trains a slot's job, in a word or two for people."""
 
     def paused(self) -> AbstractContextManager[None]:
         """Hold all training runs still."""
@@ -136,7 +136,7 @@ class ProcessPool:
     Args:
         objective: what the workers run; it must be picklable: a function or an object of an importable module.
         slots: number of workers.
-        threads: torch's threads in each.
+        threads: number of torch threads in each.
         imports: modules that each imports first.
         gpus: GPUs as CUDA_VISIBLE_DEVICES names them; each worker sees one. Empty: each sees all.
 
@@ -261,7 +261,7 @@ class ProcessPool:
 
 
 def _signal(pid: int | None, name: str) -> None:
-    """Send a signal where the system has it and the process is still there."""
+    """Send a signal, if the system has it and the process is still there."""
     number = getattr(signal, name, None)
     if pid is not None and number is not None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

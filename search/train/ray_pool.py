@@ -1,6 +1,6 @@
 """Where nets are trained: on a Ray cluster, one actor a slot. Needs the extra ``ray``.
 
-Ray places the actors, by the CPUs and GPUs that each asks for, and tells when one or its node has died. The driver
+Ray places the actors, by the CPUs and GPUs that each asks for, and reports when one or its node has died. The driver
 alone talks to the study.
 """
 
@@ -93,10 +93,10 @@ class RayPool:
 
     Args:
         objective: what the training runs execute; it must be picklable.
-        address: of the cluster, as ``ray.init`` takes it; None for the one at RAY_ADDRESS, else a local one.
-        cpus: of each training run.
-        gpus: of each training run, may be a fraction.
-        most: most training runs at the same time; None for no limit.
+        address: address of the cluster, as ``ray.init`` takes it; None for the one at RAY_ADDRESS, else a local one.
+        cpus: CPUs for each training run.
+        gpus: GPUs for each training run, may be a fraction.
+        most: upper limit on training runs at a time; None for no limit.
         imports: modules that each training run imports first.
         paths: files and folders that every node must have.
 
@@ -118,7 +118,7 @@ class RayPool:
         paths: Sequence[str] = (),
     ) -> None:
         try:
-            self._pickled = cloudpickle.dumps(objective)  # by value where it stands in a script
+            self._pickled = cloudpickle.dumps(objective)  # by value if a script defines it
         except Exception as err:
             raise ValueError(
                 f"search: on a cluster an objective must be picklable, got {objective!r} ({err}). Leave out of it what "
@@ -231,7 +231,7 @@ class RayPool:
         return None
 
     def _move_waiting_jobs(self) -> None:
-        """Give jobs whose actors wait for a place to free actors, where the cluster has shrunk below our actors."""
+        """Give jobs whose actors wait for a place to free actors, if the cluster has shrunk below our actors."""
         surplus = len(self._free) + len(self._busy) - self._look()
         for slot, each in list(self._busy.items()):
             if surplus > 0 and self._free and each.began is None:

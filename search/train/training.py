@@ -26,13 +26,13 @@ Reporter = Callable[[int, float], bool]
 """Called with an epoch (from 1) and the score after it; returns True when the training run must end."""
 
 Objective = Callable[..., float]
-"""``objective(model, spec)``, with ``report`` and ``seed`` where it asks for them, returns a trained net's score."""
+"""``objective(model, spec)``, with ``report`` and ``seed`` if it has such parameters, returns a trained net's score."""
 
 
 MOST_TEXT = 500
 """Longest text of a failure that is kept."""
 AGAIN_S = 1.0
-"""So long after a training run was told that its time is up, it is told again."""
+"""Seconds after a time-out was raised after which it is raised again."""
 SWALLOWING = ("__del__", "gc_callback")
 """Functions that the interpreter calls in between, and whose exceptions it prints and forgets."""
 
@@ -42,7 +42,7 @@ class OutOfTime(BaseException):  # noqa: N818
 
 
 def asks_for(objective: Objective) -> set[str]:
-    """Return what an objective wants besides model and spec: ``report``, and ``seed`` where it has no default."""
+    """Return what an objective wants besides model and spec: ``report``, and ``seed`` if it has no default."""
     try:
         parameters = inspect.signature(objective).parameters
     except (TypeError, ValueError):
@@ -97,7 +97,7 @@ def run_training(job: Job, objective: Objective, report: Reporter) -> Outcome:
 
 
 def _write_weights(model: GraphModel, job: Job, objective: Objective) -> None:
-    """Write the trained weights; an objective's ``weights_facts(model, spec, seed)`` tells what to keep beside them."""
+    """Write the trained weights; an objective's ``weights_facts(model, spec, seed)`` returns the facts beside them."""
     assert job.weights is not None
     job.weights.parent.mkdir(parents=True, exist_ok=True)
     facts_of = getattr(objective, "weights_facts", None)  # an own objective has no recipe, so nothing is known
@@ -150,7 +150,7 @@ def _free_memory() -> None:
 
 @contextlib.contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise OutOfTime inside the block after so many seconds; where signals cannot be had, do nothing."""
+    """Raise OutOfTime inside the block after a number of seconds; without signals, do nothing."""
     usable = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
     if seconds is None or not usable:
         yield
@@ -160,7 +160,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         if frame is not None and frame.f_code.co_name in SWALLOWING:
             signal.setitimer(signal.ITIMER_REAL, 0.01)
             return
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)  # where what it interrupts swallows the exception
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)  # if what it interrupts swallows the exception
         raise OutOfTime(f"the training run did not end within {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)

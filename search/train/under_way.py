@@ -10,11 +10,11 @@ class UnderWay:
     """A sign of life of a training run.
 
     Args:
-        trial: its number in the study.
-        hash: of the net.
-        place: where it is trained: this process, a worker, or a node.
-        epoch: epochs done, where the objective reports them.
-        seconds: since it was begun.
+        trial: number in the study.
+        hash: hash of the net.
+        place: the process, worker or node that trains it.
+        epoch: epochs done, if the objective reports them.
+        seconds: seconds since it was begun.
     """
 
     trial: int

@@ -35,7 +35,7 @@ class ConfirmingObjective:
 
     Args:
         base: the search's objective.
-        epochs: of each training run.
+        epochs: epochs of each training run.
     """
 
     base: TrainingObjective
@@ -46,7 +46,10 @@ class ConfirmingObjective:
         return {"base": self.base, "epochs": self.epochs}
 
     def __call__(self, model: nn.Module, spec: Spec, report: Reporter, seed: int) -> float:
-        """Return the lesion Dice, mean over val, of the best epoch; the net is left as it was then."""
+        """Return the lesion Dice, mean over val and over the last third of the epochs.
+
+        The net is left as it was after its best epoch.
+        """
         return self.base.train(model, spec, report, seed=seed, epochs=self.epochs)
 
     def weights_facts(self, model: nn.Module, spec: Spec, seed: int) -> dict[str, str]:
@@ -85,14 +88,14 @@ def confirm(
     seed are kept, to draw what the nets see; the others are deleted.
 
     Args:
-        nets: hash and spec.
-        objective: of the training runs.
-        make_pool: makes a pool of it, which is closed at the end; called where something is to be trained.
-        seeds: number of training runs of each net.
-        folder: for HASH-sSEED.json.
-        deadline: on ``time.monotonic``; None for no end.
-        is_stopped: asked between steps.
-        on_progress: told between steps how many training runs have ended, and how many there are.
+        nets: hash and spec of each net.
+        objective: trains a net with a seed of its own.
+        make_pool: makes a pool for it, which is closed at the end; called only if something must be trained.
+        seeds: number of training runs for each net.
+        folder: folder of the files HASH-sSEED.json.
+        deadline: time on ``time.monotonic`` at which it ends; None for no end.
+        is_stopped: returns True once the search should stop.
+        on_progress: called between steps with the number of training runs that have ended, and of all.
     """
     jobs = [
         Job(spec, FIRST_SEED + seed, weights=folder / f"{hash_}-s{FIRST_SEED + seed}.safetensors")

@@ -28,10 +28,10 @@ class Trained:
     """A net of a confirmation.
 
     Args:
-        name: for captions.
-        spec: of the net.
-        weights: of one training run.
-        scores: of the test images in that training.
+        name: name for captions.
+        spec: its spec.
+        weights: weights of one training run.
+        scores: scores of the test images by these weights.
     """
 
     name: str
@@ -45,9 +45,9 @@ def draw_cases(nets: Sequence[Trained], objective: TrainingObjective, cases: Cas
 
     Args:
         nets: the best one, then what it is compared with.
-        objective: of the search.
+        objective: the objective of the search.
         cases: the test images.
-        folder: for the pictures; made where it is not there.
+        folder: folder for the images; made if it is missing.
 
     Returns:
         Caption and file name of each picture.

@@ -22,10 +22,10 @@ class Confirmed:
 
     Args:
         role: best, start, largest or finalist.
-        hash: of the architecture.
+        hash: hash of the architecture.
         gmacs: 10^9 multiply-accumulates, re-parameterised.
         params: parameters.
-        scores: of the test images, by seed.
+        scores: scores of the test images, by seed.
         val: the score of the validation images, by seed.
     """
 
@@ -49,7 +49,7 @@ def choose(finalists: Sequence[Confirmed]) -> Confirmed:
     """Return the finalist to hand back: by the validation images, over the seeds that all have.
 
     Those that are no further below the best than the noise of their seeds count as equal, and the cheapest of them is
-    chosen. The test images have no say in it. A finalist without a further training run is left out; where none has
+    chosen. The test images are not looked at. A finalist without a further training run is left out; if none has
     one, the first is returned.
     """
     finalists = [one for one in finalists if one.val] or finalists
@@ -64,7 +64,7 @@ def choose(finalists: Sequence[Confirmed]) -> Confirmed:
 
 
 def seed_noise(nets: Sequence[Confirmed]) -> float | None:
-    """Return the standard deviation of one net's validation scores over seeds; None where no net has two."""
+    """Return the standard deviation of one net's validation scores over seeds; None if no net has two."""
     variances = [np.var(list(one.val.values()), ddof=1) for one in nets if len(one.val) > 1]
     return float(np.sqrt(np.mean(variances))) if variances else None
 
@@ -73,8 +73,8 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
     """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, noise, and each net's score.
 
     Args:
-        nets: best first; the starting net, the largest net and other finalists, where they are other nets.
-        epochs: of each training run.
+        nets: best first; the starting net, the largest net and other finalists, if they are other nets.
+        epochs: epochs of each training run.
         milliseconds: median time of an image by hash, measured side by side.
     """
     best = nets[0]

@@ -46,16 +46,16 @@ def confirm_search(
 
     Args:
         tally: what the search found.
-        pricer: of its space.
-        objective: of its training runs.
-        epochs: of each training run.
-        seeds: training runs of each net.
-        finalists: so many nets with the highest scores are trained again.
-        make_pool: makes of an objective the place where it is trained.
-        folder: of the search.
-        deadline: on ``time.monotonic``; None for no end.
-        is_stopped: asked between steps: whether somebody wants the search to end.
-        on_progress: told between steps how many training runs have ended, and how many there are.
+        pricer: computes costs in its space.
+        objective: the objective of the search.
+        epochs: epochs of each training run.
+        seeds: training runs for each net.
+        finalists: how many of the top nets are trained again.
+        make_pool: makes a pool for an objective.
+        folder: results folder of the search.
+        deadline: time on ``time.monotonic`` at which it ends; None for no end.
+        is_stopped: returns True once the search should stop.
+        on_progress: called between steps with the number of training runs that have ended, and of all.
     """
     if tally.best is None:
         return no_verdict("No net has a score, so nothing was compared.", best=None)
