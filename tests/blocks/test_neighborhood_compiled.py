@@ -18,6 +18,8 @@ needs_compiler = pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "cl
 def home(tmp_path, monkeypatch):
     """An empty home and a process that has not loaded the kernel yet."""
     monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("LMNET_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(neighborhood_compiled, "_is_default", False)
     load_kernel.cache_clear()
     yield tmp_path

@@ -176,11 +176,35 @@ def test_the_advice_for_a_rounded_override_helps():
     plan_spec(spec.override({"width": advised}))
 
 
+CHANNELS = {
+    "cascaded_fields.py": lambda width: lmnet.blocks.CascadedFields(6, out_channels=width, num_fields=3),
+    "hadamard.py": lambda width: lmnet.blocks.HadamardAttention(width, out_channels=8),
+}
+
+
+@pytest.mark.parametrize("file", CHANNELS)
+def test_the_advised_number_of_channels_builds(file):
+    with pytest.raises(ValueError, match="must be a multiple of") as caught:
+        CHANNELS[file](7)
+
+    CHANNELS[file](int(re.search(r"Use (\d+)", str(caught.value))[1]))
+
+
+def test_the_advised_output_of_a_node_can_have_a_loss():
+    text = SPEC.replace("search:", "aux: {encoder.5: 0.4}\nsearch:")
+    with pytest.raises(SpecError) as caught:
+        planned(text)
+    advised = re.search(r"Use (encoder\.\d)\.", str(caught.value))[1]
+
+    with pytest.raises(SpecError, match="channels|classes"):  # the output exists; it has no map a class
+        planned(text.replace("encoder.5", advised))
+
+
 def test_every_file_that_advises_a_value_has_its_rows():
     """An advice with a value in it, in blocks/ or builder/, is found by its form; new files join the table."""
     form = re.compile(r'(Use|Give|Write|List|Upsample|Add|Build the block with) [^"]*\{')
     roots = [Path(lmnet.blocks.__file__).parent, Path(parse_spec.__code__.co_filename).parent]
     files = {path.name for root in roots for path in root.glob("*.py") if form.search(path.read_text())}
 
-    others = {"cli.py", "intensities.py"}  # a count of rounds; the name of an option
-    assert files - others == {row[0] for row in ADVICE}
+    others = {"command_line.py", "find_model.py", "zoo.py", "zoo_table.py"}  # options and names of commands, no value
+    assert files - others == {row[0] for row in ADVICE} | CHANNELS.keys() | {"aux_outputs.py"}
