@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lmnet.blocks.checks import check_map, check_positive
+from lmnet.blocks.checks import check_depth, check_map, check_positive
 from lmnet.blocks.conv_norm_act import ConvNormAct
 from lmnet.blocks.registry import Example, register
 
@@ -61,7 +61,8 @@ class CascadedFields(nn.Module):
     def __init__(self, in_channels: int, *, out_channels: int, num_fields: int = 8) -> None:
         super().__init__()
         where = "cascaded_fields"
-        check_positive(where, in_channels=in_channels, out_channels=out_channels, num_fields=num_fields)
+        check_positive(where, in_channels=in_channels, out_channels=out_channels)
+        check_depth(where, num_fields=num_fields)
         if out_channels % (2 * num_fields):
             raise ValueError(
                 f"{where}: out_channels must be a multiple of 2 * num_fields, got out_channels={out_channels}, "

@@ -22,6 +22,20 @@ def check_odd(where: str, **values: int) -> None:
             raise ValueError(f"{where}: {name} must be odd and above 0, got {name}={value}. Use {max(1, value + 1)}.")
 
 
+MAX_DEPTH = 64
+"""Largest number of repeated parts in one node: planning a node stays under a second."""
+
+
+def check_depth(where: str, **values: int) -> None:
+    """Raise ValueError unless every number of repeated parts is from 1 to ``MAX_DEPTH``."""
+    check_positive(where, **values)
+    for name, value in values.items():
+        if value > MAX_DEPTH:
+            raise ValueError(
+                f"{where}: {name} must be at most {MAX_DEPTH}, got {name}={value}. Use several nodes for more."
+            )
+
+
 def check_rate(where: str, **values: float) -> None:
     """Raise ValueError unless every value is in [0, 1)."""
     for name, value in values.items():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lmnet.blocks.checks import (
+    check_depth,
     check_inputs,
     check_map,
     check_maps,
@@ -91,6 +92,7 @@ class DilatedGatedAttention(nn.Module):
         super().__init__()
         where = "dilated_gated_attention"
         check_positive(where, in_channels=in_channels, out_channels=out_channels)
+        check_depth(where, number_of_dilations=len(dilations))
         for dilation in dilations:
             check_positive(where, dilations=dilation)
         if not dilations or in_channels % len(dilations):

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmnet.blocks.checks import check_inputs, check_map, check_maps, check_positive, make_norm
+from lmnet.blocks.checks import check_depth, check_inputs, check_map, check_maps, check_positive, make_norm
 from lmnet.blocks.registry import Example, register
 
 NUM_GROUPS = 4
@@ -141,6 +141,7 @@ class GroupBridge(nn.Module):
         super().__init__()
         where = "group_bridge"
         check_inputs(where, in_channels, exactly=3)
+        check_depth(where, number_of_dilations=len(dilations))
         for dilation in dilations:
             check_positive(where, dilations=dilation)
         deep, skip, mask = in_channels

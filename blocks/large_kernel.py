@@ -11,7 +11,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lmnet.blocks.checks import check_inputs, check_map, check_maps, check_odd, check_positive, check_same_size
+from lmnet.blocks.checks import (
+    check_depth,
+    check_inputs,
+    check_map,
+    check_maps,
+    check_odd,
+    check_positive,
+    check_same_size,
+)
 from lmnet.blocks.conv_norm_act import ConvNormAct
 from lmnet.blocks.registry import Example, register
 
@@ -86,7 +94,8 @@ class LargeKernelStage(nn.Module):
         super().__init__()
         where = "large_kernel"
         check_positive(where, in_channels=in_channels, out_channels=out_channels)
-        check_positive(where, depth=depth, expand_ratio=expand_ratio)
+        check_positive(where, expand_ratio=expand_ratio)
+        check_depth(where, depth=depth)
         check_odd(where, kernel_size=kernel_size)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.units = nn.Sequential(

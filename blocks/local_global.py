@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmnet.blocks.checks import check_heads, check_map, check_odd, check_positive
+from lmnet.blocks.checks import check_depth, check_heads, check_map, check_odd, check_positive
 from lmnet.blocks.registry import Example, register
 
 EPS = 1e-6
@@ -163,7 +163,8 @@ class LocalGlobalStage(nn.Module):
     ) -> None:
         super().__init__()
         where = "local_global"
-        check_positive(where, in_channels=in_channels, depth=depth, stride=stride, mlp_ratio=mlp_ratio)
+        check_positive(where, in_channels=in_channels, stride=stride, mlp_ratio=mlp_ratio)
+        check_depth(where, depth=depth)
         check_odd(where, kernel_size=kernel_size)
         check_heads(where, in_channels, num_heads)
         self.in_channels = self.out_channels = in_channels

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmnet.blocks.checks import check_map, check_positive
+from lmnet.blocks.checks import check_depth, check_map, check_positive
 from lmnet.blocks.registry import Example, register
 
 NUM_SHIFTS = 5
@@ -91,7 +91,8 @@ class ShiftMlpStage(nn.Module):
     ) -> None:
         super().__init__()
         where = "shift_mlp"
-        check_positive(where, in_channels=in_channels, depth=depth, mlp_ratio=mlp_ratio, num_shifts=num_shifts)
+        check_positive(where, in_channels=in_channels, mlp_ratio=mlp_ratio)
+        check_depth(where, depth=depth, num_shifts=num_shifts)
         self.in_channels = self.out_channels = in_channels
         hidden = max(1, int(mlp_ratio * in_channels))
         self.norms = nn.ModuleList(nn.LayerNorm(in_channels) for _ in range(depth))

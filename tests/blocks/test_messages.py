@@ -24,6 +24,7 @@ from lmnet.blocks import (
     GroupedFusion,
     HadamardAttention,
     InvertedResidual,
+    LargeKernelStage,
     LocalFeatureTransformer,
     MultiBranchConv,
     MultiBranchStage,
@@ -39,6 +40,10 @@ from lmnet.blocks import (
 )
 
 WRONG_OPTIONS = [
+    (
+        lambda: LargeKernelStage(6, out_channels=6, depth=65),
+        "large_kernel: depth must be at most 64, got depth=65. Use several nodes for more.",
+    ),
     (
         lambda: HadamardAttention(6, out_channels=4),
         "hadamard_attention: in_channels must be a multiple of 4, got in_channels=6. Use 8.",
