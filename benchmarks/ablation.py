@@ -20,7 +20,7 @@ import lmnet
 from lmnet.training import CaseScores, DataSets, Split, compare, evaluate, fit, load_data, load_recipe
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.export.benchmark import describe_machine
-from lmnet.training.train_run import open_teacher
+from lmnet.training.runs.train_run import open_teacher
 
 OUT = Path(__file__).with_name("ablation.md")
 NET, TEACHER = "efficientnet_lite0_lm_s", "efficientnet_lite0_lm_s"

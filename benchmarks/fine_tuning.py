@@ -19,7 +19,7 @@ from PIL import Image
 
 from lmnet.training import CaseScores, compare, load_data
 from lmnet.training.export.benchmark import describe_machine
-from lmnet.training.train_run import DataChoice, train_run
+from lmnet.training.runs.train_run import DataChoice, train_run
 
 OUT = Path(__file__).with_name("fine_tuning.md")
 NETS = ("efficientnet_lite0_lm_s", "lmnet_xs")

@@ -15,11 +15,11 @@ from lmnet.builder.weights import save_weights
 from lmnet.training import CaseScores, DataSets, Recipe, TrainState
 from lmnet.training.data.augment import augmented
 from lmnet.training.data.case_set import CaseSet
-from lmnet.training.fitting import training_facts
-from lmnet.training.loaders import mixed_seed
+from lmnet.training.fitting.fit import training_facts
+from lmnet.training.fitting.loaders import mixed_seed
+from lmnet.training.fitting.named import AUGMENTATIONS, LOSSES, OPTIMIZERS
+from lmnet.training.fitting.state import copy_weights
 from lmnet.training.metrics.confusion import ConfusionByCase
-from lmnet.training.named import AUGMENTATIONS, LOSSES, OPTIMIZERS
-from lmnet.training.state import copy_weights
 
 RECIPE = Recipe(name="gpu", batch_size=16, lr=2e-3, augment="heavy", ema_decay=0.99, precision="bf16-mixed")
 CHECKPOINT = "last.ckpt"

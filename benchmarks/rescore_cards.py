@@ -20,8 +20,8 @@ from lmnet.builder.zoo import zoo_folder
 from lmnet.training import CaseScores, open_model, summarize
 from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.metrics.shown import shown_metrics, value_with_interval
-from lmnet.training.score_run import score_model
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.score_run import score_model
+from lmnet.training.runs.train_run import DataChoice
 
 ORIGIN = (
     "Written by `benchmarks/ship_weights.py` from a run of `lmnet-train`. The scores are those of the shipped float16\n"

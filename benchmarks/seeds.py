@@ -16,8 +16,8 @@ import numpy as np
 from lmnet.training import CaseScores, open_model
 from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.metrics.intervals import intervals
-from lmnet.training.score_run import score_model
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.score_run import score_model
+from lmnet.training.runs.train_run import DataChoice
 
 OUT = Path(__file__).with_name("seeds.md")
 DRAWINGS = 10_000

@@ -21,10 +21,10 @@ from lmnet.builder.weights import read_weights, save_weights
 from lmnet.builder.weights_on_demand import PINS, Pin, pins, sha256_of
 from lmnet.builder.zoo import zoo_folder
 from lmnet.training import summarize
-from lmnet.training.opened_model import open_model
-from lmnet.training.run_folder import RunFolder
-from lmnet.training.score_run import score_model
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.opened_model import open_model
+from lmnet.training.runs.run_folder import RunFolder
+from lmnet.training.runs.score_run import score_model
+from lmnet.training.runs.train_run import DataChoice
 
 CARD = """\
 # {name}: shipped weights

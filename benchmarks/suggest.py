@@ -22,7 +22,7 @@ from lmnet.search.suggest.choices import find_choices
 from lmnet.search.suggest.data_summary import enough_to_compare
 from lmnet.search.suggest.rounds import Rounds, make_contender
 from lmnet.search.suggest.timing import MachineCost
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.train_run import DataChoice
 
 OUT = Path(__file__).with_name("suggest.md")
 CASES = [

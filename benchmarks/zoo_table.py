@@ -32,9 +32,9 @@ from lmnet.builder.zoo import list_models, weights_names, zoo_folder, zoo_weight
 from lmnet.builder.zoo_table import DEFAULT_DATA, TABLE
 from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.export.formats import export_model
-from lmnet.training.export.int8 import export_int8
 from lmnet.training.export.runtimes import onnxruntime_net, openvino_net
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.int8 import export_int8
+from lmnet.training.runs.train_run import DataChoice
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SEEDS = Path(__file__).with_name("seeds.md")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lmnet.training import load_data, open_model
-from lmnet.training.overlay import overlay, shown
+from lmnet.training.prediction.overlay import overlay, shown
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "synthetic_lesion.png"
 PAGE = Path(__file__).with_name("predict_overlay.png")

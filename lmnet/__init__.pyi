@@ -13,6 +13,6 @@ from .builder.spec import Spec as Spec
 from .builder.spec import load_spec as load_spec
 from .builder.zoo import list_models as list_models
 from .search.suggest.run import suggest as suggest
-from .training.opened_model import open_model as open_model
+from .training.runs.opened_model import open_model as open_model
 
 __version__: str

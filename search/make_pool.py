@@ -14,7 +14,7 @@ from lmnet.search.options import SearchOptions
 from lmnet.search.train.pools import InlinePool, Pool, ProcessPool
 from lmnet.search.train.training import Objective
 from lmnet.training.data.load import SYNTHETIC
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.train_run import DataChoice
 
 REACH_S = 8.0
 """Seconds within which a cluster must answer."""

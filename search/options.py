@@ -12,7 +12,7 @@ from lmnet.builder.problems import did_you_mean
 from lmnet.search.nets.limits import LIMITS, Limits
 
 if TYPE_CHECKING:  # it loads torch
-    from lmnet.training.train_run import DataChoice
+    from lmnet.training.runs.train_run import DataChoice
 
 EPOCHS, SIZE = 6, 64
 TRIALS = 40
@@ -32,7 +32,7 @@ class SearchOptions:
 
     Args:
         data: data to train on: a folder, a .csv or .json list of images and masks, or synthetic (default: synthetic).
-            In Python also a ``lmnet.training.train_run.DataChoice``, which says how to split and what values mean.
+            In Python also a ``lmnet.training.runs.train_run.DataChoice``, which says how to split and what values mean.
         trials: total number of trained nets in the study, including earlier runs (default: 40).
         timeout_s: seconds that this call may take (default: 560 without a number of trials, else no limit).
         trial_timeout_s: seconds after which a training run counts as failed.

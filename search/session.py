@@ -33,8 +33,8 @@ from lmnet.search.train.pools import Pool
 from lmnet.search.train.training import Objective, seeded_model
 from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.export.benchmark import describe_machine
-from lmnet.training.inference import resolve_device
-from lmnet.training.recipe import load_recipe
+from lmnet.training.fitting.recipe import load_recipe
+from lmnet.training.prediction.inference import resolve_device
 
 
 @dataclass(frozen=True)

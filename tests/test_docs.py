@@ -14,7 +14,7 @@ from lmnet.commands import build
 from lmnet.search import cli as search
 from lmnet.search.suggest import cli as suggest
 from lmnet.training import cli_eval, cli_predict, cli_train
-from lmnet.training.named import LOSSES
+from lmnet.training.fitting.named import LOSSES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

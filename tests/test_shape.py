@@ -38,6 +38,19 @@ def test_no_import_circle():
     assert edges == {}
 
 
+def test_no_folder_circle():
+    """Folders stand on floors; the layouts, plugins of training/data, are on one floor with it."""
+    floor = {Path("training/data/layouts"): Path("training/data")}
+    modules = {module_of(path): floor.get(path.parent, path.parent) for path in FILES}
+    edges = {folder: set() for folder in modules.values()}
+    for path in FILES:
+        here = modules[module_of(path)]
+        edges[here] |= {modules[name] for name in imports_of(path, modules.keys())} - {here}
+    while leaves := {folder for folder, used in edges.items() if not used & edges.keys()}:
+        edges = {folder: used for folder, used in edges.items() if folder not in leaves}
+    assert edges == {}
+
+
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_files_and_functions_are_short(path):
     text = (ROOT / path).read_text()

@@ -9,7 +9,7 @@ from typing import Any
 from lmnet.builder.did_you_mean import closest
 from lmnet.builder.find_model import find_model
 from lmnet.builder.spec import spec_of
-from lmnet.training.recipe import Recipe
+from lmnet.training.fitting.recipe import Recipe
 
 _PLACES = {"in_channels": "input.channels"}
 """Places in a spec that people know by another name."""

@@ -76,8 +76,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _score(args: argparse.Namespace) -> int:
     from lmnet.training.metrics.intervals import summarize
-    from lmnet.training.opened_model import open_model
-    from lmnet.training.score_run import score_model
+    from lmnet.training.runs.opened_model import open_model
+    from lmnet.training.runs.score_run import score_model
 
     opened = open_model(args.model, weights=args.weights, size=args.size)
     for note in opened.notes:
@@ -95,7 +95,7 @@ def _score(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**facts, **summary}))
     else:
-        from lmnet.training.score_table import print_scores
+        from lmnet.training.runs.score_table import print_scores
 
         print(f"{facts['model']} on {facts['data']}, images at {facts['size']} px")
         print_scores({args.split: summary})
@@ -103,7 +103,7 @@ def _score(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from lmnet.training.score_run import compare_models
+    from lmnet.training.runs.score_run import compare_models
 
     first, second = args.compare
     comparison = compare_models(
@@ -120,7 +120,7 @@ def _compare(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(_without_nan({"a": first, "b": second, "split": args.split, **asdict(comparison)})))
     else:
-        from lmnet.training.score_table import print_comparison
+        from lmnet.training.runs.score_table import print_comparison
 
         print_comparison(comparison, first, second)
     return DONE

@@ -20,8 +20,8 @@ from lmnet.training.data_arguments import (
 )
 
 if TYPE_CHECKING:  # torch is imported late, so that --help is quick
-    from lmnet.training.prediction import MaskRules, Prediction
-    from lmnet.training.prediction_files import Target
+    from lmnet.training.prediction.predict import MaskRules, Prediction
+    from lmnet.training.prediction.prediction_files import Target
 
 _EPILOG = """\
 MODEL is a run folder, the folder of a search or of save_pretrained, a zoo name with shipped weights (lmnet_xs,
@@ -92,17 +92,17 @@ def _predict(args: argparse.Namespace) -> int:
     import_modules(args.imports)
     from lmnet.builder.graph import GraphModel
     from lmnet.builder.models import create_model
-    from lmnet.training.ensemble import is_folds
     from lmnet.training.export.runtimes import runtime_net
+    from lmnet.training.runs.run_folder import is_folds
 
     if args.runtime != "torch" and is_folds(args.model):
         raise ValueError(
             f"--runtime: the nets of a cross-validation run in torch together, got {args.runtime}. Leave it out, or "
             "give one fold."
         )
-    from lmnet.training.opened_model import open_model, opened_with, with_class_names
-    from lmnet.training.prediction import predict
-    from lmnet.training.prediction_files import find_images
+    from lmnet.training.prediction.predict import predict
+    from lmnet.training.prediction.prediction_files import find_images
+    from lmnet.training.runs.opened_model import open_model, opened_with, with_class_names
 
     rules = _rules(args)
     out = Path(args.out)
@@ -132,7 +132,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> MaskRules:
-    from lmnet.training.prediction import MaskRules
+    from lmnet.training.prediction.predict import MaskRules
 
     kept = tuple(name.strip() for name in args.classes.split(",")) if args.classes else ()
     return MaskRules(threshold=args.threshold, classes=kept, flips=args.flips, tile=args.tile)
@@ -145,7 +145,7 @@ def _save(
     from rich.console import Console
     from rich.progress import track
 
-    from lmnet.training.prediction_files import Area, is_volume, save_areas, save_volumes
+    from lmnet.training.prediction.prediction_files import Area, is_volume, save_areas, save_volumes
 
     rows, areas, volumes = [], list[Area](), dict[Path, tuple[Path, str, list[Any]]]()
     watched = track(

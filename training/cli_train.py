@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, read_assignments, run_command
 from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
-from lmnet.training.loggers import LOGGERS, check_loggers
-from lmnet.training.recipe import load_recipe, recipe_names
+from lmnet.training.fitting.loggers import LOGGERS, check_loggers
+from lmnet.training.fitting.recipe import load_recipe, recipe_names
 
 if TYPE_CHECKING:
-    from lmnet.training.run_folder import RunFolder
+    from lmnet.training.runs.run_folder import RunFolder
 
 _EPILOG = """\
 The same command continues where it stopped. The run folder is the last line on stdout (with --json: key "run").
@@ -122,7 +122,7 @@ def _train(args: argparse.Namespace) -> int:
             changes[key] = getattr(args, key)
     recipe = load_recipe(args.recipe).override(changes, where="--set")
 
-    from lmnet.training.train_run import train_run
+    from lmnet.training.runs.train_run import train_run
 
     if args.threads is not None:
         import torch
@@ -148,7 +148,7 @@ def _train(args: argparse.Namespace) -> int:
         callbacks=[] if is_terminal else [EpochLine(recipe.epochs)],
     )
     if args.folds is not None:
-        from lmnet.training.folds import print_folds, train_folds
+        from lmnet.training.runs.folds import print_folds, train_folds
 
         print_folds(train_folds(args.spec, data_choice(args), args.folds, **options), say, as_json=args.json)
         return DONE
@@ -161,8 +161,8 @@ def _train(args: argparse.Namespace) -> int:
 def print_run(metrics: dict[str, Any], folder: RunFolder, *, as_json: bool) -> None:
     """Print a finished run's metrics on stdout, its folder last, and for people on stderr what to do next."""
     from lmnet.builder.zoo import weights_names
-    from lmnet.training.closing import closing_lines
-    from lmnet.training.score_table import print_scores
+    from lmnet.training.runs.closing import closing_lines
+    from lmnet.training.runs.score_table import print_scores
 
     if not as_json:
         print_scores({side: metrics[side] for side in ("val", "test")})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmnet.training.train_run import DataChoice
+    from lmnet.training.runs.train_run import DataChoice
 
 
 def add_data_options(
@@ -80,7 +80,7 @@ def add_intensity_option(parser: argparse.ArgumentParser) -> None:
 
 def data_choice(args: argparse.Namespace) -> DataChoice:
     """Return the data that the options choose."""
-    from lmnet.training.train_run import DataChoice
+    from lmnet.training.runs.train_run import DataChoice
 
     return DataChoice(
         path=args.data,

@@ -21,13 +21,13 @@ from lmnet.search.suggest.choices import NetChoice
 from lmnet.search.suggest.timing import MachineCost
 from lmnet.training.data.load import DataSets
 from lmnet.training.data.splits import Split
-from lmnet.training.evaluation import evaluate
-from lmnet.training.fitting import fit
-from lmnet.training.inference import class_logits
+from lmnet.training.fitting.evaluation import evaluate
+from lmnet.training.fitting.fit import fit
+from lmnet.training.fitting.named import LOSSES
+from lmnet.training.fitting.recipe import Recipe, load_recipe
+from lmnet.training.fitting.state import TrainState
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.named import LOSSES
-from lmnet.training.recipe import Recipe, load_recipe
-from lmnet.training.state import TrainState
+from lmnet.training.prediction.inference import class_logits
 
 RECIPE = "small_machine"
 CUTS = (0.25, 0.5)

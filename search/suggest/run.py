@@ -14,10 +14,10 @@ from lmnet.search.suggest.choices import NetChoice, find_choices
 from lmnet.search.suggest.data_summary import FEW, enough_to_compare, summarize_data
 from lmnet.search.suggest.rounds import Contender, Rounds, Say, make_contender
 from lmnet.search.suggest.timing import MachineCost, Stopwatch, default_runtime
-from lmnet.training.chooser import make_chooser
 from lmnet.training.data.load import DataSets
-from lmnet.training.inference import resolve_device
-from lmnet.training.train_run import DataChoice
+from lmnet.training.fitting.chooser import make_chooser
+from lmnet.training.prediction.inference import resolve_device
+from lmnet.training.runs.train_run import DataChoice
 
 TIMING_SHARE = 0.3
 """Most of the time that measuring nets may take."""

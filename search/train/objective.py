@@ -19,13 +19,13 @@ from lmnet.builder.models import encoder_tensors, load_encoder
 from lmnet.builder.spec import Spec
 from lmnet.search.train.training import Reporter
 from lmnet.training import CaseScores, DataSets, EpochReport, Recipe, Split, evaluate, fit, load_data
-from lmnet.training.chooser import METRIC, Chooser, make_chooser
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.data.meaning import DataOptions
-from lmnet.training.fitting import training_facts
-from lmnet.training.inference import resolve_device
-from lmnet.training.train_run import DataChoice
+from lmnet.training.fitting.chooser import METRIC, Chooser, make_chooser
+from lmnet.training.fitting.fit import training_facts
+from lmnet.training.prediction.inference import resolve_device
+from lmnet.training.runs.train_run import DataChoice
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
 """Images on each side of the synthetic data set: few, for searches of minutes."""

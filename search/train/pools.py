@@ -101,7 +101,7 @@ class InlinePool:
 
 class _Process:
     def __init__(self, target: Callable[..., None], *args: object) -> None:
-        context = fresh_processes(__name__, "lmnet.training.fitting")
+        context = fresh_processes(__name__, "lmnet.training.fitting.fit")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, *args), daemon=True)
         with _sigint_blocked():

@@ -22,7 +22,7 @@ from lmnet.search.train.training import Objective, Reporter
 from lmnet.training import CaseScores, load_data
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import SYNTHETIC
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.train_run import DataChoice
 
 FIRST_SEED = 1000
 """Seeds of confirmations begin here, so that none is the search's own."""

@@ -16,8 +16,8 @@ from lmnet.builder.spec import Spec
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.training import CaseScores
 from lmnet.training.data.case_set import CaseSet, Pixels
-from lmnet.training.inference import at_own_size, probabilities
-from lmnet.training.overlay import overlay, shown
+from lmnet.training.prediction.inference import at_own_size, probabilities
+from lmnet.training.prediction.overlay import overlay, shown
 
 WORST = 3
 SIDE = 256

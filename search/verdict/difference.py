@@ -10,7 +10,7 @@ import numpy as np
 
 from lmnet.search.results.counts import ROLES
 from lmnet.training import CaseScores
-from lmnet.training.chooser import METRIC
+from lmnet.training.fitting.chooser import METRIC
 from lmnet.training.metrics.comparison import Comparison, Difference, compare
 
 COMPARED = ("start", "largest")

@@ -29,7 +29,7 @@ from lmnet.search.verdict.difference import (
 )
 from lmnet.search.verdict.finalists import confirm_search
 from lmnet.training import CaseScores, Recipe
-from lmnet.training.chooser import METRIC
+from lmnet.training.fitting.chooser import METRIC
 
 NAMES = tuple(f"image{index:02d}" for index in range(60))
 

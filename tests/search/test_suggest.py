@@ -20,7 +20,7 @@ from lmnet.search.suggest.run import Bounds
 from lmnet.search.suggest.timing import MachineCost, Stopwatch
 from lmnet.training import load_data
 from lmnet.training.cli_train import build_parser as train_parser
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.train_run import DataChoice
 
 SYNTHETIC = load_data("synthetic", count=40)
 

@@ -6,7 +6,7 @@ from torchvision import tv_tensors
 from lmnet.training.data.augment import augmented
 from lmnet.training.data.clahe import clahe
 from lmnet.training.data.distort import CLAHE, GridDistortion, GridDropout, RGBShift
-from lmnet.training.named import AUGMENTATIONS
+from lmnet.training.fitting.named import AUGMENTATIONS
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ import pytest
 from PIL import Image
 
 from lmnet.training import CaseScores, CaseSet, Recipe, fit, load_data
-from lmnet.training.chooser import make_chooser
 from lmnet.training.cli_eval import main as evaluate_main
 from lmnet.training.cli_train import main as train_main
 from lmnet.training.data.case_set import LoadedCase
 from lmnet.training.data.classes import make_classes
 from lmnet.training.data.meaning import DataMeaning
-from lmnet.training.remarks import remarks_before
-from lmnet.training.report import chosen_cases
-from lmnet.training.state import TrainState
+from lmnet.training.fitting.chooser import make_chooser
+from lmnet.training.fitting.state import TrainState
+from lmnet.training.runs.remarks import remarks_before
+from lmnet.training.runs.report import chosen_cases
 
 QUICK = ["--size", "32", "--epochs", "2", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--threads", "1"]
 

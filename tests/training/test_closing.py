@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lmnet.training import CaseScores, summarize
-from lmnet.training.closing import closing_lines, rising_since
-from lmnet.training.run_folder import FORMAT, RunFolder
+from lmnet.training.runs.closing import closing_lines, rising_since
+from lmnet.training.runs.run_folder import FORMAT, RunFolder
 
 TRAINED = ["lmnet_xs@busi", "lmnet_xs", "lmnet_s"]
 FLAT = [1.0, 0.8, 0.7, 0.65, 0.62, 0.61, 0.6, 0.6, 0.59, 0.58]

@@ -58,7 +58,7 @@ def test_a_net_that_cannot_be_timed_says_why_in_its_report(tmp_path, folder, tin
     def refuse(model, **options):
         raise RuntimeError("the output differs")
 
-    monkeypatch.setattr("lmnet.training.train_run.optimize_for_inference", refuse)
+    monkeypatch.setattr("lmnet.training.runs.train_run.optimize_for_inference", refuse)
 
     assert train_main([tiny_spec, "--data", str(folder), "--out", str(tmp_path / "run"), *QUICK]) == 0
 

@@ -9,9 +9,9 @@ import torch
 from lmnet.builder.files import SaveError, write_durably
 from lmnet.builder.weights import read_weights, save_weights
 from lmnet.training import Recipe, TrainingDiverged, TrainState, fit, load_data
-from lmnet.training.loaders import EpochSampler, training_loader
-from lmnet.training.segmentation_module import learning_rate
-from lmnet.training.state import load_weights
+from lmnet.training.fitting.loaders import EpochSampler, training_loader
+from lmnet.training.fitting.segmentation_module import learning_rate
+from lmnet.training.fitting.state import load_weights
 
 QUICK = Recipe(size=32, epochs=3, batch_size=4, lr=1e-2)
 

@@ -10,9 +10,9 @@ import torch
 from lmnet.training import load_data, open_model
 from lmnet.training.cli_predict import main as predict
 from lmnet.training.cli_train import main as train
-from lmnet.training.ensemble import Ensemble
-from lmnet.training.folds import fold_splits, joined_scores
 from lmnet.training.metrics.store import CaseScores
+from lmnet.training.prediction.ensemble import Ensemble
+from lmnet.training.runs.folds import fold_splits, joined_scores
 
 TINY = str(Path(__file__).with_name("tiny.yaml"))
 

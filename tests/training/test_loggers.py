@@ -6,9 +6,9 @@ from pathlib import Path
 import lightning.pytorch.loggers
 import pytest
 
-from lmnet.training import loggers
 from lmnet.training.cli_train import main
-from lmnet.training.loggers import check_loggers, open_loggers
+from lmnet.training.fitting import loggers
+from lmnet.training.fitting.loggers import check_loggers, open_loggers
 
 TINY = str(Path(__file__).with_name("tiny.yaml"))
 WORDS = [TINY, "--data", "synthetic", "--size", "16", "--workers", "0", "--device", "cpu", "--threads", "1"]

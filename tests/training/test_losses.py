@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from lmnet.training import CrossEntropyDice
-from lmnet.training.losses import soft_dice_loss
+from lmnet.training.fitting.losses import soft_dice_loss
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_a_few_images_train(tmp_path, tiny_spec, count):
 def test_ignored_pixels_count_in_neither_loss_nor_scores():
     import torch
 
-    from lmnet.training.losses import CrossEntropyDice
+    from lmnet.training.fitting.losses import CrossEntropyDice
     from lmnet.training.metrics.confusion import confusion
 
     mask = torch.zeros(1, 8, 8, dtype=torch.long)

@@ -8,8 +8,8 @@ import pytest
 
 from lmnet.builder.models import build_model, save_pretrained
 from lmnet.builder.spec import load_spec
-from lmnet.training import train_run as module
 from lmnet.training.cli_train import main
+from lmnet.training.runs import train_run as module
 from tests.training import option_pairs
 from tests.training.option_pairs import FACTORS, TINY, command, pairs, rows, write_data
 

@@ -15,8 +15,8 @@ import lmnet
 from lmnet.training import DataError, MaskRules, evaluate, load_data, open_model
 from lmnet.training.cli_predict import main as predict_main
 from lmnet.training.data.classes import make_classes
-from lmnet.training.inference import probabilities
-from lmnet.training.tiles import cut, joined, tile_boxes
+from lmnet.training.prediction.inference import probabilities
+from lmnet.training.prediction.tiles import cut, joined, tile_boxes
 
 NAME = "lmnet_xxs@synthetic"
 SAMPLE = Path(__file__).parents[2] / "examples" / "synthetic_lesion.png"

@@ -68,7 +68,7 @@ def test_a_file_that_loses_too_much_is_not_written(quantize, tmp_path, capsys):
 
 def test_without_a_lesion_to_score_by_no_file_is_written(quantize, tmp_path, monkeypatch, capsys):
     healthy = CaseScores(("a",), np.array([[[9, 0], [0, 0]]]))
-    monkeypatch.setattr("lmnet.training.export.int8.score_model", lambda *words, **options: (healthy, {}))
+    monkeypatch.setattr("lmnet.training.runs.int8.score_model", lambda *words, **options: (healthy, {}))
 
     assert quantize() == 2
     assert "quantize: none of the 1 test images has a lesion to score by. Use other data." in capsys.readouterr().err

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from lmnet.training import Recipe, load_recipe
-from lmnet.training.recipe import recipe_names
+from lmnet.training.fitting.recipe import recipe_names
 
 
 def test_the_default_recipe_file_says_what_the_class_defaults_say():
@@ -66,7 +66,7 @@ def test_an_unknown_recipe_name_is_refused():
 
 
 def test_every_option_of_a_recipe_is_in_the_default_file():
-    from lmnet.training.recipe import RECIPES
+    from lmnet.training.fitting.recipe import RECIPES
 
     text = (RECIPES / "default.yaml").read_text()
     fields = {field.name for field in dataclasses.fields(Recipe)} - {"mean", "std"}

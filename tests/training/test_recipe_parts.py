@@ -7,10 +7,10 @@ from torch import nn
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
 from lmnet.training import Recipe, fit, register_loss
-from lmnet.training.distillation import Teacher, distillation_loss
-from lmnet.training.named import LOSSES
-from lmnet.training.optimizers import parameter_groups
-from lmnet.training.segmentation_module import learning_rate, training_size
+from lmnet.training.fitting.distillation import Teacher, distillation_loss
+from lmnet.training.fitting.named import LOSSES
+from lmnet.training.fitting.optimizers import parameter_groups
+from lmnet.training.fitting.segmentation_module import learning_rate, training_size
 
 QUICK = Recipe(size=32, epochs=2, batch_size=8, warmup_epochs=0, augment="none")
 

@@ -13,8 +13,8 @@ from lmnet.builder.process_identity import OWNER, machine, owned, start_time, th
 from lmnet.training import Recipe
 from lmnet.training.cli_train import EpochLine, duration
 from lmnet.training.cli_train import main as train_main
-from lmnet.training.run_folder import Request, RunFolder
-from lmnet.training.run_name import data_name, find_folder
+from lmnet.training.runs.run_folder import Request, RunFolder
+from lmnet.training.runs.run_name import data_name, find_folder
 
 QUICK = ["--size", "32", "--batch-size", "4", "--workers", "0", "--device", "cpu", "--epochs", "1"]
 

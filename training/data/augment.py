@@ -84,7 +84,7 @@ def augmented(transform: v2.Transform, image: Tensor, mask: Tensor, *, seed: int
     """Return an image and its mask, augmented; the seed alone decides how, in whatever process.
 
     Args:
-        transform: made by one of ``lmnet.training.named.AUGMENTATIONS``.
+        transform: made by one of ``lmnet.training.fitting.named.AUGMENTATIONS``.
         image: (C, H, W) uint8.
         mask: (H, W) uint8.
         seed: of what is drawn; torch's own generator is left as it was.

@@ -93,7 +93,7 @@ def _write(model: GraphModel, weights: Weights | None, path: Path, args: argpars
 
     facts, size = export_facts(model, weights), model.plan.padded_size
     if args.quantize is not None:
-        from lmnet.training.export.int8 import export_int8
+        from lmnet.training.runs.int8 import export_int8
 
         result = export_int8(
             model,

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from lmnet.builder.files import clear_leftovers, write_durably
+from lmnet.builder.find_model import FOLDS_FILE
 from lmnet.builder.process_identity import OWNER
 from lmnet.training.data.load import DataSets
 from lmnet.training.data.splits import SIDES, Split
-from lmnet.training.recipe import Recipe
+from lmnet.training.fitting.recipe import Recipe
 
 MANIFEST = "run.json"
 FORMAT = "lmnet-run/1"
@@ -261,3 +262,13 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
         else:
             flat[key] = value
     return flat
+
+
+def fold_folder(folder: Path, fold: int) -> Path:
+    """Return the run folder of one fold, counted from 1."""
+    return folder / f"fold-{fold}"
+
+
+def is_folds(model: str | Path) -> bool:
+    """Return whether a MODEL is the folder of a cross-validation."""
+    return (Path(model) / FOLDS_FILE).is_file()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lmnet.builder.find_model import FOLDS_FILE
-from lmnet.training.inference import class_logits
+from lmnet.training.prediction.inference import class_logits
 
 _LEAST = 1e-9
 
@@ -33,13 +31,3 @@ class Ensemble(nn.Module):
         size = image.shape[-2:]
         shares = [class_logits(net(image), size).softmax(dim=1) for net in self.nets]
         return torch.stack(shares).mean(dim=0).clamp_min(_LEAST).log()
-
-
-def fold_folder(folder: Path, fold: int) -> Path:
-    """Return the run folder of one fold, counted from 1."""
-    return folder / f"fold-{fold}"
-
-
-def is_folds(model: str | Path) -> bool:
-    """Return whether a MODEL is the folder of a cross-validation."""
-    return (Path(model) / FOLDS_FILE).is_file()

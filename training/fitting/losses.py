@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmnet.training.data.classes import IGNORED
-from lmnet.training.recipe import Recipe
+from lmnet.training.fitting.recipe import Recipe
 
 
 def cross_entropy_dice(recipe: Recipe) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lmnet.training.chooser import lesion_classes, make_chooser
+from lmnet.training.fitting.chooser import lesion_classes, make_chooser
 from lmnet.training.data.case_set import CaseSet, ResizedSet
 from lmnet.training.data.classes import IGNORED
 from lmnet.training.data.load import DataSets

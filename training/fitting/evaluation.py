@@ -11,11 +11,11 @@ from torch import nn
 from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.classes import IGNORED
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from lmnet.training.inference import at_own_size, probabilities, resolve_device
-from lmnet.training.loaders import scoring_loader
+from lmnet.training.fitting.loaders import scoring_loader
 from lmnet.training.metrics.confusion import confusion
 from lmnet.training.metrics.conventions import MEASURES, Measure
 from lmnet.training.metrics.store import CaseScores
+from lmnet.training.prediction.inference import at_own_size, probabilities, resolve_device
 
 
 def evaluate(

@@ -22,9 +22,9 @@ from lmnet.training.data.image_files import ImageFile
 from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
 from lmnet.training.data.scan import scan_images
-from lmnet.training.inference import at_own_size, probabilities, resolve_device
-from lmnet.training.overlay import overlay, shown
-from lmnet.training.tiles import Box, cut, joined, tile_boxes
+from lmnet.training.prediction.inference import at_own_size, probabilities, resolve_device
+from lmnet.training.prediction.overlay import overlay, shown
+from lmnet.training.prediction.tiles import Box, cut, joined, tile_boxes
 
 
 @dataclass(frozen=True)

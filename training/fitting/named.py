@@ -70,7 +70,7 @@ class Named:
         return maker
 
 
-LOSSES = Named("loss", {"cross_entropy_dice": "lmnet.training.losses:cross_entropy_dice"})
+LOSSES = Named("loss", {"cross_entropy_dice": "lmnet.training.fitting.losses:cross_entropy_dice"})
 """``make(recipe) -> nn.Module`` that maps logits (N, K, H, W) and mask (N, H, W) int64 to a scalar."""
 
 AUGMENTATIONS = Named(
@@ -78,7 +78,7 @@ AUGMENTATIONS = Named(
 )
 """``make(size) -> Transform`` of torchvision.transforms.v2, called with an image and its mask."""
 
-OPTIMIZERS = Named("optimizer", {name: f"lmnet.training.optimizers:{name}" for name in ("adamw", "sgd")})
+OPTIMIZERS = Named("optimizer", {name: f"lmnet.training.fitting.optimizers:{name}" for name in ("adamw", "sgd")})
 """``make(groups, recipe) -> torch.optim.Optimizer``; each group of parameters has its ``lr``."""
 
 register_loss = LOSSES.register

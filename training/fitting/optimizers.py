@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmnet.training.recipe import Recipe
+from lmnet.training.fitting.recipe import Recipe
 
 
 def adamw(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

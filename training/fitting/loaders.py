@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lmnet.training.data.augment import augmented
 from lmnet.training.data.case_set import ResizedSet
-from lmnet.training.named import AUGMENTATIONS
+from lmnet.training.fitting.named import AUGMENTATIONS
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """image (N, C, S, S) uint8, mask (N, S, S) uint8, index (N,) int64."""

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lmnet.training.run_folder import Request, RunFolder
+from lmnet.training.runs.run_folder import Request, RunFolder
 
 RUNS = Path("runs")
 NAMED_BY_LAYOUT = ("synthetic", "kvasir", "lgg", "busi")

@@ -18,17 +18,17 @@ import lightning.pytorch as L
 import torch
 from torch import nn
 
-from lmnet.training.chooser import make_chooser
 from lmnet.training.data.load import DataSets
-from lmnet.training.distillation import Teacher
-from lmnet.training.inference import probe_classes, resolve_device
-from lmnet.training.keeper import CHECKPOINT, EpochKeeper, EpochReport, best_facts
-from lmnet.training.loaders import default_workers
-from lmnet.training.losses import check_class_weights
-from lmnet.training.optimizers import freeze
-from lmnet.training.recipe import Recipe
-from lmnet.training.segmentation_module import SegmentationModule, TrainingDiverged
-from lmnet.training.state import TrainState, load_weights
+from lmnet.training.fitting.chooser import make_chooser
+from lmnet.training.fitting.distillation import Teacher
+from lmnet.training.fitting.keeper import CHECKPOINT, EpochKeeper, EpochReport, best_facts
+from lmnet.training.fitting.loaders import default_workers
+from lmnet.training.fitting.losses import check_class_weights
+from lmnet.training.fitting.optimizers import freeze
+from lmnet.training.fitting.recipe import Recipe
+from lmnet.training.fitting.segmentation_module import SegmentationModule, TrainingDiverged
+from lmnet.training.fitting.state import TrainState, load_weights
+from lmnet.training.prediction.inference import probe_classes, resolve_device
 
 __all__ = ["EpochReport", "FitResult", "TrainingDiverged", "fit", "training_facts"]
 

@@ -13,17 +13,17 @@ from PIL import Image
 from torch import nn
 
 from lmnet.builder.files import write_durably
-from lmnet.training.chooser import make_chooser
+from lmnet.training.fitting.chooser import make_chooser
 from lmnet.training.data.case_set import CaseSet, Pixels
 from lmnet.training.data.load import DataSets
-from lmnet.training.inference import at_own_size, probabilities
+from lmnet.training.prediction.inference import at_own_size, probabilities
 from lmnet.training.metrics.shown import remarks_on, shown_metrics, value_with_interval
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.overlay import overlay, shown
-from lmnet.training.page import render
-from lmnet.training.run_folder import RunFolder
+from lmnet.training.prediction.overlay import overlay, shown
+from lmnet.training.page import HERE, render
+from lmnet.training.runs.run_folder import RunFolder
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = HERE / "report.html"
 CASES_EACH = 3
 _SIDE = 256
 

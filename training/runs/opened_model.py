@@ -23,12 +23,12 @@ from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.classes import make_classes
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from lmnet.training.ensemble import Ensemble, fold_folder, is_folds
+from lmnet.training.prediction.ensemble import Ensemble
 from lmnet.training.export.exported_model import open_exported
-from lmnet.training.inference import probe_classes
-from lmnet.training.prediction import MaskRules, Prediction, predict, predict_set
-from lmnet.training.prediction_files import find_images
-from lmnet.training.run_folder import RunFolder
+from lmnet.training.prediction.inference import probe_classes
+from lmnet.training.prediction.predict import MaskRules, Prediction, predict, predict_set
+from lmnet.training.prediction.prediction_files import find_images
+from lmnet.training.runs.run_folder import RunFolder, fold_folder, is_folds
 
 MAX_SIZE, MAX_CHANNELS = 16_384, 1024
 

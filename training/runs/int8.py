@@ -25,11 +25,11 @@ from lmnet.training.data.normalization import normalized
 from lmnet.training.export.benchmark import measure_interleaved
 from lmnet.training.export.formats import export_model
 from lmnet.training.export.runtimes import FileNet, check_installed, onnxruntime_net
-from lmnet.training.loaders import scoring_loader
-from lmnet.training.opened_model import OpenedModel, opened_with
-from lmnet.training.run_folder import RunFolder
-from lmnet.training.score_run import Say, cases_of, score_model
-from lmnet.training.train_run import DataChoice
+from lmnet.training.fitting.loaders import scoring_loader
+from lmnet.training.runs.opened_model import OpenedModel, opened_with
+from lmnet.training.runs.run_folder import RunFolder
+from lmnet.training.runs.score_run import Say, cases_of, score_model
+from lmnet.training.runs.train_run import DataChoice
 
 IMAGES = 100
 """Most images to calibrate on."""

@@ -17,9 +17,9 @@ import torch
 
 from lmnet.builder.files import BEST, write_durably
 from lmnet.builder.weights import save_weights
-from lmnet.training.chooser import Chooser
-from lmnet.training.segmentation_module import SegmentationModule, learning_rate
-from lmnet.training.state import TrainState, copy_weights
+from lmnet.training.fitting.chooser import Chooser
+from lmnet.training.fitting.segmentation_module import SegmentationModule, learning_rate
+from lmnet.training.fitting.state import TrainState, copy_weights
 
 CHECKPOINT = "last.ckpt"
 LOG = "log.csv"

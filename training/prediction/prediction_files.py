@@ -17,7 +17,7 @@ from lmnet.training.data.errors import DataError
 from lmnet.training.data.image_files import ImageFile, file_stem, is_image
 from lmnet.training.data.medical_files import count_images, is_medical, is_nifti, write_mask_like
 from lmnet.training.data.walk import image_paths
-from lmnet.training.prediction import Prediction
+from lmnet.training.prediction.predict import Prediction
 
 _OURS = re.compile(r"_(mask|probability|probability_.+|overlay)\.png$")
 

@@ -17,13 +17,13 @@ from lmnet.builder.models import build_model
 from lmnet.builder.spec import spec_of
 from lmnet.training.data.load import DataSets
 from lmnet.training.data.splits import Split
-from lmnet.training.ensemble import fold_folder
+from lmnet.training.runs.run_folder import fold_folder
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.opened_model import model_facts
-from lmnet.training.recipe import Recipe
-from lmnet.training.run_folder import RunFolder
-from lmnet.training.train_run import DataChoice, train_run
+from lmnet.training.runs.opened_model import model_facts
+from lmnet.training.fitting.recipe import Recipe
+from lmnet.training.runs.run_folder import RunFolder
+from lmnet.training.runs.train_run import DataChoice, train_run
 
 FORMAT = "lmnet-folds/1"
 VAL_EVERY = 9
@@ -188,7 +188,7 @@ def print_folds(result: FoldsResult, say: Callable[[str], None], *, as_json: boo
         print(json.dumps({**metrics, "run": str(folder)}))
         return
     from lmnet.training.metrics.shown import value_with_interval
-    from lmnet.training.score_table import print_scores
+    from lmnet.training.runs.score_table import print_scores
 
     print_scores({"out of fold": metrics["out_of_fold"]})
     folds = ", ".join("-" if value is None else f"{value:.3f}" for value in metrics["dice_by_fold"])

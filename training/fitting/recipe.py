@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lmnet.builder.did_you_mean import closest, did_you_mean
-from lmnet.training.named import AUGMENTATIONS, LOSSES, OPTIMIZERS
+from lmnet.training.fitting.named import AUGMENTATIONS, LOSSES, OPTIMIZERS
 
 _NOT_NEGATIVE = (
     "start_size",
@@ -36,7 +36,7 @@ _LATER_KEYS = frozenset(
 )
 """Keys that the first runs and studies did not have."""
 
-RECIPES = Path(__file__).parent / "recipes"
+RECIPES = Path(__file__).parents[1] / "recipes"
 
 _CHOICES = {"precision": ("32-true", "16-mixed", "bf16-mixed")}
 

@@ -15,16 +15,16 @@ from torch.utils.data import DataLoader
 
 from lmnet.training.data.case_set import ResizedSet
 from lmnet.training.data.normalization import normalized
-from lmnet.training.distillation import Teacher, distillation_loss
-from lmnet.training.evaluation import class_names
-from lmnet.training.inference import class_logits
-from lmnet.training.loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
+from lmnet.training.fitting.distillation import Teacher, distillation_loss
+from lmnet.training.fitting.evaluation import class_names
+from lmnet.training.fitting.loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
+from lmnet.training.fitting.named import LOSSES, OPTIMIZERS
+from lmnet.training.fitting.optimizers import freeze, parameter_groups
+from lmnet.training.fitting.recipe import Recipe
+from lmnet.training.fitting.state import TrainState
 from lmnet.training.metrics.confusion import ConfusionByCase
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.named import LOSSES, OPTIMIZERS
-from lmnet.training.optimizers import freeze, parameter_groups
-from lmnet.training.recipe import Recipe
-from lmnet.training.state import TrainState
+from lmnet.training.prediction.inference import class_logits
 
 
 class TrainingDiverged(RuntimeError):

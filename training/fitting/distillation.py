@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lmnet.training.data.normalization import normalized
-from lmnet.training.inference import class_logits
+from lmnet.training.prediction.inference import class_logits
 
 
 @dataclass(frozen=True)

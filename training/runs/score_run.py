@@ -11,12 +11,12 @@ from lmnet.training.data.case_set import CaseSet
 from lmnet.training.data.load import load_cases
 from lmnet.training.data.scan import Scanned
 from lmnet.training.data.splits import SIDES, Split
-from lmnet.training.evaluation import evaluate
+from lmnet.training.fitting.evaluation import evaluate
 from lmnet.training.metrics.comparison import Comparison, compare
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.opened_model import OpenedModel, open_model, with_class_names
-from lmnet.training.run_folder import RunFolder
-from lmnet.training.train_run import DataChoice
+from lmnet.training.runs.opened_model import OpenedModel, open_model, with_class_names
+from lmnet.training.runs.run_folder import RunFolder
+from lmnet.training.runs.train_run import DataChoice
 
 Say = Callable[[str], None]
 

@@ -1,6 +1,6 @@
 """``--logger``: each epoch's row goes to Weights & Biases or MLflow too, by Lightning's own loggers.
 
-``log.csv`` is always written, and TensorBoard's files where its package is installed (``training/keeper.py``).
+``log.csv`` is always written, and TensorBoard's files where its package is installed (``training/fitting/keeper.py``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the command line reads the names before torch is imported
-    from lmnet.training.keeper import EpochReport
+    from lmnet.training.fitting.keeper import EpochReport
 
 LOGGERS = ("csv", "tensorboard", "wandb", "mlflow")
 PROJECT = "lmnet"

@@ -11,7 +11,7 @@ import numpy as np
 
 from lmnet.training.metrics.shown import value_with_interval
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.run_folder import RunFolder
+from lmnet.training.runs.run_folder import RunFolder
 
 LOW = 0.7
 """Below this lesion Dice the last lines say what to try."""

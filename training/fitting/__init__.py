@@ -1,0 +1,1 @@
+"""Training: one function, and the parts that a recipe names."""

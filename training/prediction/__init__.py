@@ -1,0 +1,1 @@
+"""From images to class probabilities, masks and overlays."""
