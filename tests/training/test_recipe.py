@@ -37,7 +37,7 @@ def test_a_recipe_survives_its_file(tmp_path, name):
         ("ema_decay: 1", r"ema_decay must be at least 0 and below 1"),
         (
             "augment: hevy",
-            r"augment must be one of heavy, light, none, paper, got augment='hevy'\. Did you mean heavy\?",
+            r"augment must be one of heavy, light, none, paper, robust, got augment='hevy'\. Did you mean heavy\?",
         ),
         ("loss: mine", r"loss must be one of cross_entropy_dice, got loss='mine'\. Your own are known after --import"),
         ("optimizer: adam", r"optimizer must be one of adamw, sgd, got optimizer='adam'\. Did you mean adamw\?"),

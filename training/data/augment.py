@@ -1,4 +1,4 @@
-"""Augmentation of one image with its mask, by name: none, light, heavy, or the authors' list."""
+"""Augmentation of one image with its mask, by name: none, light, heavy, robust, or the authors' list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import InterpolationMode
 
-from lmnet.training.data.distort import CLAHE, EachChannel, GridDistortion, GridDropout, RGBShift
+from lmnet.training.data.distort import (
+    CLAHE,
+    EachChannel,
+    Gamma,
+    GridDistortion,
+    GridDropout,
+    Noise,
+    RGBShift,
+    Vignette,
+)
 
 
 def light(size: int) -> v2.Transform:
@@ -40,6 +49,36 @@ def heavy(size: int) -> v2.Transform:
                 [EachChannel(v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.04))], p=0.7
             ),
             v2.RandomApply([v2.GaussianBlur(kernel_size=5, sigma=(0.3, 1.5))], p=0.15),
+            EachChannel(v2.RandomGrayscale(p=0.05)),
+        ]
+    )
+
+
+def robust(size: int) -> v2.Transform:
+    """``heavy`` with what differs from hospital to hospital: tint, exposure, sharpness, noise, compression, borders.
+
+    For nets that shall hold on another hospital's images. Masks move with the image; none of the changes of light do.
+    """
+    affine = v2.RandomAffine(
+        degrees=180.0, translate=(0.15, 0.15), scale=(0.5, 1.6), shear=10.0, interpolation=InterpolationMode.BILINEAR
+    )
+    sharpness = v2.RandomChoice(
+        [v2.GaussianBlur(kernel_size=7, sigma=(0.3, 2.5)), v2.JPEG((20, 80)), v2.RandomAdjustSharpness(3.0, p=1.0)]
+    )
+    exposure = v2.RandomChoice([Gamma(), EachChannel(CLAHE()), EachChannel(v2.RandomAutocontrast(p=1.0))])
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomVerticalFlip(),
+            v2.RandomApply([affine], p=0.9),
+            v2.RandomApply(
+                [EachChannel(v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.5, hue=0.06))], p=0.8
+            ),
+            v2.RandomApply([EachChannel(RGBShift(limit=30))], p=0.3),
+            v2.RandomApply([exposure], p=0.3),
+            v2.RandomApply([EachChannel(sharpness)], p=0.3),
+            v2.RandomApply([Noise()], p=0.2),
+            v2.RandomApply([Vignette()], p=0.2),
             EachChannel(v2.RandomGrayscale(p=0.05)),
         ]
     )

@@ -140,6 +140,67 @@ class CLAHE(v2.Transform):
         return tv_tensors.wrap(clahe(inpt.as_subclass(Tensor), clip_limit=params["clip_limit"]), like=inpt)
 
 
+class Gamma(v2.Transform):
+    """Raises brightness to a power: dark parts open up or close, black and white stay.
+
+    Args:
+        limit: the largest power, and one over the smallest.
+    """
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def __init__(self, *, limit: float = 1.8) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the power, as often below as above 1."""
+        return {"power": self.limit ** (2 * float(torch.rand(())) - 1)}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Change one image."""
+        table = (255 * torch.linspace(0, 1, 256) ** params["power"]).round().to(torch.uint8)
+        return tv_tensors.wrap(table[inpt.long()], like=inpt)
+
+
+class Noise(v2.Transform):
+    """Adds the noise of a sensor: independent in each pixel and channel.
+
+    Args:
+        limit: the largest standard deviation, of 255.
+    """
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def __init__(self, *, limit: float = 12.0) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Change one image."""
+        noise = torch.randn(inpt.shape) * (float(torch.rand(())) * self.limit)
+        return tv_tensors.wrap((inpt + noise).round().clamp(0, 255).to(torch.uint8), like=inpt)
+
+
+class Vignette(v2.Transform):
+    """Blackens what lies outside of a random disc, as the border of an endoscope's picture is; the mask stays."""
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the disc: its centre near the middle, its radius near half the diagonal."""
+        height, width = F.get_size(flat_inputs[0])
+        down, right = (0.5 + 0.2 * (torch.rand(2) - 0.5)).tolist()
+        radius = 0.45 + 0.2 * float(torch.rand(()))
+        rows = (torch.arange(height) / height - down)[:, None]
+        columns = (torch.arange(width) / width - right)[None, :]
+        return {"outside": rows**2 + columns**2 > radius**2}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Blacken the border of one image."""
+        return tv_tensors.wrap(inpt.masked_fill(params["outside"], 0), like=inpt)
+
+
 def _interpolation(inpt: Any) -> F.InterpolationMode:
     is_mask = isinstance(inpt, tv_tensors.Mask)
     return F.InterpolationMode.NEAREST if is_mask else F.InterpolationMode.BILINEAR

@@ -74,7 +74,7 @@ LOSSES = Named("loss", {"cross_entropy_dice": "lmnet.training.fitting.losses:cro
 """``make(recipe) -> nn.Module`` that maps logits (N, K, H, W) and mask (N, H, W) int64 to a scalar."""
 
 AUGMENTATIONS = Named(
-    "augment", {name: f"lmnet.training.data.augment:{name}" for name in ("none", "light", "heavy", "paper")}
+    "augment", {name: f"lmnet.training.data.augment:{name}" for name in ("none", "light", "heavy", "robust", "paper")}
 )
 """``make(size) -> Transform`` of torchvision.transforms.v2, called with an image and its mask."""
 

@@ -68,7 +68,8 @@ class Recipe:
         use_background_dice: whether the Dice loss averages the background in.
         distill_weight: weight of the difference from a teacher's class probabilities; used where a teacher is given.
         distill_temperature: divides both logits before they are compared.
-        augment: none, light (flips, affine, colour), heavy (the same and more, stronger) or paper (the authors' list),
+        augment: none, light (flips, affine, colour), heavy (the same and more, stronger), robust (heavy, and what
+            differs from hospital to hospital: tint, exposure, sharpness, noise, borders), paper (the authors' list),
             or the name of your own.
         ema_decay: decay of the moving average of the weights that is then scored and kept; 0 for none. The decay rises
             from 0 over the first steps, so that the average forgets the random weights.
