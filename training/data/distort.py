@@ -163,6 +163,30 @@ class Gamma(v2.Transform):
         return tv_tensors.wrap(table[inpt.long()], like=inpt)
 
 
+class Coarse(v2.Transform):
+    """Loses resolution: the image is made smaller and then as large as before.
+
+    Args:
+        limit: the smallest side in between, as a share of the side.
+    """
+
+    _transformed_types = (tv_tensors.Image,)
+
+    def __init__(self, *, limit: float = 0.4) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw the size in between."""
+        share = self.limit + (1 - self.limit) * float(torch.rand(()))
+        size = list(F.get_size(flat_inputs[0]))
+        return {"size": size, "between": [max(1, round(side * share)) for side in size]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Change one image."""
+        return F.resize(F.resize(inpt, params["between"]), params["size"])
+
+
 class Noise(v2.Transform):
     """Adds the noise of a sensor: independent in each pixel and channel.
 
