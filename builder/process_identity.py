@@ -8,7 +8,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,32 +62,47 @@ def is_dead(owner: dict[str, Any] | None) -> bool:
 
 
 OWNER = "owner.json"
+WAIT_S = 0.5
 
 
 @contextlib.contextmanager
-def owned(folder: Path, *, doing: str) -> Iterator[None]:
+def owned(folder: Path, *, doing: str, wait_until: Callable[[], bool] | None = None) -> Iterator[None]:
     """Own a folder while the block runs; a process that dies, by kill -9 too, leaves no lock behind.
 
     Args:
-        folder: it must exist.
+        folder: made if it is missing.
         doing: what an owner does there, for the message: ``trains``.
+        wait_until: None refuses a folder that another process owns. Otherwise wait until that process has left it, or
+            until this returns True; the block then runs without owning the folder.
 
     Raises:
         ValueError: another process owns it; nothing in it was changed.
         OSError: the folder cannot be written.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     place = folder / OWNER
-    with _one_at_a_time(folder):
-        owner = _read_owner(place)
-        if owner is not None and not is_dead(owner):
+    while (owner := _take(place)) is not None:
+        if wait_until is None:
             raise ValueError(f"{folder}: another process {doing} here, {_named(owner, place)}")
-        place.write_text(json.dumps({**this_process(), "host": socket.gethostname(), "since": time.time()}))
+        if wait_until():
+            break
+        time.sleep(WAIT_S)
     try:
         yield
     finally:
         mine = _read_owner(place)
         if mine is not None and mine.get("pid") == os.getpid() and mine.get("machine") == machine():
             place.unlink(missing_ok=True)
+
+
+def _take(place: Path) -> dict[str, Any] | None:
+    """Write this process down as the owner; return the owner that is there already, unless it is dead."""
+    with _one_at_a_time(place.parent):
+        owner = _read_owner(place)
+        if owner is not None and not is_dead(owner):
+            return owner
+        place.write_text(json.dumps({**this_process(), "host": socket.gethostname(), "since": time.time()}))
+        return None
 
 
 @contextlib.contextmanager

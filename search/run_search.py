@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 
 from lmnet.builder.command_line import import_modules
+from lmnet.builder.process_identity import owned
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.search.nets.limits import LIMITS
 from lmnet.search.options import SearchOptions, split_options
@@ -24,7 +25,6 @@ from lmnet.search.session import Session, open_study, prepare
 from lmnet.search.study.fingerprint import VERDICT
 from lmnet.search.study.heartbeat import Heartbeat
 from lmnet.search.study.ledger import Ledger
-from lmnet.search.study.owner import only_process
 from lmnet.search.study.storage import HEARTBEAT_S, open_storage, quiet_optuna, retry
 from lmnet.search.train.interrupt import Interrupt
 from lmnet.search.train.loop import Loop, TrainingRules
@@ -165,7 +165,8 @@ def _confirm(search: Session, study: optuna.Study, counts: Tally, on_progress: C
     assert isinstance(search.objective, TrainingObjective)
     interrupt = Interrupt(lambda: False)
     show = on_progress or (lambda counts: None)
-    with interrupt, only_process(search.folder, lambda: interrupt.is_set):
+    alone = owned(search.folder / "confirm", doing="confirms", wait_until=lambda: interrupt.is_set)
+    with interrupt, alone:
         verdict = confirm_search(
             counts,
             search.pricer,

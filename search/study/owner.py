@@ -1,25 +1,19 @@
-"""The owner of a results folder: one study writes into it, and one process at a time confirms its result there."""
+"""The owner of a results folder: one study writes into it."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
-import time
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 
 from lmnet.builder.files import write_durably
-from lmnet.builder.process_identity import is_dead, this_process
 from lmnet.search.study.storage import retry
 
 OWNER = "study.json"
-LOCK = "confirm/process.json"
 STUDY_ID = "lmnet:id"
-WAIT_S = 0.5
 OURS = ("best.yaml", "best.safetensors", "report.html", "trials.csv", "weights", "run.json")
 """Names in a folder that a search, or a training run, has written to."""
 
@@ -54,43 +48,3 @@ def _found(folder: Path) -> dict[str, str] | None:
             content = json.loads((folder / name).read_text(encoding="utf-8"))
             return {key: str(content[key]) for key in ("study", "id") if key in content} | {"study": content["study"]}
     return None
-
-
-@contextlib.contextmanager
-def only_process(folder: Path, is_stopped: Callable[[], bool]) -> Iterator[None]:
-    """Wait until no other living process of this machine confirms in a folder, or until ``is_stopped``."""
-    lock = folder / LOCK
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    while not _take(lock) and not is_stopped():
-        time.sleep(WAIT_S)
-    try:
-        yield
-    finally:
-        if _owner(lock) == this_process():
-            lock.unlink(missing_ok=True)
-
-
-def _take(lock: Path) -> bool:
-    """Write this process into a lock that nobody alive holds."""
-    owner = _owner(lock)
-    if owner is not None and owner != this_process() and not is_dead(owner):
-        return False
-    if owner is not None:
-        lock.unlink(missing_ok=True)
-    mine = lock.with_name(f"{lock.stem}-{os.getpid()}.json")
-    write_durably(mine, json.dumps(this_process()).encode())
-    try:
-        os.link(mine, lock)  # fails if another process was quicker
-    except FileExistsError:
-        return False
-    finally:
-        mine.unlink(missing_ok=True)
-    return True
-
-
-def _owner(lock: Path) -> dict[str, object] | None:
-    try:
-        content: dict[str, object] = json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content

@@ -12,12 +12,11 @@ import timm
 from PIL import Image
 from safetensors.torch import save_file
 
-from lmnet.builder.process_identity import this_process
+from lmnet.builder.process_identity import OWNER, owned, this_process
 from lmnet.builder.spec import parse_spec
 from lmnet.search.cli import main
 from lmnet.search.make_pool import visible_gpus
 from lmnet.search.run_search import run
-from lmnet.search.study.owner import LOCK, only_process
 from lmnet.search.train.pools import InlinePool, ProcessPool
 from tests.search.conftest import SMALL
 from tests.search.objectives import gpu_score, width_score
@@ -186,18 +185,22 @@ def test_a_folder_of_a_training_run_is_not_written_to(small, tmp_path):
 
 
 def test_one_process_at_a_time_confirms_and_a_dead_one_leaves_no_lock(tmp_path):
-    lock = tmp_path / LOCK
+    lock = tmp_path / "confirm" / OWNER
     waited = iter([False, False, True])
-    with only_process(tmp_path, lambda: False):
-        assert json.loads(lock.read_text()) == this_process()
+
+    def confirming(wait_until):
+        return owned(lock.parent, doing="confirms", wait_until=wait_until)
+
+    with confirming(lambda: False):
+        assert this_process().items() <= json.loads(lock.read_text()).items()
     assert not lock.exists()
     other = {**this_process(), "pid": os.getppid(), "started": None}
     lock.write_text(json.dumps(other))
-    with only_process(tmp_path, lambda: next(waited)):
+    with confirming(lambda: next(waited)):
         assert next(waited, None) is None  # it waited for as long as it could
     assert json.loads(lock.read_text()) == other  # the other's lock stays
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     lock.write_text(json.dumps({**this_process(), "pid": ended.pid}))
-    with only_process(tmp_path, lambda: False):
-        assert json.loads(lock.read_text()) == this_process()
+    with confirming(lambda: False):
+        assert this_process().items() <= json.loads(lock.read_text()).items()

@@ -184,7 +184,6 @@ def train_run(
     folder.check(request)
     with contextlib.ExitStack() as stack:
         if _is_first_process():
-            folder.path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(owned(folder.path, doing="trains"))
             if not folder.begin(request, spec=model.spec.dump(), data=data, split=choice.split_options()):
                 if folder.is_finished:
