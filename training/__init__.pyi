@@ -14,6 +14,7 @@ from .fitting.named import register_loss as register_loss
 from .fitting.named import register_optimizer as register_optimizer
 from .fitting.recipe import Recipe as Recipe
 from .fitting.recipe import load_recipe as load_recipe
+from .fitting.schedule import Schedule as Schedule
 from .fitting.segmentation_module import TrainingDiverged as TrainingDiverged
 from .fitting.state import TrainState as TrainState
 from .metrics.comparison import compare as compare

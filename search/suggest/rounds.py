@@ -25,6 +25,7 @@ from lmnet.training.fitting.evaluation import evaluate
 from lmnet.training.fitting.fit import fit
 from lmnet.training.fitting.named import LOSSES
 from lmnet.training.fitting.recipe import Recipe, load_recipe
+from lmnet.training.fitting.schedule import Schedule
 from lmnet.training.fitting.state import TrainState
 from lmnet.training.metrics.store import CaseScores
 from lmnet.training.prediction.inference import class_logits
@@ -261,7 +262,7 @@ class Rounds:
             part,
             each.recipe,
             epochs=self.laps + 1,
-            schedule_epochs=max(planned, self.laps + 1),
+            schedule=Schedule(max(planned, self.laps + 1)),
             loss=loss,
             seed=self.seed,
             resume=each.state if each.state.epoch else None,

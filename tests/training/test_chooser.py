@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lmnet.training import CaseScores, CaseSet, Recipe, fit, load_data
+from lmnet.training import CaseScores, CaseSet, Recipe, Schedule, fit, load_data
 from lmnet.training.cli_eval import main as evaluate_main
 from lmnet.training.cli_train import main as train_main
 from lmnet.training.data.case_set import LoadedCase
@@ -152,7 +152,7 @@ def test_the_best_epoch_of_an_earlier_version_is_not_compared_with_scores_of_ano
     data = load_data("synthetic", count=30)
     data.val = case_set(HEALTHY, HEALTHY, LESION)
     recipe = Recipe(epochs=2, size=32, batch_size=8)
-    first = fit(tiny_net(), data, recipe, epochs=1, schedule_epochs=2, device="cpu")
+    first = fit(tiny_net(), data, recipe, epochs=1, schedule=Schedule(2), device="cpu")
     old = TrainState(**{**vars(first.state), "best_score": 0.99, "chosen_by": ""})
 
     resumed = fit(tiny_net(), data, recipe, resume=old, device="cpu")

@@ -8,9 +8,8 @@ import torch
 
 from lmnet.builder.files import SaveError, write_durably
 from lmnet.builder.weights import read_weights, save_weights
-from lmnet.training import Recipe, TrainingDiverged, TrainState, fit, load_data
+from lmnet.training import Recipe, Schedule, TrainingDiverged, TrainState, fit, load_data
 from lmnet.training.fitting.loaders import EpochSampler, training_loader
-from lmnet.training.fitting.segmentation_module import learning_rate
 from lmnet.training.fitting.state import load_weights
 
 QUICK = Recipe(size=32, epochs=3, batch_size=4, lr=1e-2)
@@ -59,7 +58,7 @@ def test_a_training_cut_in_pieces_is_the_training_in_one(drawn, tiny_net, change
     recipe = QUICK.override(changes)
     whole = fit(tiny_net(), drawn, recipe, epochs=3)
 
-    piece = fit(tiny_net(), drawn, recipe, epochs=1, schedule_epochs=3)
+    piece = fit(tiny_net(), drawn, recipe, epochs=1, schedule=Schedule(3))
     rest = fit(tiny_net(seed=9), drawn, recipe, epochs=3, resume=piece.state)
 
     assert equal(whole.state.weights, rest.state.weights)
@@ -73,7 +72,7 @@ def test_a_training_in_a_folder_goes_on_from_its_checkpoint(drawn, tiny_net, tmp
     whole = fit(tiny_net(), drawn, QUICK, epochs=3)
 
     out = tmp_path / "runs" / "new"  # folders that are not there are made
-    fit(tiny_net(), drawn, QUICK, epochs=2, schedule_epochs=3, out=out, workers=0)
+    fit(tiny_net(), drawn, QUICK, epochs=2, schedule=Schedule(3), out=out, workers=0)
     rest = fit(tiny_net(seed=9), drawn, QUICK, epochs=3, out=out, workers=0)
     again = fit(tiny_net(seed=9), drawn, QUICK, epochs=3, out=out, workers=0)
 
@@ -189,7 +188,7 @@ def full_disk(*args):
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_keeps_the_last_good_checkpoint(drawn, tiny_net, tmp_path, monkeypatch, call):
-    fit(tiny_net(), drawn, QUICK, epochs=1, schedule_epochs=3, out=tmp_path, workers=0)
+    fit(tiny_net(), drawn, QUICK, epochs=1, schedule=Schedule(3), out=tmp_path, workers=0)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
     with monkeypatch.context() as patched:
@@ -240,10 +239,10 @@ def test_a_last_batch_that_is_not_full_is_dropped_unless_it_is_the_only_one(draw
 def test_the_learning_rate_rises_and_falls():
     recipe = Recipe(lr=1.0, min_lr=0.1, warmup_epochs=2.0)
 
-    assert learning_rate(recipe, 1, 10) == 0.5
-    assert learning_rate(recipe, 2, 10) == 1
-    assert learning_rate(recipe, 6, 10) == pytest.approx(0.55)
-    assert learning_rate(recipe, 10, 10) == learning_rate(recipe, 11, 10) == pytest.approx(0.1)
+    assert Schedule(10).learning_rate(recipe, 1) == 0.5
+    assert Schedule(10).learning_rate(recipe, 2) == 1
+    assert Schedule(10).learning_rate(recipe, 6) == pytest.approx(0.55)
+    assert Schedule(10).learning_rate(recipe, 10) == Schedule(10).learning_rate(recipe, 11) == pytest.approx(0.1)
 
 
 def test_a_recipe_with_channels_last_changes_no_callers_recipe(drawn, tiny_net):

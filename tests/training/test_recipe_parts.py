@@ -6,11 +6,10 @@ from torch import nn
 
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import parse_spec
-from lmnet.training import Recipe, fit, register_loss
+from lmnet.training import Recipe, Schedule, fit, register_loss
 from lmnet.training.fitting.distillation import Teacher, distillation_loss
 from lmnet.training.fitting.named import LOSSES
 from lmnet.training.fitting.optimizers import parameter_groups
-from lmnet.training.fitting.segmentation_module import learning_rate, training_size
 
 QUICK = Recipe(size=32, epochs=2, batch_size=8, warmup_epochs=0, augment="none")
 
@@ -38,19 +37,19 @@ def test_a_loss_of_ones_own_is_used_by_name_or_as_an_object(drawn, tiny_net):
 
 def test_images_grow_over_two_thirds_of_the_epochs():
     recipe = Recipe(size=256, start_size=96)
-    sizes = [training_size(recipe, 256, epoch, 30) for epoch in range(30)]
+    sizes = [Schedule(30).training_size(recipe, 256, epoch) for epoch in range(30)]
 
     assert sizes[0] == 96
     assert sizes == sorted(sizes)
     assert set(sizes[20:]) == {256}
     assert {size % 32 for size in sizes} == {0}
-    assert training_size(Recipe(size=64), 64, 0, 30) == 64
+    assert Schedule(30).training_size(Recipe(size=64), 64, 0) == 64
 
 
 def test_a_training_whose_images_grow_is_resumed_bit_by_bit(drawn, tiny_net):
     recipe = Recipe(size=64, start_size=32, epochs=3, batch_size=8, ema_decay=0.9, augment="heavy")
     whole = fit(tiny_net(), drawn, recipe)
-    piece = fit(tiny_net(), drawn, recipe, epochs=1, schedule_epochs=3)
+    piece = fit(tiny_net(), drawn, recipe, epochs=1, schedule=Schedule(3))
     rest = fit(tiny_net(seed=5), drawn, recipe, resume=piece.state)
 
     assert all(
@@ -86,8 +85,8 @@ def test_given_weights_learn_slower_or_not_at_all_at_first(drawn, tiny_net):
 
 def test_the_rate_begins_anew_where_a_run_is_trained_further():
     recipe = Recipe(lr=1.0, min_lr=0.0, warmup_epochs=0)
-    assert learning_rate(recipe, 10, 20, start=10) == 1.0
-    assert learning_rate(recipe, 20, 20, start=10) == pytest.approx(0)
+    assert Schedule(20, start=10).learning_rate(recipe, 10) == 1.0
+    assert Schedule(20, start=10).learning_rate(recipe, 20) == pytest.approx(0)
 
 
 def test_a_student_learns_what_its_teacher_says(drawn, tiny_net):

@@ -26,6 +26,7 @@ from lmnet.training.fitting.loaders import default_workers
 from lmnet.training.fitting.losses import check_class_weights
 from lmnet.training.fitting.optimizers import freeze
 from lmnet.training.fitting.recipe import Recipe
+from lmnet.training.fitting.schedule import Schedule
 from lmnet.training.fitting.segmentation_module import SegmentationModule, TrainingDiverged
 from lmnet.training.fitting.state import TrainState, load_weights
 from lmnet.training.prediction.inference import probe_classes, resolve_device
@@ -67,8 +68,7 @@ def fit(
     *,
     size: int | None = None,
     epochs: int | None = None,
-    schedule_epochs: int | None = None,
-    schedule_start: int = 0,
+    schedule: Schedule | None = None,
     loss: nn.Module | None = None,
     teacher: Teacher | None = None,
     pretrained: Collection[str] = (),
@@ -94,9 +94,8 @@ def fit(
         recipe: how to train; None for the default recipe.
         size: side in pixels; None for the recipe's.
         epochs: total number of epochs, including those before a resume; None for the recipe's.
-        schedule_epochs: the epoch at which the learning rate's cosine ends; None for ``epochs``. Give it where a
-            training run is cut into parts (successive halving).
-        schedule_start: the epoch at which the cosine begins, after the last one ended: a warm restart.
+        schedule: the epochs over which the learning rate falls; None for all. Give it if a training run is cut into
+            parts, ``Schedule(end=8)``, or goes on after its end with a warm restart, ``Schedule(start=8, end=12)``.
         loss: logits (N, K, H, W) and mask (N, H, W) int64 → scalar; None for the recipe's.
         teacher: a trained model; its class probabilities for the same images are learned too.
         pretrained: names of the model's tensors that do not start at random: the recipe's ``pretrained_lr_scale`` and
@@ -148,8 +147,7 @@ def fit(
             num_classes=num_classes,
             seed=seed,
             state=state,
-            schedule_epochs=schedule_epochs or epochs,
-            schedule_start=schedule_start,
+            schedule=schedule or Schedule(epochs),
             workers=workers,
             pretrained=pretrained,
             teacher=teacher,

@@ -18,7 +18,7 @@ import torch
 from lmnet.builder.files import BEST, write_durably
 from lmnet.builder.weights import save_weights
 from lmnet.training.fitting.chooser import Chooser
-from lmnet.training.fitting.segmentation_module import SegmentationModule, learning_rate
+from lmnet.training.fitting.segmentation_module import SegmentationModule
 from lmnet.training.fitting.state import TrainState, copy_weights
 
 CHECKPOINT = "last.ckpt"
@@ -118,7 +118,7 @@ class EpochKeeper(L.Callback):
             for name, values in module.losses.items()
         }
         scores = {f"val_{name}": module.scores[name] for name in _LOGGED}
-        rate = learning_rate(module.recipe, epoch - 1, module.schedule_epochs, start=module.schedule_start)
+        rate = module.schedule.learning_rate(module.recipe, epoch - 1)
         return {"epoch": epoch, "lr": rate, **means, **scores, **module.clock.read()}
 
     def _write(self, folder: Path, row: dict[str, float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Collection
 from typing import Any
@@ -21,6 +20,7 @@ from lmnet.training.fitting.loaders import Batch, EpochSampler, mixed_seed, scor
 from lmnet.training.fitting.named import LOSSES, OPTIMIZERS
 from lmnet.training.fitting.optimizers import freeze, parameter_groups
 from lmnet.training.fitting.recipe import Recipe
+from lmnet.training.fitting.schedule import Schedule
 from lmnet.training.fitting.state import TrainState
 from lmnet.training.metrics.confusion import ConfusionByCase
 from lmnet.training.metrics.store import CaseScores
@@ -42,8 +42,7 @@ class SegmentationModule(L.LightningModule):
         num_classes: outputs of the model.
         seed: random seed of the images' order, of augmentation and of dropout.
         state: state to start from; its weights are in the model already.
-        schedule_epochs: the epoch at which the cosine ends.
-        schedule_start: the epoch at which the cosine begins; above 0 in a run that is trained further.
+        schedule: the epochs over which the learning rate falls.
         workers: processes that augment.
         pretrained: names of the tensors that do not start at random.
         teacher: a model to learn from besides the masks.
@@ -60,8 +59,7 @@ class SegmentationModule(L.LightningModule):
         num_classes: int,
         seed: int,
         state: TrainState,
-        schedule_epochs: int,
-        schedule_start: int = 0,
+        schedule: Schedule,
         workers: int,
         pretrained: Collection[str] = (),
         teacher: Teacher | None = None,
@@ -72,7 +70,7 @@ class SegmentationModule(L.LightningModule):
         self.recipe = recipe
         self.cases = {"train": train, "val": val}
         self.seed, self.state, self.workers = seed, state, workers
-        self.schedule_epochs, self.schedule_start = schedule_epochs, schedule_start
+        self.schedule = schedule
         self.pretrained, self.teacher = frozenset(pretrained), teacher
         self.loss: nn.Module = loss or LOSSES.get(recipe.loss)(recipe)
         self.average = ModelEmaV3(model, decay=recipe.ema_decay, use_warmup=True) if recipe.ema_decay else None
@@ -88,7 +86,7 @@ class SegmentationModule(L.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return this process's batches."""
-        size = training_size(self.recipe, self.cases["train"].size, self.epochs_done, self.schedule_epochs)
+        size = self.schedule.training_size(self.recipe, self.cases["train"].size, self.epochs_done)
         cases = self.cases["train"].cases.at(size, self.cases["train"].in_channels)
         sampler = EpochSampler(
             len(cases),
@@ -137,7 +135,7 @@ class SegmentationModule(L.LightningModule):
         self.clock.start_step()
         epoch = self.epochs_done + batch_idx / max(1, int(self.trainer.num_training_batches))
         for group in self.optimizers().param_groups:
-            rate = learning_rate(self.recipe, epoch, self.schedule_epochs, start=self.schedule_start)
+            rate = self.schedule.learning_rate(self.recipe, epoch)
             group["lr"] = rate * group.get("scale", 1.0)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -213,27 +211,6 @@ class SegmentationModule(L.LightningModule):
     def _ready(self, image: Tensor) -> Tensor:
         image = normalized(image, self.recipe.mean, self.recipe.std)
         return image.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else image
-
-
-def training_size(recipe: Recipe, size: int, epoch: int, schedule_epochs: int) -> int:
-    """Return the side in pixels of an epoch's training images.
-
-    It grows from ``start_size`` to ``size`` over the first two thirds of the epochs, in steps of 32 pixels.
-    """
-    if not recipe.start_size or recipe.start_size >= size:
-        return size
-    share = min(1.0, epoch / max(1.0, schedule_epochs * 2 / 3))
-    return size if share == 1.0 else recipe.start_size + int((size - recipe.start_size) * share) // 32 * 32
-
-
-def learning_rate(recipe: Recipe, epoch: float, schedule_epochs: int, *, start: int = 0) -> float:
-    """Return the rate at a (fractional) epoch: a linear rise from ``start`` on, then a cosine down to min_lr."""
-    epoch, schedule_epochs = epoch - start, schedule_epochs - start
-    if epoch < recipe.warmup_epochs:
-        return recipe.lr * max(epoch, 0.01) / recipe.warmup_epochs
-    length = max(schedule_epochs - recipe.warmup_epochs, 1e-9)
-    share = min(1.0, (epoch - recipe.warmup_epochs) / length)
-    return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * share)) / 2
 
 
 class _Clock:

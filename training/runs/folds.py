@@ -17,12 +17,11 @@ from lmnet.builder.models import build_model
 from lmnet.builder.spec import spec_of
 from lmnet.training.data.load import DataSets
 from lmnet.training.data.splits import Split
-from lmnet.training.runs.run_folder import fold_folder
+from lmnet.training.fitting.recipe import Recipe
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
 from lmnet.training.runs.opened_model import model_facts
-from lmnet.training.fitting.recipe import Recipe
-from lmnet.training.runs.run_folder import RunFolder
+from lmnet.training.runs.run_folder import RunFolder, fold_folder
 from lmnet.training.runs.train_run import DataChoice, train_run
 
 FORMAT = "lmnet-folds/1"

@@ -23,8 +23,8 @@ from lmnet.training.data.case_set import CaseSet, LoadedCase, channels_of
 from lmnet.training.data.classes import make_classes
 from lmnet.training.data.meaning import DataMeaning
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from lmnet.training.prediction.ensemble import Ensemble
 from lmnet.training.export.exported_model import open_exported
+from lmnet.training.prediction.ensemble import Ensemble
 from lmnet.training.prediction.inference import probe_classes
 from lmnet.training.prediction.predict import MaskRules, Prediction, predict, predict_set
 from lmnet.training.prediction.prediction_files import find_images

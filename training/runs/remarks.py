@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lmnet.training.fitting.chooser import lesion_classes, make_chooser
 from lmnet.training.data.case_set import CaseSet, ResizedSet
 from lmnet.training.data.classes import IGNORED
 from lmnet.training.data.load import DataSets
+from lmnet.training.fitting.chooser import lesion_classes, make_chooser
 
 FEW_IMAGES = 20
 """With fewer test images than this the interval of the Dice is often wider than 0.2."""

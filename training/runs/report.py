@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,14 @@ from PIL import Image
 from torch import nn
 
 from lmnet.builder.files import write_durably
-from lmnet.training.fitting.chooser import make_chooser
 from lmnet.training.data.case_set import CaseSet, Pixels
 from lmnet.training.data.load import DataSets
-from lmnet.training.prediction.inference import at_own_size, probabilities
+from lmnet.training.fitting.chooser import make_chooser
 from lmnet.training.metrics.shown import remarks_on, shown_metrics, value_with_interval
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.prediction.overlay import overlay, shown
 from lmnet.training.page import HERE, render
+from lmnet.training.prediction.inference import at_own_size, probabilities
+from lmnet.training.prediction.overlay import overlay, shown
 from lmnet.training.runs.run_folder import RunFolder
 
 TEMPLATE = HERE / "report.html"

@@ -22,26 +22,27 @@ from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.process_identity import owned
 from lmnet.builder.spec import spec_of
-from lmnet.training.runs.curves import draw_curves
 from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
+from lmnet.training.export.benchmark import describe_machine, measure_interleaved
 from lmnet.training.fitting.distillation import Teacher
 from lmnet.training.fitting.evaluation import evaluate
-from lmnet.training.export.benchmark import describe_machine, measure_interleaved
 from lmnet.training.fitting.fit import FitResult, check_machine, fit
-from lmnet.training.prediction.inference import resolve_device
 from lmnet.training.fitting.keeper import EpochReport
 from lmnet.training.fitting.loggers import Log, open_loggers
 from lmnet.training.fitting.losses import check_class_weights
+from lmnet.training.fitting.recipe import Recipe, load_recipe
+from lmnet.training.fitting.schedule import Schedule
+from lmnet.training.fitting.state import TrainState
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
+from lmnet.training.prediction.inference import resolve_device
+from lmnet.training.runs.curves import draw_curves
 from lmnet.training.runs.opened_model import model_facts, open_model
-from lmnet.training.fitting.recipe import Recipe, load_recipe
 from lmnet.training.runs.remarks import remarks_before
 from lmnet.training.runs.report import write_report
 from lmnet.training.runs.run_folder import Request, RunFolder
 from lmnet.training.runs.run_name import find_folder
-from lmnet.training.fitting.state import TrainState
 
 PASSES = 9
 """Forward passes that the report's time of an image is the median of."""
@@ -196,7 +197,7 @@ def train_run(
             model,
             data,
             chosen,
-            schedule_start=folder.restart(request),
+            schedule=Schedule(chosen.epochs, start=folder.restart(request)),
             teacher=guide,
             pretrained=pretrained,
             seed=seed,

@@ -1,0 +1,40 @@
+"""The schedule of a training run: the learning rate and the size of the training images, by the epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lmnet.training.fitting.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The epochs over which the learning rate rises and falls.
+
+    Args:
+        end: epoch at which the cosine ends, at the recipe's lowest rate.
+        start: epoch at which the rise begins; above 0 after a warm restart.
+    """
+
+    end: int
+    start: int = 0
+
+    def learning_rate(self, recipe: Recipe, epoch: float) -> float:
+        """Return the rate at a (fractional) epoch: a linear rise from ``start`` on, then a cosine down to min_lr."""
+        epoch, end = epoch - self.start, self.end - self.start
+        if epoch < recipe.warmup_epochs:
+            return recipe.lr * max(epoch, 0.01) / recipe.warmup_epochs
+        length = max(end - recipe.warmup_epochs, 1e-9)
+        share = min(1.0, (epoch - recipe.warmup_epochs) / length)
+        return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * share)) / 2
+
+    def training_size(self, recipe: Recipe, size: int, epoch: int) -> int:
+        """Return the side in pixels of an epoch's training images.
+
+        It grows from ``start_size`` to ``size`` over the first two thirds of the epochs, in steps of 32 pixels.
+        """
+        if not recipe.start_size or recipe.start_size >= size:
+            return size
+        share = min(1.0, epoch / max(1.0, self.end * 2 / 3))
+        return size if share == 1.0 else recipe.start_size + int((size - recipe.start_size) * share) // 32 * 32
