@@ -13,7 +13,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import matplotlib
@@ -231,11 +231,8 @@ def render(
     for row in rows:
         low, middle, high = speed[row.name]
         compared = compare(first.test, row.test)
-        difference = next(asdict(each) for each in compared.differences if each.metric == METRIC)
-        beside = (
-            f"{difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}], "
-            f"p {compared.p_value:.2g}"
-        )
+        gain = compared.of(METRIC)
+        beside = f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], p {compared.p_value:.2g}"
         lines.append(
             f"| {row.name} | {row.params / 1e6:.2f} M | {row.gmacs:.3f} ({row.gmacs / first.gmacs:.2f}x) "
             f"| {middle:.1f} ({low:.1f} to {high:.1f}) | {row.seconds / 60:.0f} | {row.val:.3f} "
