@@ -102,8 +102,8 @@ class PlainSet(Dataset[tuple[Tensor, Tensor, int]]):
 def default_workers(*, on_gpu: bool) -> int:
     """Return how many processes should augment: up to eight for a GPU, none beside a CPU that trains.
 
-    On a CPU a further process takes from the cores that train, and steps wait less than 5 % of the time without one
-    (benchmarks/training.py).
+    On a CPU a further process takes from the cores that train, and without one steps wait less than 5 % of the time
+    (`waiting_share` in log.csv).
     """
     return min(8, (os.cpu_count() or 1) - 1) if on_gpu else 0
 
