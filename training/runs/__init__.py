@@ -1,0 +1,1 @@
+"""Runs in folders: trained, opened again, scored, reported, cross-validated, quantised."""
