@@ -198,30 +198,11 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _show(result: SearchResult, *, as_json: bool) -> int:
+    from lmnet.search.results.answer import answer_text
     from lmnet.search.results.summary import as_dict
 
-    content = as_dict(result)
-    best = content["best"]
-    if as_json:
-        print(json.dumps(content, indent=2))
-    elif best is None:
-        print(f"{result.study}: no net has a score yet")
-    else:
-        print(f"{result.study}: {content['trials']} trials, {content['failed']} failed, "
-              f"{content['infeasible_proposals']} infeasible proposals")  # fmt: skip
-        start = content["start"]
-        if start is not None:
-            print(f"starting net  {_figures(start)}")
-        print(f"best net      {_figures(best)}  {best['spec']}")
-        verdict = content["verdict"] or {"text": "Not confirmed: these scores are on the images that chose the net."}
-        print(verdict["text"])
-        if content["out"]:
-            print(f"report: {content['out']}/report.html")
-    return DONE if best is not None else 1
-
-
-def _figures(net: dict[str, Any]) -> str:
-    return f"{net['score']:.4f}  {net['gmacs']:.3f} GMACs  {net['params']:,} parameters"
+    print(json.dumps(as_dict(result), indent=2) if as_json else answer_text(result))
+    return DONE if result.tally.best is not None else 1
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ class Session:
         self, counts: Tally, folder: Path | None, verdict: dict[str, Any] | None = None, **ending: bool
     ) -> SearchResult:
         """Return the result of the search so far."""
+        ending["is_own"] = self.is_own
         return SearchResult(self.name, self.url, folder, self.space, counts, self.overview, verdict, **ending)
 
 

@@ -12,15 +12,15 @@ from optuna.trial import TrialState
 
 from lmnet.search.nets.limits import COSTS
 from lmnet.search.nets.pricing import Pricer
+from lmnet.search.results.answer import search_caption, test_caption, test_rows, verdict_text
 from lmnet.search.results.charts import bars, history, scatter
 from lmnet.search.results.columns import table_for_people
-from lmnet.search.results.counts import ROLES, Scored
+from lmnet.search.results.counts import Scored
 from lmnet.search.results.summary import SearchResult
 from lmnet.search.study.fingerprint import ABOUT
 from lmnet.training.page import render
 
 TEMPLATE = Path(__file__).with_name("report.html")
-NOT_CONFIRMED = "Not confirmed: these scores are on the images that chose the net, from one training run each."
 ENOUGH = 24
 """Number of trials with a score from which importances are shown."""
 
@@ -36,13 +36,15 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
     return render(
         TEMPLATE,
         title=result.study,
-        summary=_headline(counts.best, start),
+        summary=verdict_text(result.verdict),
         facts=[
             ("limits", "trained nets", "failed", "infeasible proposals", "space"),
             (limits, counts.trials, failed, counts.infeasible, space),
         ],
-        verdict=(result.verdict or {}).get("text", NOT_CONFIRMED),
-        confirmed=_confirmed(result),
+        confirmed=test_rows(result.verdict),
+        confirmed_caption=test_caption(result.verdict),
+        search_caption=search_caption(result),
+        headline=_headline(counts.best, start),
         cases=_cases(result),
         training=_training(study, sum(one.seconds for one in counts.scored)),
         scatter=scatter(counts.scored, counts.front, start, pricer.limits.max_gflops),
@@ -62,17 +64,6 @@ def importances(study: optuna.Study) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
-
-
-def _confirmed(result: SearchResult) -> list[tuple[object, ...]]:
-    """Return the table of the nets that were trained again; empty if none was."""
-    rows: list[tuple[object, ...]] = [("net", "hash", "GMACs", "ms", "test Dice", "by seed")]
-    for one in (result.verdict or {}).get("nets", []):
-        if one["dice"] is not None:
-            time_ms = "-" if one["ms"] is None else f"{one['ms']:.1f}"
-            seeds = " ".join(f"{dice:.3f}" for dice in one["dice_by_seed"])
-            rows.append((ROLES[one["role"]], one["hash"], f"{one['gmacs']:.3f}", time_ms, f"{one['dice']:.3f}", seeds))
-    return rows if len(rows) > 1 else []
 
 
 def _cases(result: SearchResult) -> list[tuple[str, str]]:

@@ -47,4 +47,5 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
         folder = Path(storage.removeprefix("sqlite:///")).parent
     has_folder = folder is not None and (Path(folder) / "best.yaml").exists()
     place = Path(folder) if has_folder and folder else None
-    return SearchResult(study_name, storage, place, space, counts, None, verdict)
+    is_own = "recipe" not in attrs[FINGERPRINT].get("objective", {})
+    return SearchResult(study_name, storage, place, space, counts, None, verdict, is_own=is_own)

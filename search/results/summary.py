@@ -46,6 +46,7 @@ class SearchResult:
             confirmed.
         is_used_up: whether the space has no feasible net left.
         is_interrupted: whether Ctrl-C ended the search.
+        is_own: whether the scores are those of the user's own objective, and not of val images.
     """
 
     study: str
@@ -57,6 +58,7 @@ class SearchResult:
     verdict: dict[str, Any] | None = None
     is_used_up: bool = False
     is_interrupted: bool = False
+    is_own: bool = False
 
 
 def as_dict(result: SearchResult) -> dict[str, Any]:

@@ -13,20 +13,24 @@ from typing import Any
 from torch import nn
 
 from lmnet.builder.files import write_durably
-from lmnet.builder.models import build_model, load_weights
 from lmnet.builder.spec import Spec
+from lmnet.builder.weights import read_weights
 from lmnet.search.train.messages import Job
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.pools import Pool
 from lmnet.search.train.training import Objective, Reporter
-from lmnet.training import CaseScores, load_data
+from lmnet.training import CaseScores
 from lmnet.training.data.case_set import CaseSet
-from lmnet.training.data.load import SYNTHETIC
+from lmnet.training.data.load import SYNTHETIC, load_cases
 from lmnet.training.runs.train_run import DataChoice
 
 FIRST_SEED = 1000
 """Seeds of confirmations begin here, so that none is the search's own."""
+TEST_IMAGES = 320
+"""Synthetic test images. None of them is among those that the search trains on or chooses by."""
 POLL_S = 0.5
+SCORES = "test_scores"
+"""Key of the test scores among the facts beside the weights."""
 
 
 @dataclass
@@ -53,22 +57,34 @@ class ConfirmingObjective:
         return self.base.train(model, spec, report, seed=seed, epochs=self.epochs)
 
     def weights_facts(self, model: nn.Module, spec: Spec, seed: int) -> dict[str, str]:
-        """Return the facts to keep beside a net's weights: those of the search's own objective."""
-        return self.base.weights_facts(model, spec, seed)
+        """Return the facts to keep beside a net's weights: those of the search, and the scores of the test images.
+
+        So nets are scored where they were trained, within the time of their training runs.
+        """
+        scores = json.dumps(self.test_scores(model, spec).dump())
+        return {**self.base.weights_facts(model, spec, seed), SCORES: scores}
+
+    @property
+    def name(self) -> str:
+        """Name of the folder for its scores: what differs in it does not compare."""
+        return f"{self.epochs}-epochs" + (f"-{TEST_IMAGES}-images" if self._is_synthetic else "")
+
+    @property
+    def _is_synthetic(self) -> bool:
+        return self.base.choice == DataChoice()
 
     @cached_property
     def test(self) -> CaseSet:
-        """The test images; of synthetic data, more than the search's few."""
-        base = self.base
-        data = load_data(SYNTHETIC, seed=base.seed) if base.choice == DataChoice() else base.sets()
-        return data.test
+        """The test images; of synthetic data more than the search's few, and others than it has seen."""
+        if not self._is_synthetic:
+            return self.base.sets().test
+        first = len(self.base.sets().cases)
+        drawn = load_cases(SYNTHETIC, seed=self.base.seed, count=first + TEST_IMAGES).cases
+        return drawn.subset(range(first, first + TEST_IMAGES))
 
-    def test_scores(self, spec: Spec, weights: Path) -> CaseScores:
-        """Return the scores of the test images."""
-        base, model = self.base, build_model(spec)
-        load_weights(model, weights)
-        scores = base.evaluate(model, spec, self.test)
-        return replace(scores, figures={})
+    def test_scores(self, model: nn.Module, spec: Spec) -> CaseScores:
+        """Return a trained net's scores of the test images."""
+        return replace(self.base.evaluate(model, spec, self.test), figures={})
 
 
 def confirm(
@@ -84,8 +100,8 @@ def confirm(
 ) -> list[str]:
     """Train what has no scores yet, one seed after the other, until the time is up; return why training runs failed.
 
-    The weights come back from wherever they were trained and are scored here on the test images. Those of the first
-    seed are kept, to draw what the nets see; the others are deleted.
+    The weights come back from wherever they were trained, with the scores of the test images beside them. Weights of
+    the first seed are kept, to draw what the nets see; the others are deleted.
 
     Args:
         nets: hash and spec of each net.
@@ -122,7 +138,7 @@ def confirm(
                 if outcome.score is None:
                     failures.append(f"{outcome.reason}: {outcome.error}")
                 elif not outcome.is_stopped:
-                    _write_scores(job, objective, outcome.score)
+                    _write_scores(job, outcome.score)
     finally:
         pool.close()
     return failures
@@ -133,10 +149,10 @@ def _scores_file(job: Job) -> Path:
     return job.weights.with_suffix(".json")
 
 
-def _write_scores(job: Job, objective: ConfirmingObjective, val: float) -> None:
+def _write_scores(job: Job, val: float) -> None:
     assert job.weights is not None
-    scores = objective.test_scores(job.spec, job.weights)
-    write_durably(_scores_file(job), json.dumps({"val": val, "test": scores.dump()}).encode())
+    scores = json.loads(read_weights(job.weights).facts[SCORES])
+    write_durably(_scores_file(job), json.dumps({"val": val, "test": scores}).encode())
     if job.seed != FIRST_SEED:
         job.weights.unlink()
 

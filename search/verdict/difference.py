@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from lmnet.search.results.counts import ROLES
 from lmnet.training import CaseScores
 from lmnet.training.fitting.chooser import METRIC
 from lmnet.training.metrics.comparison import Comparison, Difference, compare
+from lmnet.training.metrics.intervals import intervals
 
 COMPARED = ("start", "largest")
 
@@ -69,14 +70,33 @@ def seed_noise(nets: Sequence[Confirmed]) -> float | None:
     return float(np.sqrt(np.mean(variances))) if variances else None
 
 
-def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[str, float]) -> dict[str, Any]:
+def with_same_seeds(nets: Sequence[Confirmed]) -> list[Confirmed]:
+    """Return the nets, with the test scores of those seeds alone that the best and all that it is compared with have.
+
+    A net without any score is left as it is: all of its training runs failed. Other finalists keep their scores.
+    """
+    matter = [one for one in nets if one.role in ("best", *COMPARED) and one.scores]
+    common = set.intersection(*(set(one.scores) for one in matter)) if matter else set()
+    return [
+        replace(one, scores={seed: each for seed, each in one.scores.items() if seed in common})
+        if one in matter
+        else one
+        for one in nets
+    ]
+
+
+def make_verdict(
+    nets: Sequence[Confirmed], *, epochs: int, milliseconds: Mapping[str, float], seeds: int | None = None
+) -> dict[str, Any]:
     """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, noise, and each net's score.
 
     Args:
         nets: best first; the starting net, the largest net and other finalists, if they are other nets.
         epochs: epochs of each training run.
         milliseconds: median time of an image by hash, measured side by side.
+        seeds: training runs of each net that were planned; None for as many as there are.
     """
+    nets = with_same_seeds(nets)
     best = nets[0]
     rows = [_row(one, milliseconds) for one in nets]
     others = [one for one in nets[1:] if one.role in COMPARED]
@@ -93,6 +113,11 @@ def make_verdict(nets: list[Confirmed], *, epochs: int, milliseconds: Mapping[st
         "images": 0 if start is None else start.with_lesion,
     }
     sentences = [_sentence(best, one, found[one.role], milliseconds) for one in others]
+    if seeds is not None and 0 < len(best.scores) < seeds:
+        sentences.append(
+            f"Only {len(best.scores)} of the planned {seeds} training runs of each net ended, so the verdict is less "
+            "certain than planned. The same command does the rest."
+        )
     if noise is not None:
         sentences.append(
             f"From seed to seed the validation score of one net varies by {noise:.3f} (standard deviation), and each "
@@ -137,6 +162,7 @@ def _sentence(best: Confirmed, other: Confirmed, found: Comparison | None, milli
 
 def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
     means = [value for scores in one.scores.values() if np.isfinite(value := scores.value(METRIC))]
+    interval = intervals(list(one.scores.values()), metrics=[METRIC])[METRIC] if means else None
     return {
         "role": one.role,
         "hash": one.hash,
@@ -146,4 +172,6 @@ def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
         "dice_by_seed": means,
         "val_by_seed": list(one.val.values()),
         "dice": float(np.mean(means)) if means else None,
+        "interval": None if interval is None else list(interval),
+        "images": int(next(iter(one.scores.values())).has_lesion.sum()) if one.scores else 0,
     }

@@ -69,8 +69,8 @@ def confirm_search(
         same = " and ".join(ROLES[role] for role in roles)
         return no_verdict(f"The best net is {same}: there is no other net to compare.", best=top[0].hash)
     specs = {hash_: pricer.spec(point) for hash_, point in points.items()}
-    place = folder / "confirm" / f"{epochs}-epochs"
     again = ConfirmingObjective(objective, epochs)
+    place = folder / "confirm" / again.name
     failures = confirm(
         list(specs.items()),
         again,
@@ -89,7 +89,9 @@ def confirm_search(
     best = replace(choose(tried), role="best")
     rows = {one.hash: one for one in tried} | {one.hash: confirmed(role, one) for role, one in roles.items()}
     rows.pop(best.hash)
-    verdict = make_verdict([best, *rows.values()], epochs=epochs, milliseconds=_milliseconds(specs, objective))
+    verdict = make_verdict(
+        [best, *rows.values()], epochs=epochs, milliseconds=_milliseconds(specs, objective), seeds=seeds
+    )
     verdict["finalists"] = [one.hash for one in top]
     if "start" in roles and roles["start"].hash == best.hash:
         verdict["text"] = f"No net was found that scores better than the starting net. {verdict['text']}"

@@ -6,6 +6,7 @@ import optuna
 import pytest
 
 from lmnet.search.cli import main, make_parser
+from lmnet.search.results.answer import NO_VERDICT
 from lmnet.search.run_search import run
 from lmnet.search.study.storage import open_storage
 from tests.search.objectives import width_score
@@ -41,11 +42,14 @@ def test_status_prints_what_the_search_printed(small, tmp_path, capsys):
 
     assert main(["status", "--storage", storage]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].startswith(f"starting net  {content['start']['score']:.4f}  ")
-    assert lines[2].startswith(f"best net      {content['best']['score']:.4f}  ")
-    assert lines[3] == "Not confirmed: these scores are on the images that chose the net."
+    assert lines[0] == NO_VERDICT
+    assert lines[2] == "scores of the search, by your objective:"
+    assert lines[3].startswith(f"starting net  {content['start']['score']:.4f}  ")
+    assert lines[4].startswith(f"best net      {content['best']['score']:.4f}  ")
+    assert lines[5] == "small-max-gflops-0.004: 3 trials, 0 failed, 0 infeasible proposals"
+    assert lines[-1] == f"report: {tmp_path}/report.html"
     report = (tmp_path / "report.html").read_text()
-    assert "Not confirmed: these scores are on the images that chose the net, from one training run each." in report
+    assert report.index(NO_VERDICT) < report.index("Scores of the search, by your objective: ")
     assert f"; the starting net scores {content['start']['score']:.4f} at " in report
 
 

@@ -1,6 +1,7 @@
 """The confirmation of a search: paired differences, the verdict's words, and a search that ends with one."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from lmnet.search.nets.pricing import Pricer
 from lmnet.search.nets.space import Space
 from lmnet.search.nets.survey import largest_within
 from lmnet.search.options import SearchOptions
+from lmnet.search.results.answer import answer_text
 from lmnet.search.results.counts import Scored, Tally, with_verdict
+from lmnet.search.results.summary import SearchResult
 from lmnet.search.run_search import run
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.pools import InlinePool
@@ -119,6 +122,65 @@ def test_the_verdict_says_what_was_shown(mean, words):
     )
     assert verdict["best_minus_start"] == pytest.approx(mean - 0.5, abs=0.01)
     assert (verdict["seeds"], verdict["split"], len(verdict["interval"])) == (3, "test", 2)
+
+
+def test_all_nets_of_a_verdict_have_the_same_seeds():
+    """The time was over before the largest net had its third training run."""
+    nets = [
+        Confirmed("best", "b", 0.5, 10, by_seed(0.6)),
+        Confirmed("start", "s", 1.0, 20, by_seed(0.5)),
+        Confirmed("largest", "l", 2.0, 30, by_seed(0.5, seeds=(1, 2))),
+        Confirmed("finalist", "f", 0.6, 10, by_seed(0.5)),
+    ]
+
+    verdict = make_verdict(nets, epochs=5, milliseconds={}, seeds=3)
+
+    assert [len(one["dice_by_seed"]) for one in verdict["nets"]] == [2, 2, 2, 3]
+    assert "3 training runs each" not in verdict["text"]
+    assert "Only 2 of the planned 3 training runs of each net ended" in verdict["text"]
+    assert verdict["seeds"] == 2
+
+
+def test_a_net_whose_training_runs_all_failed_takes_no_seeds_from_the_others():
+    nets = [
+        Confirmed("best", "b", 0.5, 10, by_seed(0.6)),
+        Confirmed("start", "s", 1.0, 20, by_seed(0.5)),
+        Confirmed("largest", "l", 2.0, 30, {}),
+    ]
+
+    verdict = make_verdict(nets, epochs=5, milliseconds={}, seeds=3)
+
+    assert "is better than the starting net: test Dice +0.1" in verdict["text"]
+    assert "was not compared with the largest net" in verdict["text"]
+    assert "Only" not in verdict["text"]
+
+
+def test_the_verdict_comes_first_then_test_scores_then_the_scores_of_the_search(small):
+    nets = [Confirmed("best", "b", 0.5, 10, by_seed(0.6)), Confirmed("start", "s", 1.0, 20, by_seed(0.5))]
+    verdict = make_verdict(nets, epochs=5, milliseconds={"b": 3.0, "s": 4.0})
+    scored = (Scored(0, (0,), "b", 0.7, {"gmacs": 0.5, "params": 10}),)
+    counts = Tally(1, {}, 0, 0, 0, scored)
+
+    lines = answer_text(SearchResult("study", "", None, Space(small), counts, None, verdict)).splitlines()
+
+    assert lines[0].startswith("The best net is better than the starting net: test Dice +0.1")
+    assert lines[2] == "scores of the nets trained again, on test images (60 images with a lesion):"
+    assert lines[3].split() == ["net", "hash", "GMACs", "ms", "test", "Dice", "95", "%", "interval", "by", "seed"]
+    assert re.match(r"the best net +b +0.500  3.0  0.60\d +0.55\d to 0.64\d +0.60\d 0.60\d 0.60\d$", lines[4]), lines[4]
+    assert lines[5].startswith("the starting net")
+    assert lines[7].startswith("scores of the search, on val images, from one training run each")
+    assert lines[8] == "best net      0.7000  0.500 GMACs  10 parameters"
+
+
+def test_synthetic_test_images_are_many_and_none_that_the_search_has_seen():
+    base = TrainingObjective("synthetic", Recipe(size=32, epochs=1), seed=3)
+
+    test = ConfirmingObjective(base, 1).test
+
+    assert len(test) >= 300
+    seen = {case.image.tobytes() for case in base.sets().cases.cases}
+    assert seen.isdisjoint(case.image.tobytes() for case in test.cases)
+    assert {name.partition("_")[0] for name in test.names} == {"endoscopy", "mri", "ultrasound"}
 
 
 def test_a_verdict_without_time_says_so():
@@ -306,10 +368,10 @@ def test_a_search_ends_with_a_verdict_and_the_same_call_repeats_it(small, tmp_pa
     assert verdict["seeds"] == 2
     assert {one["role"] for one in verdict["nets"]} >= {"best", "largest"}
     assert all(len(one["dice_by_seed"]) == 2 for one in verdict["nets"])
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "confirm" / "2-epochs").iterdir()}
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "confirm" / "2-epochs-320-images").iterdir()}
     again = run(small, out=tmp_path, **options)
     assert again.verdict["text"].partition(" times its GMACs")[0] == verdict["text"].partition(" times its GMACs")[0]
-    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "confirm" / "2-epochs").iterdir()}
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "confirm" / "2-epochs-320-images").iterdir()}
     captions = [caption for caption, _ in verdict["cases"]]
     assert len(captions) == 4
     assert all("the best net 0." in caption for caption in captions)

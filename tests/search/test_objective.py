@@ -142,7 +142,7 @@ def test_an_encoder_starts_from_its_weights(tmp_path):
     again = build_model(spec)
     load_weights(again, tmp_path / "trained.safetensors")
     assert again.normalization == model.normalization
-    scores = ConfirmingObjective(objective, 1).test_scores(spec, tmp_path / "trained.safetensors")
+    scores = ConfirmingObjective(objective, 1).test_scores(again, spec)
     assert 0 <= scores.dice.mean() <= 1
 
 
