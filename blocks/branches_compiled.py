@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lmnet.blocks.cpu_kernels import load_library
+from lmnet.blocks.cpu_kernels import can_build, load_library
 
 LANES = 8
 """The kernel works on so many channels at a time and needs as many."""
 
-_is_default = False
+_is_default: bool | None = None
+"""Whether multi-branch convolutions train with the kernel; None until it was asked for or could first be used."""
 
 
 def build_branch_kernel() -> bool:
@@ -63,9 +64,12 @@ def load_kernel() -> ctypes.CDLL | None:
 
 
 def can_compute(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.Module]) -> bool:
-    """Say whether the kernel was asked for and takes a map: float32 on a CPU, channels last, plain batch norms."""
+    """Say whether the kernel takes a map and is built: float32 on a CPU, channels last, plain batch norms.
+
+    The first map that it takes builds it, unless somebody decided before.
+    """
     return (
-        _is_default
+        _is_default is not False
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.shape[1] >= LANES
@@ -78,7 +82,15 @@ def can_compute(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.Module
             type(norm) is nn.BatchNorm2d and norm.affine and norm.track_running_stats and norm.momentum is not None
             for norm in norms
         )
+        and _is_built()
     )
+
+
+def _is_built() -> bool:
+    global _is_default
+    if _is_default is None:
+        _is_default = can_build() and load_kernel() is not None
+    return _is_default
 
 
 def sum_of_branches(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:

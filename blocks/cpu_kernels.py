@@ -1,5 +1,7 @@
 """C++ files of this folder as libraries: built on first use, kept, and loaded.
 
+The first training step of a process on a CPU builds what it uses (``can_build``), in anybody's training loop.
+
 They have a plain C interface, so that they need nothing but a C++ compiler: no Python or torch headers, a build in
 seconds instead of a minute, and no rebuild with a new torch. Their threads are those of torch's own OpenMP.
 """
@@ -10,10 +12,12 @@ import contextlib
 import ctypes
 import hashlib
 import logging
+import multiprocessing
 import os
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +25,30 @@ from lmnet.blocks.cache_folder import cache_folder
 
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-fPIC", "-shared")
 _COMPILERS = ("c++", "g++", "clang++")
+
+SWITCH = "LMNET_KERNELS"
+"""The environment variable that leaves the kernels out where it is 0."""
+
+
+def can_build() -> bool:
+    """Return whether kernels are wanted and there is a compiler; without one, a line in the log says so once."""
+    if os.environ.get(SWITCH) == "0":
+        return False
+    if find_compiler() is None:
+        _report_missing_compiler()
+        return False
+    return True
+
+
+@cache
+def _report_missing_compiler() -> None:
+    if multiprocessing.parent_process() is None:  # once, not in each worker of a search
+        logging.getLogger("lmnet").warning(
+            "note: there is no C++ compiler (%s), so training on a CPU runs without compiled kernels and is slower. "
+            "Install g++, or set %s=0 to silence this line.",
+            ", ".join(_COMPILERS),
+            SWITCH,
+        )
 
 
 def find_compiler() -> str | None:

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from lmnet.blocks.checks import check_choice, check_odd
 from lmnet.blocks.neighborhood_backends import BACKENDS, asked_backend, run_backward, run_forward
+from lmnet.blocks.neighborhood_compiled import build_for_training
 from lmnet.blocks.neighborhood_gather import gather_attention
 from lmnet.blocks.neighborhood_sliced import sliced_attention
 
@@ -139,5 +140,7 @@ def neighborhood_attention(
         return gather_attention(query, key, value, window, scale)
     if torch.compiler.is_exporting():
         return sliced_attention(query, key, value, window, scale)
+    if backend == "auto" and not torch.compiler.is_compiling():
+        build_for_training(query)
     out: Tensor = _attention(query, key, value, window, scale, backend)
     return out

@@ -6,8 +6,8 @@ All backends give the same numbers to rounding:
 - ``torch``: PyTorch operations on views (neighborhood_planar.py); any device.
 - ``compiled``: a C++ kernel, built on first use (neighborhood_compiled.py). It takes float32 and the half types on CPU;
   without a compiler, and for all others, ``torch`` runs instead.
-- ``auto``: ``compiled`` for maps on the CPU once ``build_attention_kernel()`` has succeeded in this process, else
-  ``torch``.
+- ``auto``: ``compiled`` for maps on the CPU once ``build_attention_kernel()`` or the first training step has built the
+  kernel in this process, else ``torch``.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lmnet.blocks.cpu_kernels import load_library
+from lmnet.blocks.cpu_kernels import can_build, load_library
 from lmnet.blocks.neighborhood_planar import planar_attention, planar_attention_backward
 
-_is_default = False
+_is_default: bool | None = None
+"""Whether the backend ``auto`` uses the kernel; None until it was asked for, or until the first training step."""
 
 
 def build_attention_kernel() -> bool:
@@ -27,7 +28,14 @@ def build_attention_kernel() -> bool:
 
 def is_kernel_default() -> bool:
     """Say whether ``build_attention_kernel`` has succeeded in this process."""
-    return _is_default
+    return bool(_is_default)
+
+
+def build_for_training(query: Tensor) -> None:
+    """Build the kernel if this is the first training step of the process that can use it, and nobody decided before."""
+    global _is_default
+    if _is_default is None and query.requires_grad and torch.is_grad_enabled() and can_compute(query):
+        _is_default = can_build() and load_kernel() is not None
 
 
 def can_compute(query: Tensor) -> bool:

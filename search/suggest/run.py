@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmnet.blocks import build_kernels
 from lmnet.search.suggest.answer import Suggestion, compared, suggested, training_command, verdict
 from lmnet.search.suggest.choices import NetChoice, find_choices
 from lmnet.search.suggest.data_summary import FEW, enough_to_compare, summarize_data
@@ -16,7 +15,6 @@ from lmnet.search.suggest.rounds import Contender, Rounds, Say, make_contender
 from lmnet.search.suggest.timing import MachineCost, Stopwatch, default_runtime
 from lmnet.training.data.load import DataSets
 from lmnet.training.fitting.chooser import make_chooser
-from lmnet.training.prediction.inference import resolve_device
 from lmnet.training.runs.train_run import DataChoice
 
 TIMING_SHARE = 0.3
@@ -280,8 +278,6 @@ class _Job:
     def _contenders(
         self, choices: Sequence[NetChoice], costs: dict[NetChoice, MachineCost], channels: int, notes: list[str]
     ) -> list[Contender]:
-        if resolve_device(self.device).type == "cpu":
-            build_kernels()
         found = []
         for each in choices:
             try:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmnet.blocks import build_kernels
 from lmnet.builder.graph import GraphModel
 from lmnet.builder.models import encoder_tensors, load_encoder
 from lmnet.builder.spec import Spec
@@ -24,7 +23,6 @@ from lmnet.training.data.load import SYNTHETIC
 from lmnet.training.data.meaning import DataOptions
 from lmnet.training.fitting.chooser import METRIC, Chooser, make_chooser
 from lmnet.training.fitting.fit import training_facts
-from lmnet.training.prediction.inference import resolve_device
 from lmnet.training.runs.train_run import DataChoice
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
@@ -80,7 +78,6 @@ class TrainingObjective:
             seed: random seed of order and augmentation.
             epochs: None for the recipe's.
         """
-        self._use_kernels()
         given: frozenset[str] = frozenset()
         if self.pretrained_encoder is not None:
             assert isinstance(model, GraphModel)
@@ -188,7 +185,6 @@ class TrainingObjective:
 
     def estimate_s(self, model: GraphModel) -> float:
         """Return about how long one full training run of a net takes: one step is timed."""
-        self._use_kernels()
         size, batch = self.recipe_of(model, model.spec).size, self.recipe.batch_size
         image = torch.randn(batch, self.in_channels, size, size)
         model.train()
@@ -202,10 +198,6 @@ class TrainingObjective:
         sides = self.sets()
         pictures = self.recipe.epochs * (len(sides.train) + 0.35 * len(sides.val))
         return times[-1] / batch * pictures
-
-    def _use_kernels(self) -> None:
-        if resolve_device(self.device).type == "cpu":
-            build_kernels()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out: each worker reads them itself."""

@@ -263,6 +263,7 @@ def test_exported_programs_hold_plain_operations_and_gather_nothing(layer):
 
 
 def test_override_reaches_whole_nets_and_nests(monkeypatch):
+    monkeypatch.setattr("lmnet.blocks.neighborhood_compiled._is_default", False)  # whatever was trained before
     used = []
     places = {"gather": "neighborhood.gather_attention", "torch": "neighborhood_backends.planar_attention"}
     for name, place in places.items():

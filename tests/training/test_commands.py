@@ -375,10 +375,3 @@ def test_the_package_loads_late_and_says_what_it_has():
     for name in lmnet.training.__all__:
         assert getattr(lmnet.training, name) is not None
     assert Path(lmnet.training.__file__).with_suffix(".pyi").is_file()
-
-
-def test_where_no_compiler_is_a_note_says_what_it_would_give(tiny_spec, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PATH", "/nowhere")
-    few = ["--data", "synthetic", "--size", "32", "--epochs", "1", "--set", "batch_size=16", "--workers", "0"]
-    assert train_main([tiny_spec, *few, "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
-    assert "note: with a C++ compiler, such as g++, compiled kernels would make" in capsys.readouterr().err

@@ -18,6 +18,7 @@ import lightning.pytorch as L
 import torch
 from torch import nn
 
+from lmnet.blocks import build_kernels
 from lmnet.training.data.load import DataSets
 from lmnet.training.fitting.chooser import make_chooser
 from lmnet.training.fitting.distillation import Teacher
@@ -132,6 +133,8 @@ def fit(
     train, val = data.train.at(side, in_channels), data.val.at(side, in_channels)
     if workers is None:
         workers = default_workers(on_gpu=target.type == "cuda") if folder is not None else 0
+    if target.type == "cpu":
+        build_kernels(model)
     if recipe.channels_last:
         model.to(memory_format=torch.channels_last)
     num_classes = probe_classes(model, size=side, in_channels=in_channels)

@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 
-from lmnet.blocks import build_kernels
-from lmnet.blocks.cpu_kernels import find_compiler
 from lmnet.builder.files import write_durably
 from lmnet.builder.find_model import find_model, weights_file
 from lmnet.builder.graph import GraphModel
@@ -36,7 +34,6 @@ from lmnet.training.fitting.schedule import Schedule
 from lmnet.training.fitting.state import TrainState
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
-from lmnet.training.prediction.inference import resolve_device
 from lmnet.training.runs.curves import draw_curves
 from lmnet.training.runs.opened_model import model_facts, open_model
 from lmnet.training.runs.remarks import remarks_before
@@ -157,7 +154,6 @@ def train_run(
     """
     chosen = (recipe if isinstance(recipe, Recipe) else load_recipe(recipe)).override(changes or {}, where="--set")
     check_machine(chosen, device, devices=devices, nodes=nodes)
-    _prepare_device(device, say)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, weights = _built(spec, dict(variables or {}), weights)
@@ -257,11 +253,6 @@ def _with_normalization(recipe: Recipe, model: GraphModel, changes: Mapping[str,
         return recipe
     usual = dict(zip(("mean", "std"), map(list, model.normalization), strict=True))
     return recipe.override({key: value for key, value in usual.items() if key not in changes})
-
-
-def _prepare_device(device: str, say: Callable[[str], None]) -> None:
-    if resolve_device(device).type == "cpu" and not build_kernels() and find_compiler() is None:
-        say("note: with a C++ compiler, such as g++, compiled kernels would make this training run faster.")
 
 
 def _built(spec: str, variables: dict[str, Any], weights: str | None) -> tuple[GraphModel, str | None]:
