@@ -133,10 +133,7 @@ def fit(
     train, val = data.train.at(side, in_channels), data.val.at(side, in_channels)
     if workers is None:
         workers = default_workers(on_gpu=target.type == "cuda") if folder is not None else 0
-    if target.type == "cpu":
-        build_kernels(model)
-    if recipe.channels_last:
-        model.to(memory_format=torch.channels_last)
+    _prepare(model, target, recipe)
     num_classes = probe_classes(model, size=side, in_channels=in_channels)
     if loss is None:
         check_class_weights(recipe, num_classes)
@@ -180,6 +177,14 @@ def fit(
     model.to("cpu")
     finished = _finish(model, keeper.state, facts, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
     return replace(finished, chosen_by=chooser.text)
+
+
+def _prepare(model: nn.Module, target: torch.device, recipe: Recipe) -> None:
+    """Make training fast on this device: kernels and the layout of maps."""
+    if target.type == "cpu":
+        build_kernels(model)
+    if recipe.channels_last:
+        model.to(memory_format=torch.channels_last)
 
 
 def _run(trainer: L.Trainer, module: SegmentationModule) -> None:
