@@ -16,6 +16,13 @@ import sys
 COMMANDS = {
     "import torch": "import torch",
     "import timm.layers": "import timm.layers",
+    "import lmnet": "import lmnet",
+    "import lmnet.blocks": "import lmnet.blocks",
+    "import lmnet.integrations.onnx": "import lmnet.integrations.onnx",
+    "import lmnet.integrations.timm": "import lmnet.integrations.timm",
+    "import lmnet.integrations.smp": "import lmnet.integrations.smp",
+    "import lmnet.integrations.monai": "import lmnet.integrations.monai",
+    "import lmnet.integrations.nnunet": "import lmnet.integrations.nnunet",
     "lmnet-build --list-models": "from lmnet.commands.build import main; main(['--list-models'])",
     "lmnet-build cat lmnet_xs": "from lmnet.commands.build import main; main(['cat', 'lmnet_xs'])",
     "lmnet-build lmnet_xz (mistyped)": "from lmnet.commands.build import main; main(['lmnet_xz'])",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
@@ -160,13 +160,35 @@ def count_params(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _run(module: nn.Module, in_shapes: Sequence[Shape]) -> tuple[tuple[Shape, ...], CostCounter]:
+def measured(
+    module: nn.Module, in_shapes: Sequence[Sequence[int]], shapes: Callable[[Any], tuple[Shape, ...]] = shapes_of
+) -> NodeCost:
+    """Return what a module on the meta device costs; it is re-parameterised in place.
+
+    Args:
+        module: in eval mode.
+        in_shapes: shape of each input, without the batch.
+        shapes: gives the shapes of what the module returns.
+    """
+    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
+
+    out_shapes, counter = _run(module, in_shapes, shapes)
+    params, deployed = count_params(module), counter
+    if any(hasattr(child, name) for child in module.modules() for name in _FUSING):
+        with torch.device("meta"), QuickMeta():
+            module = reparameterize_model(nn.ModuleList([module]), inplace=True)[0]
+        _, deployed = _run(module, in_shapes, shapes)
+    return NodeCost(out_shapes, params, counter.macs, count_params(module), deployed.macs, deployed.peak_bytes)
+
+
+def _run(
+    module: nn.Module, in_shapes: Sequence[Sequence[int]], shapes: Callable[[Any], tuple[Shape, ...]]
+) -> tuple[tuple[Shape, ...], CostCounter]:
     inputs = [torch.empty(1, *shape, device="meta") for shape in in_shapes]
     counter = CostCounter(inputs)
     with torch.no_grad(), counter:
-        out = module(*inputs)
-        shapes = shapes_of(out)
-    return shapes, counter
+        out_shapes = shapes(module(*inputs))
+    return out_shapes, counter
 
 
 @lru_cache(maxsize=65_536)
@@ -183,7 +205,7 @@ def _look_up(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> Nod
 
 
 def _stored(found: Any) -> NodeCost | None:
-    """Return a cost as the store has it, or None where there is none or it is damaged."""
+    """Return a cost as the store has it, or None if there is none or it is damaged."""
     try:
         shapes, *figures = found
         if len(figures) == 5 and all(type(figure) is int for figure in figures):
@@ -194,17 +216,9 @@ def _stored(found: Any) -> NodeCost | None:
 
 
 def _measure(block: str, options_json: str, in_shapes: tuple[Shape, ...]) -> NodeCost:
-    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
-
     with torch.device("meta"), QuickMeta():
         module = make_block(block, json.loads(options_json), [shape[0] for shape in in_shapes]).eval()
-    shapes, counter = _run(module, in_shapes)
-    params, deploy_counter = count_params(module), counter
-    if any(hasattr(child, name) for child in module.modules() for name in _FUSING):
-        with torch.device("meta"), QuickMeta():
-            reparameterize_model(nn.ModuleList([module]), inplace=True)
-        _, deploy_counter = _run(module, in_shapes)
-    return NodeCost(shapes, params, counter.macs, count_params(module), deploy_counter.macs, deploy_counter.peak_bytes)
+    return measured(module, in_shapes)
 
 
 @lru_cache(maxsize=65_536)

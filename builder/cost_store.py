@@ -28,7 +28,7 @@ class CostStore:
     """A growing file of measured costs; several processes may read and add at once.
 
     Args:
-        file: where; None for none, and nothing is ever found.
+        file: path of the file; None for none: nothing is ever found.
     """
 
     def __init__(self, file: Path | None) -> None:
@@ -48,7 +48,7 @@ class CostStore:
         return self._known.get(key)
 
     def put(self, key: str, value: Any) -> None:
-        """Add a value; where the disk cannot be written, it is kept for this process only."""
+        """Add a value; if the disk cannot be written, it is kept for this process only."""
         assert self._known is not None
         self._known[key] = value
         if self.file is None:
@@ -66,7 +66,7 @@ class CostStore:
 
 
 def is_storable(block: str) -> bool:
-    """Return whether a block is lmnet's own, so that the file's name tells of any change to it."""
+    """Return whether a block is lmnet's own, so that the file's name changes with it."""
     return REGISTRY.get(block).__module__.startswith(OWN_BLOCKS)
 
 

@@ -60,7 +60,7 @@ class _OneInput(nn.Module):
 
 
 def count_with_ptflops(module: nn.Module, shapes: tuple[Shape, ...], backend: str) -> int | None:
-    """Return ptflops' count of a forward pass at batch 1; None where it fails."""
+    """Return ptflops' count of a forward pass at batch 1; None if it fails."""
     from ptflops import get_model_complexity_info
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

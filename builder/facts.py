@@ -32,7 +32,7 @@ def read_normalization(facts: Mapping[str, str], *, where: str) -> Normalization
     """Return mean and deviation of the channels that the net was trained with; None if nothing says so.
 
     Args:
-        facts: of a model.
+        facts: what stands beside a model's weights.
         where: file or model they are from, for the message.
 
     Raises:

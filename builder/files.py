@@ -26,7 +26,7 @@ def write_durably(path: Path, content: bytes) -> None:
     """Write a file beside its place, flush it to the disk, then rename it into place.
 
     Args:
-        path: of the file; its folder must exist.
+        path: file to write; its folder must exist.
         content: all of the file.
 
     Raises:
@@ -39,7 +39,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     """Write several files of one folder: all are flushed to the disk before the first is renamed into place.
 
     Args:
-        contents: of each file; the folder must exist.
+        contents: path → content; the folder must exist.
 
     Raises:
         SaveError: the disk is full or refuses; the old files are untouched and nothing is left lying about.

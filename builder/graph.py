@@ -87,7 +87,7 @@ class GraphModel(nn.Module):
             self.facts |= normalization_facts(*value)
 
     def forward(self, image: Tensor) -> Tensor | dict[str, Tensor]:
-        """Return the logits, or a dict of all outputs where there are several."""
+        """Return the logits, or a dict of all outputs if there are several."""
         check_map(self.spec.name, image, self.plan.input_shape[0])
         height, width = image.shape[2:]
         outputs = self._run(self._padded(image))
@@ -133,7 +133,7 @@ class GraphModel(nn.Module):
         return F.pad(image, (0, padded[1] - width, 0, padded[0] - height), mode="replicate")
 
     def _run(self, image: Tensor, aux: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Return the outputs by name; the maps of ``aux`` are put into ``aux`` where it is given."""
+        """Return the outputs by name; the maps of ``aux`` are put into ``aux`` if it is given."""
         maps: dict[str, Tensor | list[Tensor]] = {INPUT: image}
         for node in self.plan.nodes:
             maps[node.name] = self.get_submodule(node.name)(*(pick(maps[name], at) for name, at in node.inputs))

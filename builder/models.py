@@ -61,6 +61,13 @@ def create_model(
     Raises:
         SpecError: there is no such spec, it is wrong, or a variable is unknown.
         ValueError: pretrained weights are not available, or do not fit the overridden net.
+
+    Example:
+        >>> import torch
+        >>> import lmnet
+        >>> model = lmnet.create_model("lmnet_xxs", num_classes=3)
+        >>> model(torch.randn(1, 3, 100, 150)).shape
+        torch.Size([1, 3, 100, 150])
     """
     found = find_model(spec)
     if found.is_chosen and pretrained:
@@ -85,7 +92,7 @@ def create_model(
 
 
 def shipped_weights(model: GraphModel) -> Path | None:
-    """Return the zoo's weights for a net, where its spec is that of the zoo, unchanged, and has some."""
+    """Return the zoo's weights for a net, if its spec is that of the zoo, unchanged, and has some."""
     name = model.spec.name
     if name not in list_models(pretrained=True) or plan_spec(load_spec(name)).hash != model.hash:
         return None
@@ -247,6 +254,13 @@ def save_pretrained(model: GraphModel, folder: str | Path, *, dtype: torch.dtype
 
     Raises:
         SaveError: the disk is full or refuses; the files that were there before are kept.
+
+    Example:
+        >>> import lmnet
+        >>> model = lmnet.create_model("lmnet_xxs", width=4)
+        >>> lmnet.save_pretrained(model, "mine")
+        >>> lmnet.from_pretrained("mine").hash == model.hash
+        True
     """
     folder = Path(folder)
     content = weights_bytes(model.state_dict(), _facts(model), half=dtype is torch.float16)
@@ -269,6 +283,12 @@ def from_pretrained(folder: str | Path) -> GraphModel:
     Raises:
         SpecError: the folder has no spec, or a wrong one.
         ValueError: the weights are missing, damaged, or do not fit.
+
+    Example:
+        >>> import lmnet
+        >>> model = lmnet.from_pretrained("lmnet_xxs@synthetic")
+        >>> model.facts["size"]
+        '128'
     """
     return open_net(find_model(folder))[0]
 

@@ -6,10 +6,9 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
-from lmnet.builder.cost import CostCounter, count_params
+from lmnet.builder.cost import measured
 
 
 @dataclass(frozen=True, repr=False)
@@ -19,7 +18,7 @@ class ModuleCost:
     Args:
         params: numbers that training learns.
         macs: multiply-accumulates of convolutions, linear layers and attention products.
-        deploy_params: as ``params``, after re-parameterisation; equal where nothing is merged.
+        deploy_params: as ``params``, after re-parameterisation; equal if nothing is merged.
         deploy_macs: as ``macs``, after re-parameterisation.
         peak_bytes: largest memory of the maps that the re-parameterised form holds at once, float32, without inputs
             and weights.
@@ -72,23 +71,5 @@ def cost(module: nn.Module, *input_shapes: Sequence[int]) -> ModuleCost:
         raise ValueError(
             f"cost: give the shape of each input without the batch, got {input_shapes}. Use (3, 224, 224)."
         )
-    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
-
-    plain = copy.deepcopy(module).to("meta").eval()
-    macs, peak_bytes = _count(plain, input_shapes)
-    params, deploy_params, deploy_macs = count_params(plain), count_params(plain), macs
-    if any(hasattr(child, "reparameterize") for child in plain.modules()):
-        merged = reparameterize_model(nn.ModuleList([plain]), inplace=True)[0]
-        deploy_params = count_params(merged)
-        deploy_macs, peak_bytes = _count(merged, input_shapes)
-    return ModuleCost(params, macs, deploy_params, deploy_macs, peak_bytes)
-
-
-def _count(module: nn.Module, input_shapes: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """Return the multiply-accumulates of one pass on the meta device, and the largest memory of its maps in bytes."""
-    inputs = [torch.empty(1, *shape, device="meta") for shape in input_shapes]
-    counter = CostCounter(inputs)
-    with torch.no_grad(), counter:
-        out = module(*inputs)
-        del out
-    return counter.macs, counter.peak_bytes
+    found = measured(copy.deepcopy(module).to("meta").eval(), input_shapes, lambda out: ())
+    return ModuleCost(found.params, found.macs, found.deploy_params, found.deploy_macs, found.peak_bytes)

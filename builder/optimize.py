@@ -41,6 +41,13 @@ def optimize_for_inference(
     Raises:
         ValueError: the module has no shape of its own, and neither example nor input_shape is given.
         RuntimeError: the copy's output differs from the original's by more than 1e-4 of its largest value.
+
+    Example:
+        >>> import torch
+        >>> import lmnet
+        >>> fast = lmnet.optimize_for_inference(lmnet.create_model("lmnet_xxs").eval())
+        >>> fast(torch.randn(1, 3, 64, 64)).shape
+        torch.Size([1, 2, 64, 64])
     """
     from timm.utils import reparameterize_model  # late: its import takes longer than torch's
 
@@ -67,7 +74,7 @@ def _example(model: nn.Module, input_shape: Sequence[int] | None) -> Tensor:
     if input_shape is None:
         if not isinstance(model, GraphModel):
             raise ValueError(
-                f"optimize_for_inference: an image's shape must be known, got none for {type(model).__name__}. "
+                f"optimize_for_inference: the shape of an image is not known for {type(model).__name__}. "
                 "Give example or input_shape."
             )
         channels, height, width = model.plan.input_shape

@@ -48,7 +48,7 @@ class Plan:
     """A checked graph.
 
     Args:
-        spec: where it comes from.
+        spec: the spec that it is a plan of.
         variables: the values of ``vars``.
         input_shape: (C, H, W) of the image.
         padded_size: height and width that the nodes see: the image's, rounded up to the stride.

@@ -1,4 +1,4 @@
-"""Which process owns a trial or a folder: enough to tell, on the same machine, whether it is still alive."""
+"""Which process owns a trial or a folder: enough to know, on the same machine, whether it is still alive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def machine() -> str:
 
 
 def start_time(pid: int) -> float | None:
-    """Return when a process of this machine started, in seconds since 1970; None where it has ended."""
+    """Return when a process of this machine started, in seconds since 1970; None if it has ended."""
     try:
         process = psutil.Process(pid)
         return None if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else process.create_time()
@@ -46,11 +46,11 @@ def this_process() -> dict[str, Any]:
 
 
 def is_dead(owner: dict[str, Any] | None) -> bool:
-    """Return whether a process is known to be dead; False where it cannot be known, as it is on another machine.
+    """Return whether a process is known to be dead; False if that cannot be known, as on another machine.
 
     Args:
-        owner: of ``this_process``. Studies of earlier versions hold no ``started``: there, a process that has the same
-            number now is taken for the owner until its heartbeats are too old.
+        owner: what ``this_process`` returned. Studies of earlier versions hold no ``started``: there, a process that
+            has the same number now is taken for the owner until its heartbeats are too old.
     """
     if not owner or owner.get("machine") != machine():
         return False

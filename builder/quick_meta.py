@@ -33,7 +33,7 @@ _NORMS = frozenset((_aten.native_batch_norm, _aten._native_batch_norm_legit_no_t
 
 
 def quick_output(packet: Any, args: Sequence[Any]) -> Any:
-    """Return what an operation gives for these float32 tensors on the meta device, or None where torch must be asked.
+    """Return what an operation gives for these float32 tensors on the meta device, or None if torch must be asked.
 
     Args:
         packet: the operation, as ``func._overloadpacket``.
@@ -62,7 +62,7 @@ def quick_output(packet: Any, args: Sequence[Any]) -> Any:
 
 
 class QuickMeta(TorchDispatchMode):
-    """Inside it, ``quick_output`` answers where it can."""
+    """Inside it, ``quick_output`` answers if it can."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -43,7 +43,7 @@ class Knob:
 
 
 def read_knobs(spec: Spec) -> tuple[Knob, ...]:
-    """Return the knobs of a spec's ``search`` section, in its order; none where it has no such section.
+    """Return the knobs of a spec's ``search`` section, in its order; none if it has no such section.
 
     Raises:
         SpecError: with every range that is wrong: an unknown variable, bounds that are missing, swapped or not whole
@@ -146,7 +146,7 @@ def _values_of(given: RangeSpec, own: Any) -> tuple[Any, ...]:
             message = f"a choice must be of the variable's kind, got {choice!r} for {own!r}. Change the choice."
             raise _Fault(message, "choices", index)
         if choice in given.choices[:index]:
-            raise _Fault(f"a choice must stand once, got {choice!r} again. Remove one.", "choices", index)
+            raise _Fault(f"{choice!r} is listed twice. Remove one.", "choices", index)
     return tuple(given.choices)
 
 

@@ -17,6 +17,20 @@ def parse_spec(text: str, file: str = "<text>") -> Spec:
 
     Raises:
         SpecError: the text is no spec; with everything that is wrong with it.
+
+    Example:
+        >>> from lmnet.builder import parse_spec
+        >>> text = '''
+        ... schema: lmnet/1
+        ... name: small
+        ... input: {channels: 1, size: [64, 64]}
+        ... nodes:
+        ...   stem: {block: downsample, from: input, out_channels: 8, stride: 4}
+        ...   head: {block: segmentation_head, from: stem, scale: 4}
+        ... outputs: {logits: head}
+        ... '''
+        >>> parse_spec(text).name
+        'small'
     """
     return _read(lambda: parse_yaml(text, file))
 
@@ -29,6 +43,14 @@ def load_spec(spec: str | FilePath) -> Spec:
 
     Raises:
         SpecError: there is no such file or name, or it is no spec; with everything that is wrong with it.
+
+    Example:
+        >>> import lmnet
+        >>> spec = lmnet.load_spec("lmnet_xs")
+        >>> spec.layout.vars["width"]
+        12
+        >>> spec.override({"width": 8}).name
+        'lmnet_xs'
     """
     return _read(lambda: load_yaml(zoo_path(spec)))
 

@@ -144,7 +144,9 @@ class _Reader:
             if isinstance(event, yaml.ScalarEvent):
                 plain = event.implicit[0] and not event.style
                 if any("\ud800" <= char <= "\udfff" for char in event.value):
-                    self.stop(mark, "the text has half a character (\\ud800 to \\udfff). Write the character itself.")
+                    self.stop(
+                        mark, "the text has an unpaired surrogate (\\ud800 to \\udfff). Write the character itself."
+                    )
                 self.put(read_scalar(event.value) if plain else event.value, mark)
             else:
                 self.open({} if isinstance(event, yaml.MappingStartEvent) else [], mark)
@@ -191,7 +193,7 @@ class _Reader:
             key = str(key)
         if key in container:
             first = self.document.keys[(*path, key)][0]
-            self.fault(mark, f"a key must stand once, got {key} again (first in line {first}). Remove one.", path)
+            self.fault(mark, f"`{key}` is defined twice (first in line {first}). Remove one.", path)
             key = f"{key} (again)"
             self.discarded.append((container, key))
             return key
@@ -222,7 +224,7 @@ def parse_yaml(text: str, file: str = "<text>") -> Document:
     if surrogate is not None:
         line = text.count("\n", 0, surrogate)
         column = surrogate - (text.rfind("\n", 0, surrogate) + 1)
-        message = f"the text has half a character, U+{ord(text[surrogate]):04X}. Write it as UTF-8."
+        message = f"the text has an unpaired surrogate, U+{ord(text[surrogate]):04X}. Write it as UTF-8."
         raise SpecError([Problem(file, line + 1, column + 1, "", message)])
     if size > MAX_BYTES:
         raise SpecError(

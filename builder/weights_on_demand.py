@@ -50,7 +50,7 @@ class Pin:
 
     Args:
         sha256: of the file.
-        size: of the file, in bytes.
+        size: bytes of the file.
         data: the data set that they were trained on.
         licence: what the weights may be used for.
     """
@@ -174,13 +174,13 @@ def _fetch(place: str, target: Path, pin: Pin) -> None:
     clear_leftovers(target.parent)
     notice(f"fetching {target.name} ({pin.size / 1e6:.1f} MB) from {place}")
     with written_aside(target) as temporary, temporary.open("wb") as file, _opened(place, target.name) as source:
-        digest, done, said = hashlib.sha256(), 0, time.monotonic()
+        digest, done, shown = hashlib.sha256(), 0, time.monotonic()
         while done <= pin.size and (chunk := _read(source, place)):
             file.write(chunk)
             digest.update(chunk)
             done += len(chunk)
-            if time.monotonic() - said > _SAY_EVERY_S:
-                said = time.monotonic()
+            if time.monotonic() - shown > _SAY_EVERY_S:
+                shown = time.monotonic()
                 notice(f"{target.name}: {done / 1e6:.1f} of {pin.size / 1e6:.1f} MB")
         if done < pin.size:
             raise FetchError(f"{place}: {target.name} ended after {done:,} of {pin.size:,} bytes")
@@ -233,7 +233,7 @@ def _opened_on_hub(name: str, file: str) -> Iterator[BinaryIO]:
     repository, _, revision = name.strip("/").partition("@")
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     with contextlib.suppress(_Answered):
-        _opened_address(endpoint).close()  # the package itself tries for half a minute where nobody answers
+        _opened_address(endpoint).close()  # the package itself tries for half a minute if nobody answers
     folder = tempfile.mkdtemp(prefix="lmnet-")
     try:
         try:

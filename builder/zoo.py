@@ -32,7 +32,7 @@ def list_models(
     The figures are those of the zoo's table (docs/zoo.md). A net without a figure does not meet a limit on it.
 
     Args:
-        pattern: of the names, with ``*`` and ``?``.
+        pattern: names to list, with ``*`` and ``?``.
         pretrained: only those that have weights, in the package or on demand.
         family: only nets of this family (``lmnet``, ``unext``, ...); ``all`` for any.
         max_ms: upper limit of the milliseconds of one image in onnxruntime, on the machine of the table.
@@ -43,6 +43,13 @@ def list_models(
 
     Raises:
         ValueError: an unknown order or family, or a limit that is not above 0.
+
+    Example:
+        >>> import lmnet
+        >>> lmnet.list_models("unext*")
+        ['unext', 'unext_s']
+        >>> "lmnet_xxs" in lmnet.list_models(max_gmacs=0.1, pretrained=True)
+        True
     """
     rows = select(
         own_rows(),
@@ -75,7 +82,7 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA, *, url: str | None = None) 
     A command prints the weights' licence. See ``lmnet.builder.weights_on_demand``.
 
     Args:
-        name: of the net.
+        name: the net's name.
         data: data set that they were trained on.
         url: where to fetch from; None for the environment variable LMNET_WEIGHTS_URL.
 
@@ -110,7 +117,7 @@ def check_spec_exists(spec: str | Path) -> None:
 
 
 def zoo_path(spec: str | Path) -> Path:
-    """Return the file of a zoo name, or the path itself where it looks like one.
+    """Return the file of a zoo name, or the path itself if it looks like one.
 
     Raises:
         SpecError: a bare name that the zoo does not have and that is no file either.
@@ -125,5 +132,5 @@ def zoo_path(spec: str | Path) -> Path:
         raise SpecError([Problem(str(spec), 1, 1, "", text)])
     if str(spec) not in names:
         hint = did_you_mean(str(spec), names)
-        raise SpecError([Problem(str(spec), 1, 1, "", f"a zoo name must be known, got {spec}. {hint}")])
+        raise SpecError([Problem(str(spec), 1, 1, "", f"the zoo has no net {spec}. {hint}")])
     return zoo_folder() / f"{spec}.yaml"

@@ -40,7 +40,7 @@ class ZooDice:
         low: lower end of its 95 % interval.
         high: upper end.
         runs: number of training runs, with different seeds.
-        shipped: of the run whose weights are shipped.
+        shipped: score of the run whose weights are shipped.
     """
 
     mean: float
@@ -65,11 +65,11 @@ class ZooRow:
         size: height and width that the figures are for: those the weights were trained at, else the spec's.
         params: parameters, re-parameterised.
         gmacs: 10^9 multiply-accumulates of one image, re-parameterised.
-        dice: of the shipped weights; None where there are none.
+        dice: score of the shipped weights; None if there are none.
         dice_int8: of the int8 file, on the same test images.
         ms: median milliseconds of one image by runtime: ``onnxruntime``, ``openvino``, ``onnxruntime_int8``.
         mb: megabytes of the exported file: ``float32``, ``int8``.
-        family: of the net, as its spec says.
+        family: the net's family, as its spec says.
     """
 
     name: str
@@ -89,13 +89,13 @@ class ZooRow:
 
     @property
     def licence(self) -> str:
-        """What the weights may be used for, in a few words; empty where there are none."""
+        """What the weights may be used for, in a few words; empty if there are none."""
         pin = pins().get(self.name)
         return "" if pin is None else re.split(r"[,:] |\. |\.$", pin.licence)[0].strip()
 
     @property
     def data(self) -> str:
-        """Data set of the weights; empty where there are none."""
+        """Data set of the weights; empty if there are none."""
         pin = pins().get(self.name)
         return "" if pin is None else pin.data
 
@@ -181,7 +181,7 @@ def select(
 
     Args:
         rows: to choose from.
-        pattern: of the name, with ``*`` and ``?``.
+        pattern: names to take, with ``*`` and ``?``.
         max_ms: upper limit of the milliseconds of one image in onnxruntime, on the machine of the table.
         max_mb: upper limit of the megabytes of the exported float32 file.
         max_gmacs: upper limit in GMACs.
@@ -270,7 +270,7 @@ def cells(row: ZooRow, notes: Mapping[str, str]) -> tuple[str, ...]:
     """Return a row for people.
 
     Args:
-        row: of the table.
+        row: a net's row in the table.
         notes: what the last column says, by name.
     """
     return (
@@ -291,7 +291,7 @@ def terminal_table(rows: Sequence[ZooRow], *, width: int, title: str = "zoo") ->
 
     Args:
         rows: in order.
-        width: of the terminal, in characters.
+        width: characters in a line of the terminal.
         title: above the table.
     """
     from lmnet.builder.table import make_table

@@ -8,9 +8,16 @@ import pytest
 
 from lmnet.blocks import REGISTRY
 
-PACKAGES = ("lmnet", "lmnet.blocks", "lmnet.training", "lmnet.search")
+PACKAGES = ("lmnet", "lmnet.blocks", "lmnet.builder", "lmnet.training", "lmnet.search")
 FIRST_MET = [
     "lmnet.cost",
+    "lmnet.create_model",
+    "lmnet.from_pretrained",
+    "lmnet.list_models",
+    "lmnet.load_spec",
+    "lmnet.open_model",
+    "lmnet.optimize_for_inference",
+    "lmnet.save_pretrained",
     "lmnet.blocks.ConvNormAct",
     "lmnet.blocks.CrossScaleFusion",
     "lmnet.blocks.Downsample",
@@ -26,6 +33,15 @@ FIRST_MET = [
     "lmnet.blocks.Upsample",
     "lmnet.blocks.neighborhood_attention",
     "lmnet.blocks.register",
+    "lmnet.builder.parse_spec",
+    "lmnet.training.CrossEntropyDice",
+    "lmnet.training.Recipe",
+    "lmnet.training.Schedule",
+    "lmnet.training.compare",
+    "lmnet.training.evaluate",
+    "lmnet.training.fit",
+    "lmnet.training.load_data",
+    "lmnet.training.summarize",
 ]
 """What a user meets first: these must have an example."""
 

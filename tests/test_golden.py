@@ -22,7 +22,8 @@ from lmnet.blocks import (
     PyramidPool,
 )
 from lmnet.builder.importers import family_of
-from lmnet.builder.importers.lm_net import rename_block, rename_fusion, rename_gft, rename_lft, translate
+from lmnet.builder.importers.family import by_rules
+from lmnet.builder.importers.lm_net import BLOCK, FAMILY, FUSION_OF_THREE, FUSION_OF_TWO, GFT, LFT
 from lmnet.builder.models import load_weights
 from lmnet.builder.weights import read_weights
 
@@ -32,25 +33,17 @@ CASES = json.loads((OWN / "golden.json").read_text())
 TOLERANCE = 1e-4
 
 
-def by_key(rename):
-    return lambda state: {rename(key): value for key, value in state.items()}
-
-
-def rename_all_of_a_fusion(state):
-    return {rename_fusion(key, set(state)): value for key, value in state.items()}
-
-
 # How to build our module of each case, and how to bring the authors' state_dict to our keys.
 MODULES = {
-    "multi_branch": (lambda: MultiBranchConv(6, out_channels=8, expand_ratio=1.5), by_key(rename_block)),
-    "lft_k3": (lambda: LocalFeatureTransformer(12, window=3, num_heads=12), by_key(rename_lft)),
-    "lft_k7": (lambda: LocalFeatureTransformer(16, window=7, num_heads=4), by_key(rename_lft)),
-    "gft": (lambda: GlobalFeatureTransformer(24, out_channels=10, num_heads=4), by_key(rename_gft)),
-    "fusion3": (lambda: CrossScaleFusion([6, 12, 24], out_channels=12, scales=[2, 1, 0.5]), rename_all_of_a_fusion),
-    "fusion2_bottom": (lambda: CrossScaleFusion([12, 24], out_channels=24, scales=[2, 1]), rename_all_of_a_fusion),
-    "fusion2_top": (lambda: CrossScaleFusion([6, 12], out_channels=6, scales=[1, 0.5]), rename_all_of_a_fusion),
+    "multi_branch": (lambda: MultiBranchConv(6, out_channels=8, expand_ratio=1.5), by_rules(BLOCK)),
+    "lft_k3": (lambda: LocalFeatureTransformer(12, window=3, num_heads=12), by_rules(LFT)),
+    "lft_k7": (lambda: LocalFeatureTransformer(16, window=7, num_heads=4), by_rules(LFT)),
+    "gft": (lambda: GlobalFeatureTransformer(24, out_channels=10, num_heads=4), by_rules(GFT)),
+    "fusion3": (lambda: CrossScaleFusion([6, 12, 24], out_channels=12, scales=[2, 1, 0.5]), by_rules(FUSION_OF_THREE)),
+    "fusion2_bottom": (lambda: CrossScaleFusion([12, 24], out_channels=24, scales=[2, 1]), by_rules(FUSION_OF_TWO)),
+    "fusion2_top": (lambda: CrossScaleFusion([6, 12], out_channels=6, scales=[1, 0.5]), by_rules(FUSION_OF_TWO)),
     "pyramid_pool": (lambda: PyramidPool([4, 8, 16, 32, 64]), dict),
-    "lmnet_release": (lambda: lmnet.create_model("lmnet_release"), translate),
+    "lmnet_release": (lambda: lmnet.create_model("lmnet_release"), FAMILY.translate),
 }
 
 
@@ -114,7 +107,7 @@ def test_every_case_of_the_reference_is_tested():
 def test_release_has_the_authors_parameters_under_our_keys():
     shapes = CASES["lmnet_release"]["state"]
     ours = {key: list(value.shape) for key, value in lmnet.create_model("lmnet_release").state_dict().items()}
-    translated = translate({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
+    translated = FAMILY.translate({key: torch.empty(shape, device="meta") for key, shape in shapes.items()})
     assert {key: list(value.shape) for key, value in translated.items()} == ours
 
 
@@ -136,8 +129,8 @@ def test_authors_checkpoint_is_recognised_and_loaded(tmp_path, release, authors_
     path = tmp_path / "theirs.pth"
     torch.save(wrap({prefix + key: value for key, value in authors_state.items()}), path)
     assert "taken for a checkpoint of the authors of LM-Net" in load_weights(release, path).notes[0]
-    assert family_of(authors_state).translate is translate
-    translated = translate(authors_state)
+    assert family_of(authors_state) is FAMILY
+    translated = FAMILY.translate(authors_state)
     assert all(torch.equal(value, translated[key]) for key, value in release.state_dict().items())
 
 

@@ -43,7 +43,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("model", metavar="MODEL", help="run folder, zoo name, exported file or spec; see below")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image or folder of images")
-    parser.add_argument("--out", metavar="FOLDER", default="predictions", help="for the results (default: %(default)s)")
+    parser.add_argument(
+        "--out", metavar="FOLDER", default="predictions", help="folder for the results (default: %(default)s)"
+    )
     parser.add_argument("--weights", help="a .safetensors file, a run folder or a zoo name, for a spec")
     parser.add_argument("--random-weights", action="store_true", help="an untrained net, for trying")
     parser.add_argument("--size", type=int, help="side in pixels that images are resized to (default: as in training)")
@@ -59,7 +61,7 @@ def build_parser() -> Parser:
         "--threshold",
         type=float,
         metavar="P",
-        help="lesion from this probability on (default: where it is the most probable class)",
+        help="least probability of a lesion pixel (default: the most probable class wins)",
     )
     add("--classes", metavar="NAME,...", help="classes to keep; others become background (default: all)")
     add("--flips", action="store_true", help="average over the image and its three mirror images; four times the work")

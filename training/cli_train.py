@@ -47,7 +47,7 @@ def build_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--var", action="append", default=[], metavar="KEY=VALUE",
-        help="change a variable of the spec whose name a recipe has too",
+        help="as --set, for a variable that shares its name with a recipe key",
     )  # fmt: skip
     parser.add_argument("--weights", help="start from these instead of random ones: a file, a run folder or a zoo name")
     parser.add_argument(
@@ -70,7 +70,7 @@ def build_parser() -> Parser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="processes on this machine (default: %(default)s)")
     parser.add_argument("--nodes", type=int, default=1, help="machines (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes that augment (default: by the machine)")
+    parser.add_argument("--workers", type=int, help="data-loading processes (default: chosen for this machine)")
     parser.add_argument(
         "--threads",
         type=int,
@@ -83,7 +83,7 @@ def build_parser() -> Parser:
 
 
 def _add_ways(parser: Parser) -> None:
-    """Add the options that say where else rows go, and how often the net is trained."""
+    """Add the options for further logs and for cross-validation."""
     parser.add_argument(
         "--logger", action="append", default=[], choices=LOGGERS,
         help="send each epoch's row there too; log.csv is always written, and TensorBoard's files if it is installed",
@@ -184,7 +184,7 @@ class EpochLine:
     """Says one line after each epoch: what it gave, and how long the run still takes.
 
     Args:
-        epochs: of the whole run; the first one is epoch 1.
+        epochs: number of epochs of the whole run; the first one is epoch 1.
     """
 
     def __init__(self, epochs: int) -> None:

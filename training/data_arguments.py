@@ -39,14 +39,15 @@ def add_data_options(
         "--split-by",
         choices=("patient", "image"),
         default="patient",
-        help="image cuts through patients, as the authors did: scores come out too high (default: %(default)s)",
+        help="patient: all images of a patient on one side; image: split images freely, as the authors did, which "
+        "inflates scores (default: %(default)s)",
     )
     parser.add_argument(
         "--group-from", type=_pattern, default="", metavar="REGEX",
         help="patient or video in each image's name: what this regular expression matches, or its first group, such as "
         "'^(.*)_frame' (default: folders, or each image)",
     )  # fmt: skip
-    masks = parser.add_argument_group("what the values of masks mean (only where the command asks for it)")
+    masks = parser.add_argument_group("what the values of masks mean (only if the command asks for it)")
     masks.add_argument(
         "--mask-values", type=_values, default=(), metavar="V,V,...",
         help="value of each class, background first, such as 0,100; or nonzero: all but 0 is lesion",
@@ -107,7 +108,7 @@ def check_model_exists(model: str, *, weights: str | None = None, needs_weights:
 
     Args:
         model: run folder, saved folder, search's folder, zoo name, exported file or spec.
-        weights: of ``--weights``.
+        weights: value of ``--weights``.
         needs_weights: whether a spec alone is refused.
 
     Raises:

@@ -23,5 +23,5 @@ def families() -> tuple[Family, ...]:
 
 
 def family_of(state: Mapping[str, Tensor]) -> Family | None:
-    """Return the family that a state_dict's keys belong to, or None where they are ours or unknown."""
+    """Return the family that a state_dict's keys belong to, or None if they are ours or unknown."""
     return next((family for family in families() if family.marks <= state.keys()), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, by_rules
+from lmnet.builder.importers.family import UP, Family, by_rules
 
 CONV_BLOCK = ((r"conv\.0\.", "conv."), (r"conv\.1\.", "norm."))
 BLOCK = (
@@ -14,7 +14,6 @@ BLOCK = (
     (r"block\.(\d+)\.6\.", r"units.\1.project.norm."),
     (r"up\.", "widen.", CONV_BLOCK),
 )
-UP = ((r"up\.1\.", "conv."), (r"up\.2\.", "norm."))
 FUSION = (
     (r"conv\.0\.", "each.conv."),
     (r"conv\.2\.", "each.norm."),

@@ -15,6 +15,18 @@ The pattern is matched at the key's beginning; what it matches is replaced. Seve
 authors share, is copied to each. None: the tensor is left out, as nothing uses it.
 """
 
+UNIT: tuple[Rule, ...] = ((r"0\.", "conv."), (r"1\.", "norm."))
+"""A convolution and its norm."""
+DOUBLE: tuple[Rule, ...] = (
+    (r"conv\.0\.", "conv1.conv."),
+    (r"conv\.1\.", "conv1.norm."),
+    (r"conv\.3\.", "conv2.conv."),
+    (r"conv\.4\.", "conv2.norm."),
+)
+"""Two units, each with an activation behind it."""
+UP: tuple[Rule, ...] = ((r"up\.1\.", "conv."), (r"up\.2\.", "norm."))
+"""A unit behind an upsampling."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -41,7 +53,7 @@ def by_rules(rules: Sequence[Rule]) -> Callable[[Mapping[str, Tensor]], dict[str
 
 
 def renamed(key: str, rules: Sequence[Rule]) -> list[str]:
-    """Return our keys for one of theirs: one, several where theirs is shared, none where it is left out."""
+    """Return our keys for one of theirs: one, several if theirs is shared, none if it is left out."""
     for pattern, replacement, *inner in rules:
         match = re.match(pattern, key)
         if match is None:

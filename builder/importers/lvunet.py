@@ -5,9 +5,8 @@ Checkpoints of the authors' deploy form fit the re-parameterised net of slope 1.
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, Rule, by_rules
+from lmnet.builder.importers.family import UNIT, Family, Rule, by_rules
 
-UNIT: tuple[Rule, ...] = ((r"0\.", "conv."), (r"1\.", "norm."))
 PLAIN: tuple[Rule, ...] = ((r"block\.0\.", "depthwise.", UNIT), (r"block\.1\.", "project.", UNIT))
 WIDENED: tuple[Rule, ...] = (
     (r"block\.0\.", "expand.", UNIT),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, Rule, by_rules
+from lmnet.builder.importers.family import DOUBLE, UNIT, UP, Family, Rule, by_rules
 
-UNIT: tuple[Rule, ...] = ((r"0\.", "conv."), (r"1\.", "norm."))
 STAGE: tuple[Rule, ...] = (
     (r"block\.(\d)\.0\.fn\.0\.", r"units.\1.depthwise.conv."),
     (r"block\.(\d)\.0\.fn\.2\.", r"units.\1.depthwise.norm."),
@@ -27,13 +26,6 @@ GLOBAL: tuple[Rule, ...] = (
     (r"attn\.", "attention."),
     (r"mlp\.", ""),
 )
-DOUBLE: tuple[Rule, ...] = (
-    (r"conv\.0\.", "conv1.conv."),
-    (r"conv\.1\.", "conv1.norm."),
-    (r"conv\.3\.", "conv2.conv."),
-    (r"conv\.4\.", "conv2.norm."),
-)
-UP: tuple[Rule, ...] = ((r"up\.1\.", "conv."), (r"up\.2\.", "norm."))
 RULES: tuple[Rule, ...] = (
     (r"patch_embeddings\.stem\.", "stem.", UNIT),
     *((rf"patch_embeddings\.layer{level + 1}\.", f"enc{level}.", STAGE) for level in range(3)),

@@ -5,7 +5,7 @@ Differs: the layer norm that each block of the authors holds and never uses is l
 
 from __future__ import annotations
 
-from lmnet.builder.importers.family import Family, Rule, by_rules
+from lmnet.builder.importers.family import DOUBLE, Family, Rule, by_rules
 
 MLP: tuple[Rule, ...] = (
     (r"dwconv\.dwconv\.", "depthwise."),
@@ -14,12 +14,6 @@ MLP: tuple[Rule, ...] = (
     (r"norm2\.", "near_norm."),
 )
 BLOCK: tuple[Rule, ...] = ((r"norm2\.", None), (r"mlp\.", "", MLP))
-DOUBLE: tuple[Rule, ...] = (
-    (r"conv\.0\.", "conv1.conv."),
-    (r"conv\.1\.", "conv1.norm."),
-    (r"conv\.3\.", "conv2.conv."),
-    (r"conv\.4\.", "conv2.norm."),
-)
 EMBED: tuple[Rule, ...] = ((r"proj\.", "conv."),)
 RULES: tuple[Rule, ...] = (
     *((rf"conv{level + 1}\.", f"enc{level}.", DOUBLE) for level in range(3)),

@@ -24,7 +24,7 @@ class LMNetDecoder(nn.Module):
     Args:
         in_channels: channels of each map, each map half as large as the one before; maps of 0 channels are left out.
         width: channels of the finest skip.
-        window: of each LFT, see LocalFeatureTransformer.
+        window: side of each LFT's window, see LocalFeatureTransformer.
         num_heads: heads of LFTs and GFT; must divide width.
         depth: multi-branch blocks in each decoder step.
 

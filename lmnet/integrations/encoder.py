@@ -19,7 +19,7 @@ class Level:
 
     Args:
         node: name of the last encoder node of that size, whose map it is.
-        channels: of the map.
+        channels: number of its channels.
         reduction: how many times smaller than the image the map is.
     """
 

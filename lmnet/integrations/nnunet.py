@@ -99,7 +99,7 @@ class LMNet(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        """Return the logits, all of them where deep supervision is on."""
+        """Return the logits, all of them if deep supervision is on."""
         outputs = self.net(x)
         if isinstance(outputs, Tensor):
             return [outputs] if self.decoder.deep_supervision else outputs

@@ -19,7 +19,7 @@ class ScaledResidual(nn.Module):
 
     Args:
         block: keeps channels and size.
-        channels: of the map.
+        channels: number of the map's channels.
 
     Shapes:
         (N, channels, H, W) -> the same.
@@ -51,7 +51,7 @@ class FeatureHook(nn.Module):
 
 
 def make_skip_block(make: MakeBlock, channels: int, *, residual: bool) -> nn.Module:
-    """Return a block for a skip of so many channels, in a ScaledResidual where asked for."""
+    """Return a block for a skip of this many channels, in a ScaledResidual if asked for."""
     block = make(channels)
     return ScaledResidual(block, channels) if residual else block
 
@@ -76,7 +76,7 @@ def encoder_channels(encoder: nn.Module) -> tuple[list[int], int]:
         if isinstance(channels, (list, tuple)):
             return list(channels), int(hasattr(encoder, "output_stride"))  # SMP's decoders leave map 0 out
     raise ValueError(
-        f"wrap_skips: the encoder must tell its channels (feature_info, out_channels or output_channels), got "
+        f"wrap_skips: the encoder must name its channels (feature_info, out_channels or output_channels), got "
         f"{type(encoder).__name__}. Pass channels=[...], one for each map that it returns."
     )
 
@@ -101,7 +101,7 @@ def wrap_skips(
         skip: makes the block of a skip from its channels; None for none.
         bottom: makes the block at the bottom; None for none.
         encoder: name of the submodule that returns the list.
-        channels: of each map; None to ask the encoder. A map of 0 channels is left alone.
+        channels: number of channels of each map; None to ask the encoder. A map of 0 channels is left alone.
         residual: add the block's map to the skip, times a scale that begins at 0: the model begins as it was. False
             puts the block's map in the skip's place, as LM-Net has it; train such a model from scratch.
 
@@ -109,7 +109,7 @@ def wrap_skips(
         the model.
 
     Raises:
-        ValueError: there is no such submodule, it does not tell its channels, the model is wrapped already, or what
+        ValueError: there is no such submodule, it does not name its channels, the model is wrapped already, or what
             the block raises for these channels.
     """
     check_unwrapped(model)

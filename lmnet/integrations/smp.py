@@ -32,7 +32,7 @@ MAX_DEPTH = 5
 class SmpEncoder(nn.Module, EncoderMixin):
     """A spec's encoder under SMP's contract: one map for each halving of the image, the full size first.
 
-    Map 0 is the net's own where it has one at full size (as SMP's VGG), otherwise the image. A halving that the net
+    Map 0 is the net's own if it has one at full size (as SMP's VGG), otherwise the image. A halving that the net
     jumps over is a map without channels (as SMP does for transformers). Where the net ends above 1 / 2^depth, strided
     3x3 convolutions that keep the channels follow: LM-Net ends at 1/16, so depth 4 is the net itself.
 
@@ -75,7 +75,7 @@ class SmpEncoder(nn.Module, EncoderMixin):
                 self.further.append(Downsample(width, out_channels=width))
 
     def set_in_channels(self, in_channels: int, pretrained: bool = True) -> None:
-        """Rebuild the encoder for images of so many channels, keeping its weights; timm's rule adapts the first."""
+        """Rebuild the encoder for images of other channels and keep its weights; timm's rule adapts the first."""
         if in_channels == self._in_channels:
             return
         state = self.state_dict()
@@ -156,7 +156,7 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
 
     Args:
         spec: a name of the zoo, the path of a YAML file, or a spec.
-        name: of the encoder; None for the spec's.
+        name: the encoder's name; None for the spec's.
 
     Raises:
         SpecError: there is no such spec.

@@ -111,7 +111,7 @@ class SpecClassifier(SpecEncoder):
 
         Args:
             x: image (N, in_chans, H, W).
-            indices: which maps; a number for the last so many; None for all.
+            indices: which maps; a number N for the last N; None for all.
             norm: for timm's sake; the maps have no norm of their own.
             stop_early: for timm's sake; all maps are computed.
             output_fmt: only NCHW.
@@ -180,7 +180,7 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
 
     Args:
         spec: a name of the zoo, the path of a YAML file, or a spec.
-        name: of the timm model; None for the spec's.
+        name: the timm model's name; None for the spec's.
 
     Raises:
         SpecError: there is no such spec, or it is wrong.

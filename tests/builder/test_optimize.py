@@ -48,7 +48,7 @@ def test_maps_stay_channels_last_from_end_to_end():
 
 def test_a_module_of_ones_own_needs_a_shape():
     net = nn.Sequential(nn.Conv2d(3, 8, 1), LocalFeatureTransformer(8, num_heads=2))
-    with pytest.raises(ValueError, match="an image's shape must be known, got none for Sequential"):
+    with pytest.raises(ValueError, match="the shape of an image is not known for Sequential"):
         lmnet.optimize_for_inference(net)
     assert lmnet.optimize_for_inference(net, input_shape=(3, 16, 16)) is not net
 

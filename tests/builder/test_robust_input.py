@@ -33,8 +33,8 @@ outputs: {logits: head}
         (SPEC.replace("from: stem", "from: stem.²"), r"6?.*nodes.mix.from.*stem.²"),
         (SPEC.replace("logits: head", "logits: head.¹"), "head.¹"),
         (SPEC.replace("from: stem", "from: stem.99999999999999999999"), "stem.9999"),
-        (SPEC.replace("small", "sm\ud800all"), r"2:\d+: the text has half a character, U\+D800"),
-        (SPEC.replace("name: small", 'name: "\\ud800"'), "(half a character|invalid Unicode character)"),
+        (SPEC.replace("small", "sm\ud800all"), r"2:\d+: the text has an unpaired surrogate, U\+D800"),
+        (SPEC.replace("name: small", 'name: "\\ud800"'), "(an unpaired surrogate|invalid Unicode character)"),
         (SPEC.replace("{width: 8}", "{width: '8'}"), r"vars.width: width is the text '8'. Write the number 8 without"),
     ],
 )

@@ -54,7 +54,7 @@ def test_places_of_keys_and_values_are_kept():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\na: 2\n", "<text>:2:1: a key must stand once, got a again"),
+        ("a: 1\na: 2\n", "<text>:2:1: `a` is defined twice"),
         ("a: &x 1\n", "<text>:1:4: anchors are not allowed, got &x"),
         ("a: &x [1]\nb: *x\n", "<text>:2:4: aliases are not allowed"),
         ("a: {<<: {b: 1}}\n", "merges are not allowed"),

@@ -111,7 +111,7 @@ def test_wrong_uses_of_wrap_skips_give_one_line():
         ValueError, match="wrap_skips: encoder must be a submodule.*got encoder='encoder'. Use one of down"
     ):
         wrap_skips(Own(), block)
-    with pytest.raises(ValueError, match=r"the encoder must tell its channels .*got Identity\. Pass channels"):
+    with pytest.raises(ValueError, match=r"the encoder must name its channels .*got Identity\. Pass channels"):
         wrap_skips(Own(), block, encoder="plain")
     with pytest.raises(ValueError, match="wrap_skips: a model is wrapped once"):
         wrap_skips(wrap_skips(Own(), block, encoder="down"), block, encoder="down")

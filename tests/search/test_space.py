@@ -32,7 +32,7 @@ def with_search(text):
         ("width: {low: 4}", r"search\.width: a range needs low and high, or choices, got low=4"),
         ("width: {low: 4, high: 5000}", r"a range must have at most 1000 values, got 4997\. Raise step"),
         ("width: {low: 0.5, high: 1.5, step: 0.5}", r"a whole variable needs whole bounds, got low=0\.5"),
-        ("width: {choices: [4, 4]}", r"search\.width\.choices\[1\]: a choice must stand once, got 4 again"),
+        ("width: {choices: [4, 4]}", r"search\.width\.choices\[1\]: 4 is listed twice"),
         ("width: {choices: [4, a]}", r"choices\[1\]: a choice must be of the variable's kind, got 'a' for 8"),
         ("width: {choices: [4], low: 2}", r"search\.width\.low: choices must stand alone, got low beside them"),
         ("width: {each: [4]}", r"each needs a list variable, got width=8\. Write low and high"),
@@ -51,7 +51,7 @@ def with_search(text):
             "depth: {each: [1, 2]}\n  depth[1]: {choices: [1, 2]}",
             r":17:13: search\.depth\[1\]: a value must have one key in search, got depth\[1\] twice\. Remove one",
         ),
-        ("depth: {each: [1, 1]}", r"search\.depth\.each\[1\]: a choice must stand once, got 1 again"),
+        ("depth: {each: [1, 1]}", r"search\.depth\.each\[1\]: 1 is listed twice"),
     ],
 )
 def test_a_wrong_range_is_refused_with_its_place(text, message):

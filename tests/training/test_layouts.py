@@ -108,7 +108,7 @@ def test_the_real_data_sets_are_recognised(real_data, folder, layout, sides, not
 
 def test_no_lgg_patient_stands_on_two_sides(real_data):
     data = load_data(real_data / "kaggle_3m", seed=3)
-    assert not any("patients stand on two sides" in note for note in data.notes)
+    assert not any("patients are on two sides" in note for note in data.notes)
     patients = [{case.group for case in data.side(side).cases} for side in ("train", "val", "test")]
 
     assert sum(map(len, patients)) == len(set.union(*patients)) == 90

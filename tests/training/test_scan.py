@@ -115,7 +115,7 @@ def test_a_split_is_taken_from_a_file(tmp_path, write_folder):
     data = load_data(root, split_file=file)
 
     assert data.test.names == ["case_03"]
-    assert any("8 cases stand on no side" in note for note in data.notes)
+    assert any("8 cases are on no side" in note for note in data.notes)
 
 
 @pytest.mark.parametrize("kind", ["8-bit", "16-bit"])

@@ -99,4 +99,4 @@ def test_a_patient_on_two_sides_is_said():
 
     _, notes = check_split(content, ["a1", "a2", "b1"], ["a", "a", "b"], where="here")
 
-    assert notes == ("1 patients stand on two sides of the split: scores come out too high.",)
+    assert notes == ("1 patients are on two sides of the split: scores come out too high.",)

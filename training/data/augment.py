@@ -127,7 +127,7 @@ def augmented(transform: v2.Transform, image: Tensor, mask: Tensor, *, seed: int
         transform: made by one of ``lmnet.training.fitting.named.AUGMENTATIONS``.
         image: (C, H, W) uint8.
         mask: (H, W) uint8.
-        seed: of what is drawn; torch's own generator is left as it was.
+        seed: random seed; torch's own generator is left as it was.
     """
     before = torch.get_rng_state()
     try:

@@ -32,11 +32,11 @@ class LoadedCase:
         group: the patient.
         stratum: the kind.
         digest: a hash of the files' content.
-        image: (H, W, C) uint8; None where it is read from its file each time.
-        mask: (H, W) uint8 classes; None where it is read from its files each time.
-        source: where to read both from; None where they are in memory.
-        present: the classes that occur in the mask; None where they were not looked for.
-        content: a hash of the image's values alone; empty where there is none.
+        image: (H, W, C) uint8; None if it is read from its file each time.
+        mask: (H, W) uint8 classes; None if it is read from its files each time.
+        source: where to read both from; None if they are in memory.
+        present: the classes that occur in the mask; None if they were not looked for.
+        content: a hash of the image's values alone; empty if there is none.
     """
 
     name: str
@@ -84,7 +84,7 @@ class CaseSet:
         return channels_of(self.meaning.intensities.apply(read_image(case.source.image).values))
 
     def mask(self, index: int) -> Pixels:
-        """Return a case's mask at its own size, (H, W) uint8 classes; 255 where a pixel belongs to no class."""
+        """Return a case's mask at its own size, (H, W) uint8 classes; 255 for a pixel that belongs to no class."""
         case = self.cases[index]
         if case.mask is not None:
             return case.mask
@@ -101,7 +101,7 @@ class CaseSet:
 
         Args:
             size: side in pixels; the image is stretched to a square, as the authors do.
-            in_channels: of the model: 3 for RGB, 1 for grey, or the number of channels that the images have.
+            in_channels: channels that the model takes: 3 for RGB, 1 for grey, or as many as the images have.
 
         Raises:
             ValueError: size is below 1, or the images have another number of channels.
@@ -121,12 +121,12 @@ class CaseSet:
 
 
 class ResizedSet:
-    """The cases of a set at one size, as uint8 tensors, kept in memory where they fit.
+    """The cases of a set at one size, as uint8 tensors, kept in memory if they fit.
 
     Args:
         cases: the set.
         size: side in pixels.
-        in_channels: of the model.
+        in_channels: channels that the model takes.
     """
 
     def __init__(self, cases: CaseSet, size: int, in_channels: int) -> None:
@@ -191,7 +191,7 @@ def joined_masks(raws: Sequence[RawImage], meaning: MaskValues, classes: Sequenc
     Args:
         raws: one a mask.
         meaning: what their values mean.
-        classes: the class of each mask's lesion, where each class has a mask of its own.
+        classes: the class of each mask's lesion, if each class has a mask of its own.
     """
     masks = [meaning.apply(raw).astype(np.int16) for raw in raws]
     for mask, number in zip(masks, classes, strict=bool(classes)):

@@ -20,9 +20,9 @@ class Case:
         image: the image's file or files.
         masks: the files whose union is the mask.
         group: cases of one group (a patient) are never on two sides of a split.
-        stratum: kinds that a split should mix evenly (benign, malignant); empty where there are none.
+        stratum: kinds that a split should mix evenly (benign, malignant); empty if there are none.
         resize_further_masks: bring further masks to the first one's size instead of refusing them.
-        mask_classes: the class of each mask's lesion, where each class has a file of its own.
+        mask_classes: the class of each mask's lesion, if each class has a file of its own.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Found:
         cases: sorted by name.
         problems: files that have no partner, one line each.
         notes: what was left out and why, one line each.
-        labels: class names and their values in the masks, where the data set gives them.
-        sides: case name → train, val or test, where the data set gives it.
+        labels: class names and their values in the masks, if the data set gives them.
+        sides: case name → train, val or test, if the data set gives it.
     """
 
     layout: str

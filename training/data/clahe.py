@@ -16,7 +16,7 @@ def clahe(image: Tensor, *, clip_limit: float = 4.0, tiles: int = 8) -> Tensor:
     Args:
         image: (C, H, W) uint8; with 3 channels their common brightness changes and the colours stay.
         clip_limit: a bin of a tile's histogram holds at most this many times the mean bin; the rest is spread.
-        tiles: number of tiles a side; fewer where the image is smaller.
+        tiles: number of tiles a side; fewer if the image is smaller.
 
     Returns:
         (C, H, W) uint8.

@@ -41,8 +41,8 @@ def make_classes(count: int, names: Sequence[str] = (), colors: Sequence[Color] 
 
     Args:
         count: number of classes, background included.
-        names: of all classes.
-        colors: of all classes.
+        names: names of all classes.
+        colors: colours of all classes.
 
     Raises:
         ValueError: another number of names than of classes, or a name twice.

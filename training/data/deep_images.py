@@ -24,7 +24,7 @@ class Deep:
 
     Args:
         values: (H, W, C), not yet turned as an orientation tag says.
-        alpha: (H, W) uint8; None where the file has none.
+        alpha: (H, W) uint8; None if the file has none.
     """
 
     values: Values
@@ -32,7 +32,7 @@ class Deep:
 
 
 def read_deep(picture: Image.Image, path: Path) -> Deep | None:
-    """Return an opened image's values where Pillow would change them, else None.
+    """Return an opened image's values if Pillow would change them, else None.
 
     Raises:
         ValueError: Pillow would change them, and nothing here reads them.

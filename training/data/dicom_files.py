@@ -22,9 +22,9 @@ class Frame:
     """One image of a DICOM file.
 
     Args:
-        values: (H, W) or (H, W, C); indices where there is a palette.
+        values: (H, W) or (H, W, C); indices if there is a palette.
         palette: (N, 3) colours of the indices.
-        is_padding: (H, W): which pixels were never measured; None where the file says nothing of it.
+        is_padding: (H, W): which pixels were never measured; None if the file does not say.
     """
 
     values: npt.NDArray[Any]
@@ -76,7 +76,7 @@ def read_frame(path: Path, index: int) -> Frame:
 
 
 def misplaced(path: Path, image: Path) -> str | None:
-    """Return how a file lies elsewhere than its image, for people; None where it lies on it, or where a file is silent.
+    """Return how a file lies elsewhere than its image, for people; None if it lies on it, or if a file does not say.
 
     Raises:
         ValueError: a file cannot be read.

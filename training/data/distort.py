@@ -14,12 +14,12 @@ from lmnet.training.data.clahe import clahe
 
 
 class EachChannel(v2.Transform):
-    """Changes colours by another transform, also where an image has other than 1 or 3 channels.
+    """Changes colours by another transform, also of images with other than 1 or 3 channels.
 
     Such an image is changed channel by channel, each as a grey image of its own.
 
     Args:
-        transform: of the colours; it leaves masks alone.
+        transform: changes colours and leaves masks alone.
     """
 
     def __init__(self, transform: v2.Transform) -> None:
@@ -38,7 +38,7 @@ class GridDistortion(v2.Transform):
     """Stretches and squeezes the cells of a grid, image and mask alike.
 
     Args:
-        cells: of the grid, a side.
+        cells: number of the grid's cells a side.
         limit: a cell's side changes by at most this share.
     """
 

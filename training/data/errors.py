@@ -34,7 +34,7 @@ class DataError(ValueError):
 def folded(problems: Sequence[str]) -> list[str]:
     """Return problems, those of one kind in one line once there are more than ``LISTED``: the first, and how many more.
 
-    Problems ``FILE: TEXT`` are of one kind where the texts are equal but for names of files and numbers.
+    Problems ``FILE: TEXT`` are of one kind if the texts are equal but for names of files and numbers.
     """
     kinds: dict[str, list[str]] = {}
     for problem in problems:

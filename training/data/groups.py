@@ -1,4 +1,4 @@
-"""Which cases belong to one patient or video: by a regular expression, and a note where names look like series."""
+"""Which cases belong to one patient or video: by a regular expression, and a note if names look like series."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def grouped(cases: Sequence[Case], pattern: str) -> tuple[list[Case], list[str],
 
 
 def series_note(cases: Sequence[Case]) -> tuple[str, ...]:
-    """Return a note where every image counts as a patient and the names look like frames of some series."""
+    """Return a note if every image counts as a patient and the names look like frames of some series."""
     if len(cases) < 6 or any(case.group != case.name or case.stratum for case in cases):
         return ()
     for pattern, shown in ((_FIRST, "'^[^0-9]*[0-9]+'"), (_SERIES, "'^(.*[^0-9])[0-9]+$'")):

@@ -43,7 +43,7 @@ class ImageFile:
     Args:
         paths: the file; or several, which hold one channel each (nnU-Net's NAME_0000.png, NAME_0001.png).
         index: which slice of a volume; None for a file that holds one image.
-        like: of a mask: its image's file. A NIfTI mask is turned as both headers say.
+        like: for a mask, its image's file. A NIfTI mask is turned as both headers say.
     """
 
     paths: tuple[Path, ...]
@@ -63,10 +63,10 @@ class RawImage:
     Args:
         values: (H, W, C) in the file's own type; a palette image holds its indices, (H, W, 1).
         is_lossy: whether values near an edge may be off (JPEG).
-        palette: (N, 3) uint8 colours of the indices; None where the file has none.
-        alpha: (H, W) uint8; None where the file has none.
+        palette: (N, 3) uint8 colours of the indices; None if the file has none.
+        alpha: (H, W) uint8; None if the file has none.
         is_turned: whether the file's orientation tag asked to turn or mirror it.
-        is_padding: (H, W): pixels that the file itself says were never measured; None where it says nothing.
+        is_padding: (H, W): pixels that the file itself says were never measured; None if it says nothing.
     """
 
     values: Values
@@ -146,7 +146,7 @@ def _read_file(path: Path, index: int | None, like: Path) -> RawImage:
 def _decoded(path: Path) -> Iterator[tuple[Image.Image, Deep | None, int]]:
     """Open and decode, so that a truncated file fails here; nothing is decoded that is too large.
 
-    Gives Pillow's image, the values instead where Pillow would change them, and the orientation that the file asks for.
+    Gives Pillow's image, the values instead if Pillow would change them, and the orientation that the file asks for.
     """
     deep, orientation = None, 1
     try:
@@ -190,7 +190,7 @@ def _check_size(picture: Image.Image) -> None:
 
 
 def _without_pillow(path: Path, error: Exception) -> Deep:
-    """Return what tifffile reads where Pillow could not, such as float values in several channels."""
+    """Return what tifffile reads if Pillow cannot, such as float values in several channels."""
     is_unknown = isinstance(error, UnidentifiedImageError)
     try:
         if _is_tiff(path):

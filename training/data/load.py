@@ -79,7 +79,7 @@ def load_cases(
         seed: random seed of the synthetic images.
         count: number of synthetic images.
         options: what the user says about the files' values.
-        num_classes: of the model.
+        num_classes: number of the model's classes.
         known: what was decided when the model was trained.
 
     Raises:
@@ -122,6 +122,12 @@ def load_data(
     Raises:
         DataError: with every problem of the files, the split and the classes.
         ValueError: an unknown scheme or a fold out of range.
+
+    Example:
+        >>> from lmnet.training import load_data
+        >>> load_data("synthetic", count=20)
+        synthetic: 20 images of 20 patients (train 16, val 2, test 2)
+        masks: 0 = background, 255 = lesion; 20 files. images: 8 bit, as they are.
     """
     scanned = load_cases(path, seed=seed, count=count, options=options, num_classes=num_classes, known=known)
     cases = scanned.cases
@@ -172,7 +178,7 @@ def _completed(sides: Mapping[str, str], cases: CaseSet, seed: int) -> tuple[Spl
 
 
 def _sides_without_lesion(data: DataSets) -> tuple[str, ...]:
-    """Return a note for val and test where most images, or all, have nothing to find: scores rest on few pixels."""
+    """Return a note for val and test if most images, or all, have nothing to find: scores rest on few pixels."""
     notes = []
     for side in ("val", "test"):
         cases = data.side(side).cases
@@ -186,7 +192,7 @@ def _sides_without_lesion(data: DataSets) -> tuple[str, ...]:
 
 
 def _on_two_sides(data: DataSets) -> tuple[str, ...]:
-    """Return a note where the same image is on two sides of the split, whatever its files are called."""
+    """Return a note if the same image is on two sides of the split, whatever its files are called."""
     first: dict[str, tuple[str, str]] = {}
     twice = []
     for side in SIDES:

@@ -51,7 +51,7 @@ def decide(
     Args:
         samples: one a file.
         options: what the user says.
-        num_classes: of the model; None where there is none yet.
+        num_classes: number of the model's classes; None if there is no model yet.
         labels: names and values that the data set itself gives; "ignore" is a value that belongs to no class.
         known: what was decided when the net was trained; used unless ``options`` say something else.
 
@@ -226,7 +226,7 @@ def _decide_colors(
 
 
 def _class_colors(palette: tuple[Color, ...], values: Sequence[float]) -> tuple[Color, ...]:
-    """The palette's colours of the classes, where they differ."""
+    """The palette's colours of the classes, if they differ."""
     colors = tuple(palette[int(value)] for value in values if value < len(palette))
     return colors if len(colors) == len(values) and len(set(colors)) == len(colors) else ()
 

@@ -59,7 +59,7 @@ class MaskValues:
     ignore: float | None = None
 
     def apply(self, raw: RawImage) -> Pixels:
-        """Return a mask's classes, (H, W) uint8, ``IGNORED`` where there is none.
+        """Return a mask's classes, (H, W) uint8, ``IGNORED`` for a pixel of none.
 
         Raises:
             ValueError: the mask has a value or colour that was not decided.
@@ -93,14 +93,14 @@ class MaskValues:
     def describe(self, names: Sequence[str]) -> str:
         """Return what was decided, for people."""
         if self.kind == "threshold":
-            said = f"above {THRESHOLD} = {names[1]}"
+            meaning = f"above {THRESHOLD} = {names[1]}"
         elif self.kind == "nonzero":
-            said = f"0 = {names[0]}, all else = {names[1]}"
+            meaning = f"0 = {names[0]}, all else = {names[1]}"
         elif self.kind == "colors":
-            said = ", ".join(f"{show_color(pack(c))} = {name}" for c, name in zip(self.colors, names, strict=False))
+            meaning = ", ".join(f"{show_color(pack(c))} = {name}" for c, name in zip(self.colors, names, strict=False))
         else:
-            said = ", ".join(f"{value:g} = {name}" for value, name in zip(self.values, names, strict=False))
-        return said + (f", {self.ignore:g} = ignored" if self.ignore is not None else "")
+            meaning = ", ".join(f"{value:g} = {name}" for value, name in zip(self.values, names, strict=False))
+        return meaning + (f", {self.ignore:g} = ignored" if self.ignore is not None else "")
 
     def dump(self) -> dict[str, Any]:
         """Return the meaning as JSON has it."""
@@ -165,7 +165,7 @@ def _eight_bit(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def grey_of(raw: RawImage) -> npt.NDArray[Any] | None:
-    """Return a mask's one value a pixel, (H, W), or None where it has colours.
+    """Return a mask's one value a pixel, (H, W), or None if it has colours.
 
     A palette image gives its indices, but for palettes of grey shades, which give the shades.
     """

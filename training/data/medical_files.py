@@ -22,7 +22,7 @@ _LOCK = threading.Lock()
 
 
 def is_medical(path: Path) -> bool:
-    """Return whether a file is NIfTI or DICOM: by its name, or by its first bytes where its name says nothing."""
+    """Return whether a file is NIfTI or DICOM: by its name, or by its first bytes if its name says nothing."""
     return path.name.lower().endswith(SUFFIXES) or is_unnamed_dicom(path)
 
 
@@ -90,7 +90,7 @@ def read_slice(path: Path, index: int | None = None) -> npt.NDArray[Any]:
 
 
 def misplaced(path: Path, image: Path) -> str | None:
-    """Return how a mask's header places it elsewhere than its image's header, for people; None where they agree.
+    """Return how a mask's header places it elsewhere than its image's header, for people; None if they agree.
 
     Raises:
         ValueError: a file cannot be read, or one is NIfTI and the other DICOM, whose rows may run another way.

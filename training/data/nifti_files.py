@@ -98,7 +98,7 @@ def read(path: Path, index: int, like: Path | None = None) -> npt.NDArray[Any]:
 
 
 def misplaced(path: Path, image: Path) -> str | None:
-    """Return how a file lies elsewhere than its image, for people, or None where it lies on it as far as both say.
+    """Return how a file lies elsewhere than its image, for people, or None if it lies on it as far as both say.
 
     Raises:
         ValueError: a file cannot be read.
@@ -137,7 +137,7 @@ def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def _turn(own: Grid, like: Grid) -> npt.NDArray[Any] | None:
-    """Return how axes are swapped and turned; None where they need not be, or where a file does not say."""
+    """Return how axes are swapped and turned; None if they need not be, or if a file does not say."""
     if not (own.is_placed and like.is_placed):
         return None
     from nibabel.orientations import io_orientation, ornt_transform

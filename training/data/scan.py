@@ -1,4 +1,4 @@
-"""Reading every file of a data set before the first step: all problems at once, the pixels kept where they fit."""
+"""Reading every file of a data set before the first step: all problems at once, the pixels kept if they fit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Scanned:
         layout: which layout it has: kvasir, folders, lgg, busi, nnunet, ...
         cases: all cases.
         notes: what was decided, and what was done with odd files, for people to read.
-        sides: case name → train, val or test, where the data set itself gives it.
+        sides: case name → train, val or test, if the data set itself gives it.
     """
 
     layout: str
@@ -57,8 +57,8 @@ def scan(
     Args:
         path: a folder or a list.
         options: what the user says about the values.
-        num_classes: of the model.
-        known: what was decided before, for the same model: it is used where the values fit.
+        num_classes: number of the model's classes.
+        known: what was decided before, for the same model: it is used if the values fit.
 
     Raises:
         DataError: any file is missing, extra, unreadable, truncated, or of another size than its image; the folder is
@@ -80,7 +80,7 @@ def scan(
 
 
 def _with_groups(found: Found, pattern: str) -> Found:
-    """Return what a layout found with the patients that ``--group-from`` finds, or a note where it could be needed."""
+    """Return what a layout found with the patients that ``--group-from`` finds, or a note if it could be needed."""
     if not pattern:
         return replace(found, notes=(*found.notes, *series_note(found.cases)))
     cases, problems, notes = grouped(found.cases, pattern)
@@ -114,7 +114,7 @@ def _decide_images(
 
 
 def _intensities(reads: Sequence[Read], options: DataOptions, known: DataMeaning | None) -> Intensities:
-    """Return what was decided in training where the images are of that kind, else decide now."""
+    """Return what was decided in training if the images are of that kind, else decide now."""
     taken = [read.intensity for read in reads if read.intensity is not None]
     is_8_bit = all(each.kind == "8-bit" for each in taken)
     if options.intensity_range is None and known is not None:

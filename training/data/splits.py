@@ -47,12 +47,12 @@ def make_split(
     """Split cases by seed.
 
     Args:
-        names: of the cases.
-        groups: the patient of each case; a patient stands on one side only.
+        names: names of the cases.
+        groups: the patient of each case; a patient is on one side only.
         strata: kinds to mix evenly over the sides; empty for none.
         scheme: "holdout": 80 % train, 10 % val, 10 % test. "authors": 10 % test, then 5 folds of the rest, of which
             ``fold`` is val.
-        seed: of the shuffle.
+        seed: random seed of the shuffle.
         fold: 0 to 4, for the scheme "authors".
         by_group: False cuts through patients, as the authors did with LGG: only to compare with their figures.
 
@@ -138,8 +138,8 @@ def check_split(
         raise DataError(where, problems, "Correct the split file.")
     notes = []
     if len(side_of) < len(known):
-        notes.append(f"{len(known) - len(side_of)} cases stand on no side of the split and are not used.")
+        notes.append(f"{len(known) - len(side_of)} cases are on no side of the split and are not used.")
     cut = {group for group in set(groups) if len({side_of.get(n) for n, g in known.items() if g == group} - {None}) > 1}
     if cut:
-        notes.append(f"{len(cut)} patients stand on two sides of the split: scores come out too high.")
+        notes.append(f"{len(cut)} patients are on two sides of the split: scores come out too high.")
     return Split(*(tuple(content[side]) for side in SIDES)), tuple(notes)

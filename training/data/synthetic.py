@@ -25,7 +25,7 @@ def draw_cases(count: int = 480, *, seed: int = 0, size: int = NATIVE_SIZE) -> C
 
     Args:
         count: number of images; endoscopy, MRI and ultrasound take turns.
-        seed: of all that is random; the i-th image depends on (seed, i) only.
+        seed: random seed; the i-th image depends on (seed, i) only.
         size: side in pixels.
     """
     looks = (("endoscopy", draw_endoscopy), ("mri", draw_mri), ("ultrasound", draw_ultrasound))

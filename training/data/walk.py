@@ -52,7 +52,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def left_out(root: Path, folders: Sequence[Path], used: Sequence[Case]) -> tuple[str, ...]:
-    """Return a note that counts and names the files in some folders that no case uses; no note where there are none."""
+    """Return a note that counts and names the files in some folders that no case uses; no note if there are none."""
     taken = {path for case in used for file in (case.image, *case.masks) for path in file.paths}
     rest = [path for folder in folders for path in files_in(folder) if path not in taken]
     if not rest:

@@ -105,7 +105,7 @@ def benchmark(
     Args:
         plans: the nets, each at its own padded size.
         batch: images per pass.
-        threads: of torch; None to leave them.
+        threads: number of torch's threads; None to leave it.
         repeats: measured passes of each.
 
     Returns:
@@ -162,7 +162,7 @@ def peak_in_process(make: Callable[..., Calls], *arguments: Any) -> int:
     Args:
         make: function of a module that returns (warm-up, call); it runs in the fresh process, with torch's threads of
             this one. The warm-up loads libraries and starts threads.
-        arguments: of ``make``; they are pickled.
+        arguments: arguments of ``make``; they are pickled.
     """
     if not STATUS.exists():
         return 0

@@ -35,7 +35,7 @@ def nets(plans: Sequence[Plan], *, batch: int, threads: int | None, say: Say = l
     """Measure nets in PyTorch, in their training form and optimised.
 
     Args:
-        plans: of the nets; the first one is what the others are compared with.
+        plans: the nets' plans; the others are compared with the first.
         batch: images per pass.
         threads: None for torch's.
         say: gets a line for each phase.
@@ -58,7 +58,7 @@ def runtimes(plan: Plan, *, batch: int, threads: int | None, say: Say = lambda t
     """Measure a net in all runtimes that are installed.
 
     Args:
-        plan: of the net.
+        plan: the net's plan.
         batch: images per pass.
         threads: None for torch's.
         say: gets a line for each phase.

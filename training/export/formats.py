@@ -202,7 +202,7 @@ def _form_for_files(model: GraphModel, size: Sequence[int]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _fixed_same_padding() -> Iterator[None]:
-    """Let timm's "same" padding not depend on the map's size: it does not where the stride divides the size.
+    """Let timm's "same" padding not depend on the map's size: it does not if the stride divides the size.
 
     Else torch takes minutes over the terms for the sizes of the maps behind it.
     """
@@ -287,7 +287,7 @@ def _write_pt2(
     deployed, example, free, others = _traced(model, size, static=static)
     with quiet_exporter(), _form_for_files(model, size):
         program = torch.export.export(deployed, (example,), dynamic_shapes=free, strict=False)
-        content = io.BytesIO()  # torch's own writer aborts the process where the disk is full
+        content = io.BytesIO()  # torch's own writer aborts the process if the disk is full
         torch.export.save(program, content, extra_files={FACTS_FILE: json.dumps(facts)})
         path.write_bytes(content.getvalue())
         loaded = torch.export.load(path).module()

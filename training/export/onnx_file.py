@@ -60,7 +60,7 @@ def save_onnx(
             input_names=["image"],
             output_names=list(outputs),
             dynamic_shapes=free,
-            optimize=False,  # takes minutes where windows are large, and the runtimes do it again, but for constants
+            optimize=False,  # takes minutes if windows are large, and the runtimes do it again, but for constants
             verbose=False,
             opset_version=LEAST_OPSET if opset is None else opset,
         )

@@ -33,7 +33,7 @@ class RuntimeTiming:
     """A net in one runtime.
 
     Args:
-        timing: of its passes.
+        timing: times of its passes.
         error: largest difference from the training form, relative to its largest output.
     """
 
@@ -52,9 +52,9 @@ def benchmark_runtimes(
     """Measure a net in PyTorch and in each runtime that is installed.
 
     Args:
-        plan: of the net, at its padded size.
+        plan: the net's plan, at its padded size.
         batch: images per pass.
-        threads: of each runtime; None for torch's present number.
+        threads: number of each runtime's threads; None for torch's.
         repeats: measured passes of each.
         say: gets a line for each phase.
 

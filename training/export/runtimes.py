@@ -25,7 +25,7 @@ class FileNet(nn.Module):
 
     Args:
         run: image -> logits, for heights and widths that are multiples of the stride.
-        stride: of the net.
+        stride: the net's stride.
 
     Shapes:
         image (N, C, H, W) -> logits (N, num_classes, H, W), float32.
@@ -75,7 +75,7 @@ def runtime_net(model: GraphModel, runtime: str, *, say: Say = lambda text: None
 
 
 def check_installed(runtime: str) -> None:
-    """Raise ImportError, naming the extra, where a runtime's package is missing."""
+    """Raise ImportError, naming the extra, if a runtime's package is missing."""
     extra = {"onnxruntime": "export", "openvino": "openvino"}[runtime]
     try:
         importlib.import_module(runtime)
@@ -112,7 +112,7 @@ def openvino_net(path: str | Path, *, precision: str = "f32", threads: int | Non
 
     Args:
         path: the file.
-        precision: of the arithmetic: ``f32``, or ``bf16``, which is faster and less exact.
+        precision: type of the arithmetic: ``f32``, or ``bf16``, which is faster and less exact.
         threads: None for torch's.
 
     Raises:
@@ -130,7 +130,7 @@ def openvino_net(path: str | Path, *, precision: str = "f32", threads: int | Non
     model = core.read_model(str(path))
     names = [output.any_name for output in model.outputs]
     at = names.index("logits") if "logits" in names else 0
-    compiled: dict[tuple[int, ...], Any] = {}  # by shape: OpenVINO is slow where it does not know the shape
+    compiled: dict[tuple[int, ...], Any] = {}  # by shape: OpenVINO is slow if it does not know the shape
 
     def run(image: Tensor) -> Tensor:
         shape = tuple(image.shape)

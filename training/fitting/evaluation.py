@@ -50,6 +50,13 @@ def evaluate(
 
     Raises:
         ValueError: there is no case, or a mask has more classes than the model.
+
+    Example:
+        >>> from torch import nn
+        >>> from lmnet.training import evaluate, load_data
+        >>> data = load_data("synthetic", count=20)
+        >>> evaluate(nn.Conv2d(3, 2, 1), data.test, size=32, device="cpu")
+        CaseScores(2 images, 2 with a lesion, lesion Dice ...)
     """
     if not len(cases):
         raise ValueError("evaluate: there is no image to score. Choose another split.")

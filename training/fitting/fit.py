@@ -110,7 +110,7 @@ def fit(
         device: auto, cpu, cuda or cuda:N.
         devices: number of processes on this machine, one per GPU (on CPU: gloo processes).
         nodes: number of machines.
-        workers: number of processes that augment; None: chosen by the machine.
+        workers: number of data-loading processes; None: chosen for this machine.
         in_channels: input channels of the model: 3, 1 (grey), or the number of channels that the images have.
         progress: show a progress bar on stderr.
 
@@ -118,6 +118,14 @@ def fit(
         TrainingDiverged: the loss became infinite or not a number.
         SaveError: the disk is full; the last good checkpoint is kept.
         ValueError: a state or checkpoint of another model; a device that is not there; an output that is no logits.
+
+    Example:
+        >>> from torch import nn
+        >>> from lmnet.training import Recipe, fit, load_data
+        >>> data = load_data("synthetic", count=20)
+        >>> result = fit(nn.Conv2d(3, 2, 1), data, Recipe(epochs=1, size=32, batch_size=8), device="cpu")
+        >>> result.epoch
+        1
     """
     recipe = recipe or Recipe()
     epochs = epochs or recipe.epochs
@@ -206,10 +214,10 @@ def training_facts(recipe: Recipe, size: int, seed: int, in_channels: int, data:
     """Return the facts that are kept beside trained weights, so that prediction prepares images as training did.
 
     Args:
-        recipe: of the training run.
+        recipe: how the net was trained.
         size: side in pixels that the net was trained at.
-        seed: of the training run.
-        in_channels: of the net.
+        seed: random seed of the training run.
+        in_channels: channels that the net takes.
         data: that the net was trained on.
     """
     return {

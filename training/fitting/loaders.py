@@ -32,9 +32,9 @@ class EpochSampler(Sampler[Key]):
 
     Args:
         length: number of cases.
-        seed: of the run.
-        first_epoch: added to what ``set_epoch`` is told; a resumed run counts on.
-        rank: of this process.
+        seed: random seed of the run.
+        first_epoch: added to the argument of ``set_epoch``; a resumed run counts on.
+        rank: number of this process, from 0.
         world_size: number of processes; each gets an equal share, the last ones some cases twice.
     """
 

@@ -1,6 +1,6 @@
 """``--logger``: each epoch's row goes to Weights & Biases or MLflow too, by Lightning's own loggers.
 
-``log.csv`` is always written, and TensorBoard's files where its package is installed (``training/fitting/keeper.py``).
+``log.csv`` is always written, and TensorBoard's files if its package is installed (``training/fitting/keeper.py``).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def open_loggers(names: Sequence[str], folder: Path, facts: Mapping[str, Any]) -
 
     Args:
         names: some of ``LOGGERS``.
-        folder: of the run; its name is the run's name, after that of its cross-validation if it is a fold.
-        facts: of the run: net, data, recipe.
+        folder: the run's folder; its name is the run's name, after that of its cross-validation if it is a fold.
+        facts: what the run is: net, data, recipe.
     """
     check_loggers(names)
     return [_log_to(_open(name, folder), facts) for name in dict.fromkeys(names) if name in ("wandb", "mlflow")]

@@ -54,6 +54,15 @@ class CrossEntropyDice(nn.Module):
 
     Shapes:
         logits (N, K, H, W), mask (N, H, W) int64 → scalar. Pixels of 255 belong to no class and do not count.
+
+    Example:
+        >>> import torch
+        >>> from lmnet.training import CrossEntropyDice
+        >>> mask = torch.zeros(1, 32, 32, dtype=torch.int64)
+        >>> mask[:, 8:16] = 1
+        >>> right = torch.stack([mask == 0, mask == 1], dim=1) * 20.0
+        >>> CrossEntropyDice()(right, mask) < 0.01
+        tensor(True)
     """
 
     def __init__(

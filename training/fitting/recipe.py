@@ -66,7 +66,7 @@ class Recipe:
         label_smoothing: share of the target spread over all classes.
         dice_weight: weight of the Dice loss against the cross-entropy.
         use_background_dice: whether the Dice loss averages the background in.
-        distill_weight: weight of the difference from a teacher's class probabilities; used where a teacher is given.
+        distill_weight: weight of the difference from a teacher's class probabilities; used if a teacher is given.
         distill_temperature: divides both logits before they are compared.
         augment: none, light (flips, affine, colour), heavy (the same and more, stronger), robust (heavy, and what
             differs from hospital to hospital: tint, exposure, sharpness, noise, borders), paper (the authors' list),
@@ -77,6 +77,11 @@ class Recipe:
         precision: 32-true, 16-mixed or bf16-mixed, as Lightning names them.
         mean: mean of each channel, subtracted from images in 0..1.
         std: standard deviation of each channel; images are then divided by it.
+
+    Example:
+        >>> from lmnet.training import Recipe
+        >>> Recipe(epochs=4, size=64).override({"lr": 1e-3}).lr
+        0.001
     """
 
     name: str = "default"

@@ -15,6 +15,12 @@ class Schedule:
     Args:
         end: epoch at which the cosine ends, at the recipe's lowest rate.
         start: epoch at which the rise begins; above 0 after a warm restart.
+
+    Example:
+        >>> from lmnet.training import Recipe, Schedule
+        >>> recipe = Recipe(lr=1.0, min_lr=0.0, warmup_epochs=2)
+        >>> [round(Schedule(end=10).learning_rate(recipe, epoch), 2) for epoch in (1, 2, 6, 10)]
+        [0.5, 1.0, 0.5, 0.0]
     """
 
     end: int

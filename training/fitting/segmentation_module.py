@@ -43,7 +43,7 @@ class SegmentationModule(L.LightningModule):
         seed: random seed of the images' order, of augmentation and of dropout.
         state: state to start from; its weights are in the model already.
         schedule: the epochs over which the learning rate falls.
-        workers: processes that augment.
+        workers: number of data-loading processes.
         pretrained: names of the tensors that do not start at random.
         teacher: a model to learn from besides the masks.
         loss: instead of the recipe's.

@@ -100,6 +100,14 @@ def compare(
 
     Raises:
         ValueError: they were not all scored on the same images and masks.
+
+    Example:
+        >>> import numpy as np
+        >>> from lmnet.training import CaseScores, compare
+        >>> first = CaseScores(("a", "b"), np.array([[[90, 0], [2, 8]], [[80, 10], [0, 10]]]))
+        >>> second = CaseScores(("a", "b"), np.array([[[90, 0], [0, 10]], [[85, 5], [0, 10]]]))
+        >>> round(compare(first, second).of("dice_foreground_mean").difference, 3)
+        0.122
     """
     ours, theirs = one_per_seed(first), one_per_seed(second)
     check_same_images(ours[0], theirs[0])

@@ -120,6 +120,14 @@ def summarize(scores: CaseScores) -> dict[str, Any]:
 
     Raises:
         ValueError: there is no image.
+
+    Example:
+        >>> import numpy as np
+        >>> from lmnet.training import CaseScores, summarize
+        >>> confusion = np.array([[[90, 0], [2, 8]], [[80, 10], [0, 10]]])  # two images: true class, predicted class
+        >>> summary = summarize(CaseScores(("a", "b"), confusion))
+        >>> round(summary["dice_foreground_mean"], 3)
+        0.778
     """
     if not len(scores):
         raise ValueError("scores: there is no image. Choose another split.")

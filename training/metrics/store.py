@@ -55,7 +55,7 @@ class CaseScores:
         return np.asarray(self.confusion[:, 0, 1:].sum(axis=1))
 
     def caption(self, index: int) -> str:
-        """Return an image's score in words: ``Dice 0.812``, or how much was found where no lesion is."""
+        """Return an image's score in words: ``Dice 0.812``, or how much was found in an image without a lesion."""
         if self.has_lesion[index]:
             return f"Dice {self.dice[index]:.3f}"
         pixels = int(self.false_pixels[index])

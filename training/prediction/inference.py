@@ -47,8 +47,8 @@ def probabilities(
     Args:
         model: in eval mode, on ``device``.
         image: (N, C, S, S) uint8.
-        mean: of the channels.
-        std: of the channels.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
         device: where to compute.
         flips: average over the image and its three mirror images.
 
@@ -70,7 +70,7 @@ def probe_classes(model: nn.Module, *, size: int, in_channels: int = 3) -> int:
     Args:
         model: left as it was.
         size: side of the image in pixels.
-        in_channels: of the image.
+        in_channels: channels of the image.
 
     Raises:
         ValueError: the output is not one (N, K, H, W) tensor.
@@ -94,7 +94,7 @@ def at_own_size(shares: Tensor, height: int, width: int) -> Tensor:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the device for a name; ``auto`` is a GPU where there is one.
+    """Return the device for a name; ``auto`` is a GPU if there is one.
 
     Raises:
         ValueError: the name is unknown or the machine has no such device.

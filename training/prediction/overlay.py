@@ -29,8 +29,8 @@ def overlay(
     Args:
         image: (H, W, 3) uint8.
         predicted: (H, W) class of each pixel; 0 is background.
-        truth: (H, W) true class of each pixel; None where it is not known.
-        colors: of the classes.
+        truth: (H, W) true class of each pixel; None if it is not known.
+        colors: colour of each class.
     """
     pixels = image.astype(np.float32)
     width = max(1, round(max(image.shape[:2]) / 256))

@@ -88,7 +88,7 @@ class Prediction:
     """What a model sees in one image, at the image's own size.
 
     Args:
-        path: of the image.
+        path: the image's file.
         image: (H, W, C) uint8.
         mask: (H, W) uint8, the class of each pixel.
         shares: (K, H, W) float32 in 0..1, the probability of each class at each pixel.
@@ -138,7 +138,7 @@ class Prediction:
 
         Args:
             folder: where to.
-            name: of the files.
+            name: beginning of the files' names.
             each_class: also write NAME_probability_CLASS.png for every class but the background.
         """
         pictures = {

@@ -28,7 +28,7 @@ class Target:
 
     Args:
         file: the image.
-        name: of its results, without ending.
+        name: name of its results, without ending.
     """
 
     file: ImageFile
@@ -42,8 +42,8 @@ class Area:
     Args:
         image: its name.
         class_name: the class.
-        pixels: of that class.
-        share: of the image's pixels.
+        pixels: number of pixels of that class.
+        share: their share of the image's pixels.
     """
 
     image: str

@@ -18,9 +18,9 @@ def tile_boxes(height: int, width: int, side: int) -> list[Box]:
     """Return tiles that cover an image, row by row; neighbours share at least a quarter of a tile.
 
     Args:
-        height: of the image.
-        width: of the image.
-        side: of a tile; 0 for one tile, the whole image. A tile is no larger than the image.
+        height: the image's height in pixels.
+        width: the image's width in pixels.
+        side: side of a tile in pixels; 0 for one tile, the whole image. A tile is no larger than the image.
     """
     if side == 0:
         return [(0, 0, height, width)]
@@ -40,9 +40,9 @@ def joined(shares: Tensor, boxes: Sequence[Box], height: int, width: int) -> Ten
 
     Args:
         shares: (tiles, K, S, S).
-        boxes: of the tiles.
-        height: of the image.
-        width: of the image.
+        boxes: where each tile is from.
+        height: the image's height in pixels.
+        width: the image's width in pixels.
     """
     total = torch.zeros(shares.shape[1], height, width)
     weight = torch.zeros(height, width)

@@ -26,7 +26,7 @@ from lmnet.training.runs.train_run import DataChoice, train_run
 
 FORMAT = "lmnet-folds/1"
 VAL_EVERY = 9
-"""One of so many groups that are not in the fold chooses the epoch."""
+"""One in this many of the groups that are not in the fold chooses the epoch."""
 METRIC = "dice_foreground_mean"
 
 
@@ -101,7 +101,7 @@ def train_folds(
         recipe: how each is trained.
         variables: values of the spec's variables to change.
         weights: to start from.
-        seed: of the folds and of all runs.
+        seed: random seed of the folds and of all runs.
         out: folder; None for runs/MODEL-DATA-RECIPE-COUNTfolds-sSEED.
         say: called with what happens, for people.
         options: what else ``train_run`` takes.

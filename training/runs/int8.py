@@ -1,4 +1,4 @@
-"""int8 files for onnxruntime: calibrated on images of a data set, kept only where they score nearly as well.
+"""int8 files for onnxruntime: calibrated on images of a data set, kept only if they score nearly as well.
 
 Source: onnxruntime's static quantization, https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
@@ -48,7 +48,7 @@ class QuantizedFile:
         scored: test images that both files were scored on.
         dice: lesion Dice, mean over the test images, of the float32 and the int8 file.
         milliseconds: median of one image in onnxruntime, of the float32 and the int8 file, in turns.
-        megabytes: of the float32 and the int8 file.
+        megabytes: size of the float32 and of the int8 file.
     """
 
     data: str

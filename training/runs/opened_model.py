@@ -38,14 +38,14 @@ class OpenedModel:
     """A model with its weights, and how its images are prepared.
 
     Args:
-        name: of the spec.
+        name: the spec's name.
         model: with weights, in eval mode.
         size: side in pixels that it was trained at.
-        in_channels: of the image.
+        in_channels: channels of the image.
         num_classes: outputs.
-        mean: of the channels.
-        std: of the channels.
-        meaning: what the values of images and masks meant when it was trained; None where nothing says so.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        meaning: what the values of images and masks meant when it was trained; None if nothing says so.
         run: its run folder, if it is from one.
         facts: all that stands beside its weights, see ``GraphModel``.
         notes: what had to be assumed, for people.
@@ -131,6 +131,16 @@ def open_model(model: str | Path, *, weights: str | Path | None = None, size: in
 
     Raises:
         ValueError: no such model or weights, or weights of another model.
+
+    Example:
+        >>> import numpy as np
+        >>> import lmnet
+        >>> model = lmnet.open_model("lmnet_xxs@synthetic")
+        >>> model
+        lmnet_xxs: 3 channels at 128 px -> 2 classes
+        0.229 M parameters, 0.015 GMACs at 128 px
+        >>> model.predict(np.zeros((60, 80, 3), np.uint8)).mask.shape
+        (60, 80)
     """
     if weights is None and is_folds(model):
         return _opened_folds(Path(model), size)

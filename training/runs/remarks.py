@@ -37,7 +37,7 @@ def _about_test(test: CaseSet) -> Iterator[str]:
     classes = [each.name for each in test.meaning.classes]
     absent = [name for number, name in enumerate(classes) if number and not any(number in each for each in seen)]
     if seen and not any(seen):
-        yield "note: no test image has a lesion: the test scores can only say how often one is found where none is."
+        yield "note: no test image has a lesion: the test scores can only say in how many of them one is found."
     elif absent:
         yield f"note: no pixels of {', '.join(absent)} in the test images: these classes get no test score."
     if len(test) < FEW_IMAGES:

@@ -39,11 +39,11 @@ class Request:
 
     Args:
         model: name of the spec.
-        spec_hash: of the resolved graph.
+        spec_hash: hash of the resolved graph.
         recipe: with size, epochs and all overrides in it.
         data: path of the data set, or "synthetic".
-        fingerprint: of the data set's content and split.
-        seed: of the run.
+        fingerprint: hash of the data set's content and split.
+        seed: random seed of the run.
         start: "random", or name and digest of the file of weights that the run starts from.
         teacher: what the run learns from besides the masks; empty for none.
         weights: the file of weights that the run starts from.
@@ -81,7 +81,7 @@ class RunFolder:
     """A folder that one run writes to.
 
     Args:
-        path: of the folder.
+        path: the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -152,7 +152,7 @@ class RunFolder:
         A run that is asked for with more epochs continues with a warm restart.
 
         Returns:
-            True where the run is begun, False where it continues.
+            True if the run is begun, False if it continues.
 
         Raises:
             ValueError: the folder holds another run, or other files; nothing is written then.
@@ -219,9 +219,9 @@ class RunFolder:
     def _check_same(self, request: Request) -> None:
         changed = self.changes(request)
         if changed:
-            said = [_said(key, *values) for key, values in changed.items()]
+            differs = [_difference(key, *values) for key, values in changed.items()]
             raise ValueError(
-                f"{self.path}: another run has this folder: {', '.join(dict.fromkeys(said))}. Leave --out out for a "
+                f"{self.path}: another run has this folder: {', '.join(dict.fromkeys(differs))}. Leave --out out for a "
                 "folder of its own, or name another one."
             )
 
@@ -234,7 +234,7 @@ _IN_WORDS = {
 }
 
 
-def _said(key: str, before: Any, now: Any) -> str:
+def _difference(key: str, before: Any, now: Any) -> str:
     """Return a difference between two runs in words."""
     if key in _IN_WORDS:
         return _IN_WORDS[key]

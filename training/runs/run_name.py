@@ -35,7 +35,7 @@ def find_folder(request: Request, *, layout: str) -> RunFolder:
 
     Args:
         request: the run.
-        layout: of its data.
+        layout: layout of its data.
     """
     tail = f"{request.recipe.name}-s{request.seed}"
     name = f"{request.model}-{data_name(layout, request.data)}-{tail}"

@@ -143,7 +143,7 @@ def _trained_on(split: Split, cases: CaseSet) -> tuple[str, ...]:
 
 
 def _check_run(opened: OpenedModel, run: RunFolder, choice: DataChoice, seed: int) -> None:
-    """Check that what is said about the data does not contradict the run, whose own choice is the default."""
+    """Check that the options about the data do not contradict the run, whose own choice is the default."""
     manifest = run.manifest()
     if choice.split_file is None:
         own = manifest.get("split", DataChoice().split_options())

@@ -69,7 +69,7 @@ class DataChoice:
     Args:
         path: folder or "synthetic".
         scheme: holdout or authors.
-        fold: of the authors' scheme.
+        fold: which of the authors' folds is val.
         by_group: whether patients stay whole.
         split_file: instead of a scheme.
         options: what the user says about the files' values.
@@ -136,14 +136,14 @@ def train_run(
         pretrained_encoder: load ImageNet weights into the timm encoder: auto, package, hub or a file; the recipe's mean
             and std become the encoder's unless ``changes`` names them.
         teacher: run folder or zoo name of a net to learn from besides the masks.
-        seed: of weights, split, order, augmentation and dropout.
+        seed: random seed of weights, split, order, augmentation and dropout.
         out: folder; None for the one in runs/ in which this run was begun, else a new one, see ``find_folder``.
         device: auto, cpu, cuda or cuda:N.
         devices: processes on this machine.
         nodes: machines.
-        workers: processes that augment; None for a good number.
+        workers: data-loading processes; None: chosen for this machine.
         progress: show a progress bar on stderr.
-        say: told what happens, for people.
+        say: called with each message for people.
         callbacks: see ``fit``.
         loggers: where each epoch's row goes too: wandb, mlflow.
 
@@ -218,7 +218,7 @@ def _loggers(names: Sequence[str], folder: RunFolder, request: Request) -> list[
 
 
 def _opening(data: DataSets, model: GraphModel, recipe: Recipe, start: str, guide: Teacher | None) -> Iterator[str]:
-    """Yield what is said before training."""
+    """Yield the messages before training."""
     name, in_channels, num_classes = model_facts(model)
     sides = ", ".join(f"{side} {len(data.side(side))}" for side in ("train", "val", "test"))
     yield f"{name} on {data.name} ({sides}), {recipe.epochs} epochs at {recipe.size} px, weights: {start}"
@@ -302,8 +302,8 @@ def open_teacher(model: str, *, in_channels: int | None = None, num_classes: int
 
     Args:
         model: see ``open_model``.
-        in_channels: of the net that learns; None to leave it unchecked.
-        num_classes: of the net that learns.
+        in_channels: channels of the net that learns; None to leave it unchecked.
+        num_classes: classes of the net that learns.
 
     Raises:
         ValueError: no such model or weights, or it has other channels or classes than the net that learns.

@@ -65,7 +65,7 @@ def load_net(plan: Plan, found: FoundModel, args: argparse.Namespace) -> tuple[G
     """Return the net with the weights that the command names, or the shipped ones.
 
     Args:
-        plan: of the net, at the size in the options.
+        plan: the net's plan, at the size in the options.
         found: the files of the MODEL.
         args: the options.
 
@@ -102,7 +102,7 @@ def say(text: str) -> None:
 
 
 def print_tables(*tables: Table) -> None:
-    """Print tables as wide as the terminal, or as 140 characters where there is none."""
+    """Print tables as wide as the terminal, or as 140 characters if there is none."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 140)

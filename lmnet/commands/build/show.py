@@ -29,8 +29,8 @@ def show_cost(planner: Planner, plan: Plan, args: argparse.Namespace, **more: An
     """Print nodes, totals and what the spec expects; return FAILED if an expected figure is missed.
 
     Args:
-        planner: of the net.
-        plan: of the net at the size to show.
+        planner: the net's planner.
+        plan: the net's plan at the size to show.
         args: the options.
         more: further entries of the JSON object.
     """

@@ -94,7 +94,7 @@ def unreadable(folder: Path) -> str:
 
 
 def _sides(cases: Sequence[Case]) -> dict[str, str]:
-    """Return the side of each case where all cases are in folders train/, val/ (valid/, validation/) and test/."""
+    """Return the side of each case if all cases are in folders train/, val/ (valid/, validation/) and test/."""
     found = {
         case.name: SIDE_NAMES.get(case.name.partition("/")[0].casefold(), "") for case in cases if "/" in case.name
     }

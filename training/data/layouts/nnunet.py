@@ -58,7 +58,7 @@ def _files(folder: Path, ending: str) -> list[Path]:
 
 
 def read_dataset_json(path: Path) -> dict[str, Any] | None:
-    """Return a folder's dataset.json where it has one and imagesTr/, else None."""
+    """Return a folder's dataset.json if it has one and imagesTr/, else None."""
     if not (path / "imagesTr").is_dir() or not (path / "dataset.json").is_file():
         return None
     try:

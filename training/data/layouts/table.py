@@ -57,7 +57,7 @@ def find(path: Path) -> Found | None:
 
 
 def _place(folder: Path, text: str) -> Path:
-    """Return the file that a list names; a backslash is a separator where no file has it in its name."""
+    """Return the file that a list names; a backslash is a separator if no file has it in its name."""
     path = folder / text
     return path if "\\" not in text or path.is_file() else folder / text.replace("\\", "/")
 
