@@ -260,7 +260,7 @@ def _assign(data: dict[str, Any], key: str, value: Any) -> str | None:
     for depth, part in enumerate(parts):
         is_last = depth == len(parts) - 1
         if isinstance(target, dict) and isinstance(part, str):
-            may_add = is_last and (parts[0] == "input" or (parts[0] == "nodes" and depth == 2))
+            may_add = is_last and (parts[0] == "input" or (parts[0] == "nodes" and depth in (2, 4)))
             if part not in target and not may_add:
                 return f"a key must be in the spec, got {key}. {did_you_mean(part, target)}"
         elif not (isinstance(target, list) and isinstance(part, int) and part < len(target)):

@@ -11,6 +11,7 @@ from typing import Any
 from lmnet.blocks.registry import REGISTRY, Shape
 from lmnet.builder.cost import NodeCost
 from lmnet.builder.layout import Spec
+from lmnet.builder.node_options import IDENTITY
 from lmnet.builder.options import signature_of
 
 INPUT = "input"
@@ -111,16 +112,29 @@ class Plan:
         """A short name of the architecture: equal exactly when state_dict keys, shapes and computation are.
 
         Input size, order in the file, names of variables, comments and ``search`` do not count. The weights of ``aux``
-        losses do.
+        losses do. A net with an ``identity`` is the net without that node.
         """
+        source: dict[Reference, Reference] = {}  # of what an identity passes on
+        for node in (*self.nodes, *self.aux_nodes):
+            if node.block == IDENTITY:
+                source[node.name, 0] = source.get(node.inputs[0], node.inputs[0])
+
+        def hashed(nodes: tuple[NodePlan, ...]) -> dict[str, Any]:
+            return {
+                node.name: [node.block, [source.get(each, each) for each in node.inputs], node.hashed_options]
+                for node in nodes
+                if node.block != IDENTITY
+            }
+
         graph: dict[str, Any] = {
             "channels": self.input_shape[0],
-            "nodes": {node.name: [node.block, node.inputs, node.hashed_options] for node in self.nodes},
-            "outputs": self.outputs,
+            "nodes": hashed(self.nodes),
+            "outputs": {name: source.get(each, each) for name, each in self.outputs.items()},
         }
         if self.aux:
-            graph["aux_nodes"] = {node.name: [node.block, node.inputs, node.hashed_options] for node in self.aux_nodes}
-            graph["aux"] = [[*self.aux[name], self.aux_weights[name]] for name in sorted(self.aux)]
+            graph["aux_nodes"] = hashed(self.aux_nodes)
+            aux = {name: source.get(each, each) for name, each in self.aux.items()}
+            graph["aux"] = [[*aux[name], self.aux_weights[name]] for name in sorted(aux)]
         return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()[:16]
 
 

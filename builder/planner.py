@@ -11,9 +11,11 @@ import torch
 
 from lmnet.blocks.registry import Shape
 from lmnet.builder.aux_outputs import aux_problems, aux_weights
+from lmnet.builder.chosen_block import ChosenBlock, choose, problem_at, resolve
 from lmnet.builder.cost import NodeCost, make_block, node_cost, node_shapes
-from lmnet.builder.expressions import ExpressionError, evaluate, names_in
+from lmnet.builder.expressions import ExpressionError, evaluate
 from lmnet.builder.layout import INPUT_SIZE, Spec
+from lmnet.builder.node_options import OUT_CHANNELS
 from lmnet.builder.plan import INPUT, NodePlan, Plan, Reference
 from lmnet.builder.problems import Problem, SpecError
 from lmnet.builder.wiring import WiredNode, Wiring
@@ -42,7 +44,7 @@ class Planner:
         self.spec = spec
         self.wiring = Wiring(spec)
         self._memo: dict[Any, NodePlan] = {}
-        self._options_memo: dict[Any, dict[str, Any]] = {}
+        self._options_memo: dict[Any, ChosenBlock] = {}
 
     def variables(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the variables with ``values`` put in and expressions evaluated, in the file's order.
@@ -65,12 +67,19 @@ class Planner:
                 problems.append(self.spec.document.problem(("vars", name), str(err)))
         return resolved, problems
 
-    def plan(self, values: Mapping[str, Any] | None = None, *, input_size: Sequence[int] | None = None) -> Plan:
+    def plan(
+        self,
+        values: Mapping[str, Any] | None = None,
+        *,
+        input_size: Sequence[int] | None = None,
+        every_choice: bool = False,
+    ) -> Plan:
         """Check the graph and compute its cost.
 
         Args:
             values: variables that differ from the spec's; ``input.size`` is the size.
             input_size: height and width; None for the spec's.
+            every_choice: also check every other block that a node may be: it must give the same maps.
 
         Raises:
             SpecError: with everything that is wrong.
@@ -98,6 +107,8 @@ class Planner:
                 problems.append(self.spec.document.problem(("input", "size"), size_message(stride, size, padded)))
             faults, nodes = trace(*padded)
         problems += faults
+        if every_choice:
+            problems += self._other_choices(variables, nodes, (layout.input.channels, *padded))
         if not problems:
             problems += self._check_outputs(nodes, padded)
             problems += aux_problems(self.wiring, nodes)
@@ -118,6 +129,15 @@ class Planner:
             weights,
         )
 
+    def choice_problems(self) -> list[Problem]:
+        """Return what is wrong if a node may be one of several blocks, at the spec's own values of its variables."""
+        if any(node.has_choices for node in self.wiring.nodes):
+            try:
+                self.plan(every_choice=True)
+            except SpecError as error:
+                return error.problems
+        return []
+
     def _main(self, nodes: Mapping[str, NodePlan]) -> dict[str, NodePlan]:
         """Return the nodes that the outputs need."""
         if not self.wiring.aux:
@@ -126,13 +146,13 @@ class Planner:
         return {name: node for name, node in nodes.items() if name in needed}
 
     def _trace(
-        self, variables: Mapping[str, Any], options: Mapping[str, dict[str, Any]], image: Shape, *, price: bool
+        self, variables: Mapping[str, Any], options: Mapping[str, ChosenBlock], image: Shape, *, price: bool
     ) -> tuple[list[Problem], dict[str, NodePlan]]:
         """Infer shapes node by node; return the problems found and the nodes that came out.
 
         Args:
             variables: with their values.
-            options: node name → the options that it is built with; nodes that cannot be built are left out.
+            options: node name → the block that it is built as; nodes that cannot be built are left out.
             image: shape of the input.
             price: False where something else is wrong already: shapes alone are found, which is faster.
         """
@@ -184,57 +204,64 @@ class Planner:
             shapes.append(outputs[index])
         return tuple(shapes)
 
-    def _all_options(self, variables: Mapping[str, Any], problems: list[Problem]) -> dict[str, dict[str, Any]]:
-        """Return the options of every node that can be built; what is wrong with others is added to the problems."""
+    def _all_options(self, variables: Mapping[str, Any], problems: list[Problem]) -> dict[str, ChosenBlock]:
+        """Return the block of every node that can be built; what is wrong with others is added to the problems."""
         all_options = {}
         for node in self.wiring.nodes:
             key = (node.name, *(repr(variables.get(name)) for name in node.names))
-            options = self._options_memo.get(key)
-            if options is None:
-                found, options = self._options_of(node, variables)
+            chosen = self._options_memo.get(key)
+            if chosen is None:
+                found, chosen = choose(node, variables, self.spec.document)
                 problems += found
-                if options is None:
+                if chosen is None:
                     continue
                 if not found:
-                    _remember(self._options_memo, key, options)
-            all_options[node.name] = options
+                    _remember(self._options_memo, key, chosen)
+            all_options[node.name] = chosen
         return all_options
 
-    def _options_of(self, node: WiredNode, variables: Mapping[str, Any]) -> tuple[list[Problem], dict[str, Any] | None]:
-        """Return the problems of a node's options, and the options that are right, or None where some are missing."""
-        if node.signature is None or node.block is None:
-            return [], None
-        problems = []
-        options = node.signature.defaults()
-        for key, value in node.options.items():
-            if names_in(value) - variables.keys():  # a variable without value, already reported
-                options.pop(key, None)
-                continue
-            try:
-                options[key] = evaluate(value, variables)
-            except ExpressionError as err:
-                problems.append(self.spec.document.problem((*node.path, key), str(err)))
-                options.pop(key, None)
-        for key, message in node.signature.faults(options).items():
-            if key in options:  # the others are missing or reported already
-                problems.append(self.spec.document.problem((*node.path, key), message))
-                options.pop(key)
-        if any(option.is_required and name not in options for name, option in node.signature.options.items()):
-            return problems, None
-        return problems, options
-
     def _plan_node(
-        self, node: WiredNode, options: dict[str, Any], in_shapes: tuple[Shape, ...] | None, *, price: bool
+        self, node: WiredNode, chosen: ChosenBlock, in_shapes: tuple[Shape, ...] | None, *, price: bool
     ) -> tuple[list[Problem], NodePlan | None]:
-        assert node.block is not None
-        refusal, cost = _attempt(node.block, options, in_shapes, node.inputs, price=price)
+        block, document = chosen.block, self.spec.document
+        refusal, cost = _attempt(block.name, chosen.options, in_shapes, node.inputs, price=price)
         if refusal:
             named = re.search(r"got (\w+)=", refusal)
-            path = (*node.path, named[1]) if named and named[1] in node.options else node.path
-            return [self.spec.document.problem(path, refusal, at_key=path == node.path)], None
+            option = named[1] if named and named[1] in block.options else None
+            return [problem_at(document, block, option, refusal)], None
         if cost is None or in_shapes is None or node.inputs is None:
             return [], None
-        return [], NodePlan(node.name, node.block, node.inputs, options, in_shapes, cost)
+        wrong = [shape[0] for shape in cost.out_shapes if shape[0] != chosen.channels]
+        if chosen.channels is not None and wrong:
+            message = (
+                f"{block.name} has no option out_channels and gives {wrong[0]} channels, got "
+                f"out_channels={chosen.channels}. Give it {chosen.channels} channels, or choose another block."
+            )
+            return [problem_at(document, block, OUT_CHANNELS, message)], None
+        return [], NodePlan(node.name, block.name, node.inputs, chosen.options, in_shapes, cost)
+
+    def _other_choices(
+        self, variables: Mapping[str, Any], planned: Mapping[str, NodePlan], image: Shape
+    ) -> list[Problem]:
+        """Return what is wrong with the blocks that nodes may be and are not: each must give the same maps."""
+        problems = []
+        for node in self.wiring.nodes:
+            own = planned.get(node.name)
+            try:
+                in_shapes = self._in_shapes(node, planned, image)
+            except (SpecError, _Unknown):
+                in_shapes = None
+            for block in node.blocks.values() if node.has_choices else ():
+                found, chosen = resolve(block, variables, self.spec.document)
+                problems += found
+                if chosen is None:
+                    continue
+                found, other = self._plan_node(node, chosen, in_shapes, price=False)
+                problems += found
+                own = own or other
+                if own is not None and other is not None and own.out_shapes != other.out_shapes:
+                    problems.append(problem_at(self.spec.document, block, None, _unequal(own, other)))
+        return problems
 
     def _check_outputs(self, nodes: Mapping[str, NodePlan], padded: tuple[int, int]) -> list[Problem]:
         problems = []
@@ -251,6 +278,15 @@ class Planner:
                 )
                 problems.append(self.spec.document.problem(("outputs", key), message))
         return problems
+
+
+def _unequal(own: NodePlan, other: NodePlan) -> str:
+    """Return the error of a choice that does not give what the node's own block gives."""
+    have, give = (" and ".join("x".join(map(str, shape)) for shape in node.out_shapes) for node in (other, own))
+    return (
+        f"each block of a node must give the same maps, got {have} from {other.block} and {give} from {own.block}. "
+        f"Change the options of {other.block}, or take it out of the choices."
+    )
 
 
 def _scale_advice(node: NodePlan, shape: Shape, padded: tuple[int, int]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lmnet.blocks.registry import REGISTRY
 from lmnet.builder.layout import NAME, SpecLayout
 from lmnet.builder.options import signature_of
+
+EXPRESSION = r"^\$\{.*\}$"
 
 
 def node_schema(block: str) -> dict[str, Any]:
@@ -29,6 +32,32 @@ def node_schema(block: str) -> dict[str, Any]:
     }
 
 
+def _node_with_choices(blocks: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON Schema of a node whose block is a variable: options that some block has, and those by block."""
+    by_block: dict[str, Any] = {}
+    shared: set[str] = set()
+    for block in blocks:
+        options = signature_of(block).options
+        by_block[block] = {
+            "type": "object",
+            "properties": {name: option.json_schema() for name, option in options.items()},
+            "additionalProperties": False,
+        }
+        shared |= options.keys()
+    return {
+        "description": "A node that may be one of several blocks",
+        "type": "object",
+        "properties": {
+            "block": {"type": "string", "pattern": EXPRESSION},
+            "from": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "options": {"type": "object", "properties": by_block, "additionalProperties": False},
+            **{name: {} for name in sorted(shared)},
+        },
+        "required": ["block", "from"],
+        "additionalProperties": False,
+    }
+
+
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of specs with all registered blocks."""
     schema = SpecLayout.model_json_schema(by_alias=True)
@@ -36,7 +65,7 @@ def json_schema() -> dict[str, Any]:
     schema["title"] = "lmnet spec"
     blocks = REGISTRY.names()
     definitions = {f"node_{block}": node_schema(block) for block in blocks}
-    schema["$defs"] |= definitions
+    schema["$defs"] |= definitions | {"node_with_choices": _node_with_choices(blocks)}
     schema["properties"]["nodes"] = {
         "type": "object",
         "minProperties": 1,
@@ -44,13 +73,19 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": {
             "type": "object",
             "required": ["block", "from"],
-            "properties": {"block": {"enum": blocks}},
+            "properties": {"block": {"anyOf": [{"enum": blocks}, {"type": "string", "pattern": EXPRESSION}]}},
             "allOf": [
                 {
-                    "if": {"properties": {"block": {"const": block}}, "required": ["block"]},
-                    "then": {"$ref": f"#/$defs/node_{block}"},
-                }
-                for block in blocks
+                    "if": {"properties": {"block": {"pattern": EXPRESSION}}, "required": ["block"]},
+                    "then": {"$ref": "#/$defs/node_with_choices"},
+                },
+                *(
+                    {
+                        "if": {"properties": {"block": {"const": block}}, "required": ["block"]},
+                        "then": {"$ref": f"#/$defs/node_{block}"},
+                    }
+                    for block in blocks
+                ),
             ],
         },
     }

@@ -47,11 +47,13 @@ def read_knobs(spec: Spec) -> tuple[Knob, ...]:
 
     Raises:
         SpecError: with every range that is wrong: an unknown variable, bounds that are missing, swapped or not whole
-            steps apart, choices that repeat or are of another kind than the variable's value.
+            steps apart, choices that repeat or are of another kind than the variable's value, a block that a node may
+            be and that does not give what the node's own block gives.
     """
-    problems: list[Problem] = []
+    planner = Planner(spec)
+    variables = planner.variables()
+    problems: list[Problem] = planner.choice_problems()
     knobs: list[Knob] = []
-    variables = Planner(spec).variables()
     for key, given in spec.layout.search.items():
         path: Path = ("search", key)
         name, _, item = key.partition("[")

@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from lmnet.blocks.registry import REGISTRY
-from lmnet.builder.expressions import ExpressionError, names_in
+from lmnet.builder.choices import Choice, choices_of
+from lmnet.builder.expressions import ExpressionError, is_expression, names_in
 from lmnet.builder.layout import INPUT_SIZE, NAME, Spec
+from lmnet.builder.node_options import NodeOptions, WiredBlock
 from lmnet.builder.options import Signature, signature_of
 from lmnet.builder.plan import INPUT, Reference
 from lmnet.builder.problems import Path, Problem, did_you_mean
@@ -22,15 +24,30 @@ _TAKEN = frozenset({"plan", "spec", "hash", "training", "facts", "aux_nodes", "f
 
 @dataclass(frozen=True)
 class WiredNode:
-    """A node as written, with what does not depend on variables."""
+    """A node as written, with what does not depend on variables.
+
+    Args:
+        name: of the node.
+        path: of the node.
+        block: a block's name, or an expression.
+        blocks: the registered blocks that it may be, by name.
+        unregistered: the others, which are reported.
+        inputs: the maps that it takes; None if they are wrong.
+        names: the variables that it uses.
+    """
 
     name: str
     path: Path
-    block: str | None
-    signature: Signature | None
+    block: Any
+    blocks: dict[str, WiredBlock]
+    unregistered: frozenset[str]
     inputs: tuple[Reference, ...] | None
-    options: dict[str, Any]
     names: frozenset[str]
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether the block is a variable."""
+        return is_expression(self.block)
 
 
 def _is_number(text: str) -> bool:
@@ -86,51 +103,69 @@ class Wiring:
                     at_key=True,
                 )
             later.discard(name)
-            block, signature = self._read_block(path, fields)
+            blocks, unregistered, names = self._read_blocks(path, fields)
             inputs = self._read_inputs(path, fields, known, later)
-            options, names = self._read_options(path, fields, signature)
-            self.nodes.append(WiredNode(name, path, block, signature, inputs, options, names))
+            self.nodes.append(WiredNode(name, path, fields.get("block"), blocks, unregistered, inputs, names))
             known.add(name)
 
-    def _read_block(self, path: Path, fields: Mapping[str, Any]) -> tuple[str | None, Signature | None]:
-        block = fields.get("block")
-        if not isinstance(block, str):
-            got = "none" if block is None else repr(block)
-            self._fault((*path, "block"), f"a node needs block (a name), got {got}. Add block: NAME.")
-            return None, None
-        try:
-            return block, signature_of(block)
-        except ValueError:
-            hint = did_you_mean(block, REGISTRY.names())
-            self._fault((*path, "block"), f"block must be registered, got {block}. {hint}")
-        except TypeError as err:
-            self._fault((*path, "block"), str(err))
-        return block, None
-
-    def _read_options(
-        self, path: Path, fields: Mapping[str, Any], signature: Signature | None
-    ) -> tuple[dict[str, Any], frozenset[str]]:
-        """Return the options that can be used, and the variables in them."""
-        given = {key: value for key, value in fields.items() if key not in ("block", "from")}
+    def _read_blocks(
+        self, path: Path, fields: Mapping[str, Any]
+    ) -> tuple[dict[str, WiredBlock], frozenset[str], frozenset[str]]:
+        """Return the blocks that a node may be, the names of unregistered ones, and the variables that it uses."""
+        text = fields.get("block")
+        shared = {key: value for key, value in fields.items() if key not in ("block", "from")}
+        by_block: dict[str, dict[str, Any]] = {}
+        choices: list[Choice] = []
         names: frozenset[str] = frozenset()
-        faults: dict[str, str] = {}
-        for key, value in given.items():
+        if not isinstance(text, str):
+            got = "none" if text is None else repr(text)
+            self._fault((*path, "block"), f"a node needs block (a name), got {got}. Add block: NAME.")
+        elif is_expression(text):
+            by_block = self._read_by_block(path, shared.pop("options", {}))
             try:
-                used = names_in(value)
+                choices = choices_of(self.spec, text, by_block, (*path, "options"))
+                names = names_in(text)
             except ExpressionError as err:
-                faults[key] = str(err)
-                continue
-            unknown = sorted(used - self.spec.layout.vars.keys())
-            if unknown:
-                hint = did_you_mean(unknown[0], self.spec.layout.vars)
-                faults[key] = f"a variable must be in vars, got {unknown[0]}. {hint}"
-            names |= used
-        if signature is not None:
-            faults = signature.faults(given) | faults
-        for key, message in faults.items():
-            self._fault((*path, key), message, at_key=signature is not None and key not in signature.options)
-        spoilt = {key for key, value in given.items() if key not in faults and names_in(value) & self.spoilt}
-        return {key: value for key, value in given.items() if key not in faults and key not in spoilt}, names
+                self._fault((*path, "block"), str(err))
+        else:
+            choices = [Choice(text, (*path, "block"))]
+        known = [str(choice.block) for choice in choices]
+        for block in by_block if known else ():
+            if block not in known:
+                message = f"options must be for a block that {path[-1]} may be, got {block}. "
+                message += did_you_mean(block, known)
+                self._fault((*path, "options", block), message, at_key=True)
+        signatures = {choice.block: found for choice in choices if (found := self._signature(choice)) is not None}
+        options = NodeOptions(path, shared, by_block, signatures, has_choices=is_expression(text))
+        for fault in options.faults(self.spec.layout.vars):
+            self._fault(fault.path, fault.message, at_key=fault.at_key)
+        blocks = {block: options.wired(block, self.spoilt) for block in signatures}
+        return blocks, frozenset(known) - blocks.keys(), names | options.names
+
+    def _read_by_block(self, path: Path, options: Any) -> dict[str, dict[str, Any]]:
+        """Return a node's options by block; what is no mapping is reported."""
+        if not isinstance(options, dict):
+            message = f"options must be by block, got {options!r}. Write options: {{BLOCK: {{OPTION: VALUE}}}}."
+            self._fault((*path, "options"), message)
+            return {}
+        for block, given in options.items():
+            if not isinstance(given, dict):
+                message = f"the options of {block} must be a mapping, got {given!r}. Write {block}: {{OPTION: VALUE}}."
+                self._fault((*path, "options", block), message)
+        return {block: given if isinstance(given, dict) else {} for block, given in options.items()}
+
+    def _signature(self, choice: Choice) -> Signature | None:
+        """Return what a block takes; None if it is not registered, or cannot be used from a spec."""
+        try:
+            if isinstance(choice.block, str):
+                return signature_of(choice.block)
+            message = f"block must be registered, got {choice.block!r}. Write a block's name."
+        except ValueError:
+            message = f"block must be registered, got {choice.block}. {did_you_mean(choice.block, REGISTRY.names())}"
+        except TypeError as err:
+            message = str(err)
+        self._fault(choice.path, message, at_key=choice.at_key)
+        return None
 
     def _read_inputs(
         self, path: Path, fields: Mapping[str, Any], known: set[str], later: set[str]

@@ -16,7 +16,7 @@ SPEC = """\
 schema: lmnet/1
 name: small
 input: {channels: 3, size: [64, 64]}
-vars: {width: 8}
+vars: {width: 8, cell: conv_norm_act}
 nodes:
   stem: {block: downsample, from: input, out_channels: "${width}", stride: 4}
   low: {block: downsample, from: stem, out_channels: "${width}"}
@@ -29,10 +29,12 @@ nodes:
   side: {block: conv_norm_act, from: encoder.0, out_channels: "${width}"}
   both: {block: fusion_decoder, from: [low, sum], depth: 1}
   joined: {block: add, from: [both, side]}
-  head: {block: segmentation_head, from: joined, num_classes: 2, scale: 4}
+  last: {block: "${cell}", from: joined, out_channels: "${width}", options: {conv_norm_act: {bias: false}}}
+  head: {block: segmentation_head, from: last, num_classes: 2, scale: 4}
 outputs: {logits: head}
 search:
   width: {low: 8, high: 16, step: 4}
+  cell: {choices: [conv_norm_act, identity, multi_kernel]}
 """
 
 # file whose advice it is: what is changed, what the message advises, what follows from it
@@ -70,6 +72,20 @@ ADVICE = [
         "from: [near, up, up]",
     ),
     ("cross_scale_fusion.py", "scales: [1, 0.5]", "scales: [1]", r"one entry an input.*List (2)\.", "scales: [1, 0.5]"),
+    (
+        "node_options.py",
+        "options: {conv_norm_act: {bias: false}}",
+        "bias: false",
+        r"Write it in (options: \{conv_norm_act: \{bias): \.\.\.\}\}",
+        r"\1: false}}",
+    ),
+    (
+        "wiring.py",
+        "options: {conv_norm_act: {bias: false}}",
+        "options: [bias]",
+        r"Write (options: \{)BLOCK: \{OPTION: VALUE\}\}",
+        r"\1conv_norm_act: {bias: false}}",
+    ),
     ("options.py", "num_heads: 4", "num_heads: 4.5", r"Use (\d+) or \d+\.", r"num_heads: \1"),
     ("options.py", "window: 3", "window: 2.5", r"Use \d+ or (\d+)\.", r"window: \1"),
     ("options.py", "window: 3", "window: '3'", "Leave the (quotes) out", "window: 3"),
@@ -96,10 +112,10 @@ ADVICE = [
     ("strict_yaml.py", "window: 3", "window: &w 3", r"got &w\. Use vars and \$\{(\.\.\.)\}", 'window: "${width - 5}"'),
     (
         "wiring.py",
-        "vars: {width: 8}",
-        "vars: {width: '8'}",
+        "vars: {width: 8,",
+        "vars: {width: '8',",
         r"Write the number (\d+) without quotes",
-        r"vars: {width: \1}",
+        r"vars: {width: \1,",
     ),
     ("wiring.py", "from: encoder.0", "from: encoder.x", r"must be given by number.*Write (encoder\.0)\.", r"from: \1"),
     ("wiring.py", "logits: head", "logits: head.x", r"must be given by number.*Write (head\.0)\.", r"logits: \1"),

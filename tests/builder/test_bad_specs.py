@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lmnet.builder.planner import Planner, plan_spec
+from lmnet.builder.planner import Planner
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import load_spec
 from lmnet.commands.build import main
@@ -20,7 +20,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 def problems_of(path):
     with pytest.raises(SpecError) as caught:
-        plan_spec(load_spec(path))
+        Planner(load_spec(path)).plan(every_choice=True)
     return [str(problem) for problem in caught.value.problems]
 
 

@@ -28,12 +28,13 @@ def import_torch(args: argparse.Namespace) -> None:
     import_modules(args.imports)
 
 
-def open_planner(args: argparse.Namespace, *others: str | None) -> tuple[Planner, Plan]:
+def open_planner(args: argparse.Namespace, *others: str | None, every_choice: bool = False) -> tuple[Planner, Plan]:
     """Return the planner of the net that the command names, and its plan at the size in the options.
 
     Args:
         args: the options.
         others: more specs that the command names; they are looked for before torch is imported.
+        every_choice: also check every other block that a node may be.
     """
     found = find_model(args.spec)
     for other in others:
@@ -45,7 +46,7 @@ def open_planner(args: argparse.Namespace, *others: str | None) -> tuple[Planner
     from lmnet.builder.spec import spec_of
 
     planner = Planner(spec_of(found).override(overrides))
-    plan = planner.plan(input_size=args.input_size)
+    plan = planner.plan(input_size=args.input_size, every_choice=every_choice)
     if getattr(args, "graph", None):
         from lmnet.builder.drawing import write_drawing
 

@@ -54,7 +54,7 @@ def show_cost(planner: Planner, plan: Plan, args: argparse.Namespace, **more: An
 
 def validate(args: argparse.Namespace) -> int:
     """Check a spec, its search space too."""
-    planner, plan = open_planner(args)
+    planner, plan = open_planner(args, every_choice=True)
     from lmnet.builder.search_space import read_knobs
 
     read_knobs(planner.spec)  # what lmnet-search would refuse is refused here too
