@@ -14,7 +14,7 @@ from lmnet.search.nets.space import Point, Space
 
 T = TypeVar("T")
 KEPT = 20_000
-"""Candidates that are remembered; the oldest go first."""
+"""Candidates that a search remembers."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +69,33 @@ class Pricer:
         space: the space.
         limits: what a net may cost.
         measure: returns the named measured cost of a spec's net; needed if a limit is on a measured cost.
+        kept: candidates that are remembered; the oldest go first.
+        is_sized: whether nets of different input sizes are different candidates; None: if the space varies the size.
     """
 
-    def __init__(self, space: Space, limits: Limits, measure: Callable[[str, Spec], float] | None = None) -> None:
+    def __init__(
+        self,
+        space: Space,
+        limits: Limits,
+        measure: Callable[[str, Spec], float] | None = None,
+        *,
+        kept: int = KEPT,
+        is_sized: bool | None = None,
+    ) -> None:
         self.space, self.limits, self.measure = space, limits, measure
         self.planner = Planner(space.spec)
+        self._kept, self._is_sized = kept, space.moves_size if is_sized is None else is_sized
         self._known: dict[Point, Candidate] = {}
         self._planned: dict[Point, Candidate] = {}
         self._measured: dict[tuple[str, str], float] = {}
 
     def price(self, point: Point) -> Candidate:
         """Return what the net at a point costs and by how much it misses the limits."""
-        return _remember(self._known, point, self._price)
+        return self._remember(self._known, point, self._price)
 
     def plan(self, point: Point) -> Candidate:
         """Return what ``price`` does without measuring anything: limits on measured costs are left out."""
-        return _remember(self._planned, point, self._plan)
+        return self._remember(self._planned, point, self._plan)
 
     def spec(self, point: Point) -> Spec:
         """Return the spec with the point's values."""
@@ -98,7 +109,7 @@ class Pricer:
             return Candidate(point, "", {}, {"buildable": 1.0}, str(error.problems[0]))
         costs = {cost.name: cost.of(plan) for cost in COSTS if cost.of is not None}
         # an architecture's hash leaves the size out, but at another size it is another candidate
-        hash_ = f"{plan.hash}@{plan.input_shape[1]}" if self.space.moves_size else plan.hash
+        hash_ = f"{plan.hash}@{plan.input_shape[1]}" if self._is_sized else plan.hash
         return Candidate(point, hash_, costs, self.limits.violations(**costs))
 
     def _price(self, point: Point) -> Candidate:
@@ -114,14 +125,13 @@ class Pricer:
             costs[cost.name] = self._measured[key]
         return replace(planned, costs=costs, violations=self.limits.violations(**costs))
 
-
-def _remember(known: dict[Point, Candidate], point: Point, make: Callable[[Point], Candidate]) -> Candidate:
-    """Return the candidate at a point; the oldest is dropped if too many are known."""
-    if point not in known:
-        if len(known) >= KEPT:
-            known.pop(next(iter(known)))
-        known[point] = make(point)
-    return known[point]
+    def _remember(self, known: dict[Point, Candidate], point: Point, make: Callable[[Point], Candidate]) -> Candidate:
+        """Return the candidate at a point; the oldest is dropped if too many are known."""
+        if point not in known:
+            if len(known) >= self._kept:
+                known.pop(next(iter(known)))
+            known[point] = make(point)
+        return known[point]
 
 
 def finish(steps: Generator[None, None, T]) -> T:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lmnet.builder.layout import INPUT_SIZE
@@ -16,6 +18,7 @@ from lmnet.builder.planner import Planner
 from lmnet.builder.search_space import Knob, read_knobs
 from lmnet.builder.spec import Spec
 
+Array = NDArray[np.floating[Any]]
 Point = tuple[int, ...]
 """A place in a space: for each knob, which of its values."""
 
@@ -56,9 +59,37 @@ class Space:
         return tuple(knob.values.index(knob.start) for knob in self.knobs)
 
     @property
+    def families(self) -> tuple[Space, ...]:
+        """The space of each family: this one alone, see ``lmnet.search.nets.families``."""
+        return (self,)
+
+    @property
+    def open(self) -> list[int]:
+        """The families whose nets may be proposed, by their places in ``families``."""
+        return list(range(len(self.families)))
+
+    @property
+    def starts(self) -> list[Point]:
+        """The starting net of each family whose own values are inside the ranges."""
+        return [] if self.start is None else [self.start]
+
+    @property
+    def firsts(self) -> list[Point]:
+        """Where the search of each family begins; a net that misses a limit there is not trained."""
+        return self.starts
+
+    @property
     def moves_size(self) -> bool:
         """Whether the size of the image is a knob, so that each net has a size of its own."""
         return any(knob.variable == INPUT_SIZE for knob in self.knobs)
+
+    def family_of(self, point: Point) -> int:
+        """Return the place in ``families`` that a point belongs to."""
+        return 0
+
+    def turns(self, point: Point) -> list[tuple[int, Knob]]:
+        """Return the knobs that may be turned at a point, each with its position in the point."""
+        return list(enumerate(self.knobs))
 
     def values(self, point: Point) -> dict[str, Any]:
         """Return the variables at a point, for ``Planner.plan`` and ``Spec.override``."""
@@ -81,8 +112,12 @@ class Space:
         """Return the point of Optuna's parameters, the inverse of ``params``."""
         return tuple(_index(knob, params[knob.name]) for knob in self.knobs)
 
-    def sample(self, rng: random.Random) -> Point:
-        """Return a point sampled evenly."""
+    def distributions_at(self, point: Point) -> dict[str, BaseDistribution]:
+        """Return Optuna's distributions of the parameters that a point has."""
+        return self.distributions
+
+    def sample(self, rng: random.Random, family: int | None = None) -> Point:
+        """Return a point sampled evenly, of one family if it is given."""
         return tuple(rng.randrange(len(knob.values)) for knob in self.knobs)
 
     def moved(self, point: Point, position: int, index: int) -> Point:
@@ -96,6 +131,15 @@ class Space:
             others = [index for index in range(len(self.knobs[position].values)) if index != point[position]]
             point = self.moved(point, position, rng.choice(others))
         return point
+
+    def coordinates(self, points: Sequence[Point]) -> tuple[Array, Array]:
+        """Return the knobs of points, (N, K) from 0 to 1, and their families, (N,)."""
+        lasts = [max(1, len(knob.values) - 1) for knob in self.knobs]
+        return np.array(points, float).reshape(-1, len(lasts)) / lasts, np.zeros(len(points))
+
+    def few_points(self, most: int) -> list[Point]:
+        """Return every point, if there are no more than ``most``."""
+        return list(self.all_points()) if self.size <= most else []
 
     def all_points(self) -> Iterator[Point]:
         """Yield every point; only for small spaces."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 
+from lmnet.search.nets.families import FamiliesPricer
 from lmnet.search.nets.limits import COSTS, Limit
 from lmnet.search.nets.pricing import Candidate, Pricer, finish
 from lmnet.search.nets.space import Point
 
 SAMPLES = 32
+SHOWN = 4
+"""Families of which a message says why they were left out."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class Survey:
         cheapest: the buildable net with the fewest MACs that was found.
         dearest: the buildable net with the most.
         feasible_share: share of evenly sampled points that meet every limit.
-        start: the starting net; None if its values are outside the ranges.
+        start: the starting net; None if its values are outside the ranges, or if there are several families.
+        families: the survey of each family that is searched, by name; empty if there is only one.
+        left_out: why other families are not searched, by name.
     """
 
     size: int
@@ -30,14 +35,18 @@ class Survey:
     dearest: Candidate
     feasible_share: float
     start: Candidate | None
+    families: Mapping[str, Survey] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
-    """Look over a space.
+    """Look over a space. Of several families, those without a net within the limits are left out of it.
 
     Raises:
         ValueError: no net can be built, or none meets the limits; the message names the knob to widen.
     """
+    if isinstance(pricer, FamiliesPricer):
+        return _survey_families(pricer, seed=seed, samples=samples)
     space, rng = pricer.space, random.Random(seed)
     priced = [pricer.plan(space.sample(rng)) for _ in range(samples)]
     start = space.start
@@ -58,6 +67,32 @@ def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     return Survey(space.size, cheapest, dearest, met / samples, None if start is None else pricer.price(start))
 
 
+def _survey_families(pricer: FamiliesPricer, *, seed: int, samples: int) -> Survey:
+    found: dict[str, Survey] = {}
+    left_out: dict[str, str] = {}
+    for name, each in zip(pricer.space.names, pricer.each, strict=True):
+        try:
+            found[name] = survey(each, seed=seed, samples=samples)
+        except ValueError as err:
+            left_out[name] = str(err).removeprefix("search: ")
+    if not found:
+        limits = ", ".join(f"{name}={value:g}" for name, value in pricer.limits.describe().items())
+        reasons = [f"{name}: {reason}" for name, reason in left_out.items()][:SHOWN]
+        more = f" And {len(left_out) - SHOWN} more." if len(left_out) > SHOWN else ""
+        raise ValueError(f"search: no family has a net within the limits, {limits}. {' '.join(reasons)}{more}")
+    pricer.space.left_out = left_out
+    surveys = list(found.values())
+    return Survey(
+        sum(one.size for one in surveys),
+        min((one.cheapest for one in surveys), key=lambda one: one.gmacs),
+        max((one.dearest for one in surveys), key=lambda one: one.gmacs),
+        sum(one.feasible_share for one in surveys) / len(surveys),
+        None,
+        found,
+        left_out,
+    )
+
+
 def repair(
     pricer: Pricer, point: Point, rng: random.Random, *, steps: int = 200
 ) -> Generator[None, None, Candidate | None]:
@@ -73,7 +108,7 @@ def repair(
         if here.is_feasible:
             return here
         nearby = []
-        for position, knob in enumerate(pricer.space.knobs):
+        for position, knob in pricer.space.turns(here.point):
             for index in (here.point[position] - 1, here.point[position] + 1):
                 if 0 <= index < len(knob.values):
                     nearby.append(pricer.price(pricer.space.moved(here.point, position, index)))
@@ -96,7 +131,7 @@ def largest_within(pricer: Pricer, point: Point) -> Candidate:
     while True:
         nearby = [
             pricer.price(pricer.space.moved(here.point, position, index))
-            for position, knob in enumerate(pricer.space.knobs)
+            for position, knob in pricer.space.turns(here.point)
             for index in range(len(knob.values))
         ]
         best = max((one for one in nearby if one.is_feasible), key=lambda one: one.gmacs, default=here)

@@ -14,10 +14,12 @@ import numpy as np
 from lmnet.search.nets.pricing import Candidate, Pricer
 from lmnet.search.nets.space import Point
 from lmnet.search.nets.survey import repair
-from lmnet.search.propose.surrogate import Array, fit_surrogate
+from lmnet.search.propose.surrogate import MAX_OBSERVATIONS, Array, fit_surrogate
 
 POOL_SIZE = 512
-"""Most nets in the pool."""
+"""Most nets in the pool, of one family."""
+MOST_FAMILIES = 3
+"""With more families than this, the pool does not grow."""
 SAMPLED_SCORES = 256
 """Nets, those with the highest expected scores, of which a score is sampled."""
 DRAWS = 8
@@ -25,7 +27,7 @@ DRAWS = 8
 GROWN, GROWING = 1, 12
 """Nets that are enlarged towards the limits for each choice, and tries for each."""
 ENUMERABLE = 20_000
-"""Largest space whose points are all tried when random ones bring nothing new."""
+"""Largest space of a family whose points are all tried when random ones bring nothing new."""
 FIRST_SIZE, FIRST_DRAWS = 256, 768
 """Nets that fill an empty pool, and most points that are tried for them."""
 FIRST_GROWN, FIRST_GROWING = 160, 40
@@ -51,6 +53,8 @@ class FeasiblePool:
         self.nets: dict[str, Candidate] = {}
         self._is_filled = False
         self._pricer, self._is_random = pricer, is_random
+        self._scale = min(len(pricer.space.open), MOST_FAMILIES)
+        self._size = self._scale * POOL_SIZE
         self._rng = random.Random(seed)
         self._score_rng = np.random.default_rng(seed)
         self._early_rng = random.Random(f"early/{seed}")
@@ -120,17 +124,19 @@ class FeasiblePool:
 
     def _renew(self, known: Collection[str], *, grown: int = GROWN, tries: int = GROWING) -> Iterator[None]:
         """Add nets: some at random, some near the limits. An empty pool gets many."""
-        wanted, draws = (POOL_SIZE + DRAWS, DRAWS) if self.nets else (FIRST_SIZE, FIRST_DRAWS)
+        wanted, draws = (
+            (self._size + DRAWS, DRAWS) if self.nets else (self._scale * FIRST_SIZE, self._scale * FIRST_DRAWS)
+        )
         for _ in range(draws):
             if len(self.nets) < wanted:
                 point = yield from self._drawn()
                 self._add(point, known)
                 yield
-        if not self.nets and self._pricer.space.size <= ENUMERABLE:
-            points = list(self._pricer.space.all_points())
+        if not self.nets:
+            points = self._pricer.space.few_points(ENUMERABLE)
             self._rng.shuffle(points)
             for point in points:
-                if len(self.nets) < POOL_SIZE:
+                if len(self.nets) < self._size:
                     self._add(point, known)
                     yield
         for _ in range(grown if self.nets and not self._is_random else 0):
@@ -142,12 +148,21 @@ class FeasiblePool:
         nets = list(self.nets.values())
         if self._is_random:
             return [one.hash for one in self._rng.sample(nets, len(nets))]
-        costs, knobs = self._described(nets)
-        seen = self._described([one for one, _ in observed])
-        model = fit_surrogate(*seen, np.array([score for _, score in observed], float), reference=costs)
+        costs, knobs, families = self._described(nets)
+        newest = observed[-MAX_OBSERVATIONS:]
+        seen_costs, seen_knobs, seen_families = self._described([one for one, _ in newest])
+        model = fit_surrogate(
+            seen_costs,
+            seen_knobs,
+            np.array([score for _, score in newest], float),
+            reference=costs,
+            families=seen_families,
+            reference_families=families,
+        )
         self._is_larger_better = model.slope >= 0
-        likely = np.argsort(-model.mean(costs, knobs))[:SAMPLED_SCORES]
-        order = likely[np.argsort(-model.sample(costs[likely], knobs[likely], self._score_rng))]
+        likely = _promising(model.mean(costs, knobs, families), families)
+        own = None if families is None else families[likely]
+        order = likely[np.argsort(-model.sample(costs[likely], knobs[likely], self._score_rng, own))]
         return [nets[place].hash for place in order.tolist()]
 
     def _drop(self, known: Collection[str]) -> None:
@@ -155,16 +170,22 @@ class FeasiblePool:
 
     def _trim(self) -> None:
         """Drop the oldest nets above the pool's size."""
-        for hash_ in list(self.nets)[: max(0, len(self.nets) - POOL_SIZE)]:
+        for hash_ in list(self.nets)[: max(0, len(self.nets) - self._size)]:
             del self.nets[hash_]
 
     def _drawn(self) -> Generator[None, None, Point]:
-        """Return a random point, or one near a net of the pool, as a feasible net often has feasible neighbours."""
-        if self.nets and self._rng.random() < 0.5:
-            near = self._rng.choice(list(self.nets.values()))
-            return self._pricer.space.mutated(near.point, self._rng, self._rng.randint(1, 3))
-        point = self._pricer.space.sample(self._rng)
-        if not self.nets:
+        """Return a random point, or one near a net of the pool, as a feasible net often has feasible neighbours.
+
+        Of several families, each gets as many.
+        """
+        space, nets, family = self._pricer.space, list(self.nets.values()), None
+        if len(space.families) > 1:
+            family = self._rng.choice(space.open)
+            nets = [one for one in nets if space.family_of(one.point) == family]
+        if nets and self._rng.random() < 0.5:
+            return space.mutated(self._rng.choice(nets).point, self._rng, self._rng.randint(1, 3))
+        point = space.sample(self._rng, family)
+        if not nets:
             moved = yield from repair(self._pricer, point, self._rng)
             return point if moved is None else moved.point
         return point
@@ -186,11 +207,21 @@ class FeasiblePool:
         if one.is_feasible and one.hash not in self.nets and one.hash not in known:
             self.nets[one.hash] = one
 
-    def _described(self, nets: Sequence[Candidate]) -> tuple[Array, Array]:
-        """Return the costs, multiply-accumulates first, and the knobs of nets, each from 0 to 1."""
-        lasts = [max(1, len(knob.values) - 1) for knob in self._pricer.space.knobs]
+    def _described(self, nets: Sequence[Candidate]) -> tuple[Array, Array, Array | None]:
+        """Return the costs of nets, multiply-accumulates first, their knobs, each from 0 to 1, and their families."""
+        space = self._pricer.space
         costs = np.array([[one.gmacs, one.params] for one in nets], float).reshape(-1, 2)
-        return costs, np.array([one.point for one in nets], float).reshape(-1, len(lasts)) / lasts
+        knobs, families = space.coordinates([one.point for one in nets])
+        return costs, knobs, families if len(space.families) > 1 else None
+
+
+def _promising(means: Array, families: Array | None) -> Array:
+    """Return the places of the nets with the highest means; of several families, as many of each."""
+    if families is None:
+        return np.argsort(-means)[:SAMPLED_SCORES]
+    groups = [np.flatnonzero(families == family) for family in np.unique(families)]
+    share = max(1, SAMPLED_SCORES // len(groups))
+    return np.concatenate([rows[np.argsort(-means[rows])[:share]] for rows in groups])
 
 
 def _looked(look: Look) -> tuple[Sequence[Observation], set[str]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
 from lmnet.search.nets.pricing import Candidate, Pricer
+from lmnet.search.nets.space import Point
+from lmnet.search.nets.survey import repair
 from lmnet.search.propose.pool import Observation, Steps
 from lmnet.search.propose.sampler import Sampler
 
@@ -39,18 +42,32 @@ class Proposals:
     def __init__(self, pricer: Pricer, sampler: Sampler, study: Study, *, may_be_early: bool = True) -> None:
         self._pricer, self._sampler, self._study, self._may_be_early = pricer, sampler, study, may_be_early
         self._known: dict[int, Candidate] = {}
+        self._firsts: dict[Point, Candidate | None] = {}
 
     def steps(self) -> Steps:
         """Look for the next net, in small steps; None if no feasible net is left."""
-        space = self._pricer.space
         for trial in self._study.unfinished():
-            return self._pricer.price(space.point(trial.params))
-        if space.start is not None:
-            start = self._pricer.price(space.start)
-            if start.is_feasible and start.hash not in self._study.taken():
-                return start
+            return self._pricer.price(self._pricer.space.point(trial.params))
+        for point in self._pricer.space.firsts:
+            if point not in self._firsts:
+                self._firsts[point] = yield from self._first(point)
+            first = self._firsts[point]
+            if first is not None and first.hash not in self._study.taken():
+                return first
         found = (yield from self._sampler.choose_early(self._look)) if self._may_be_early else None
         return found or (yield from self._sampler.choose(self._look))
+
+    def _first(self, point: Point) -> Steps:
+        """Return a family's first net: the starting net, or if that misses a limit, the net that it becomes within it.
+
+        A search of one family leaves out a starting net that misses a limit.
+        """
+        start = self._pricer.price(point)
+        if start.is_feasible:
+            return start
+        if len(self._pricer.space.families) == 1:
+            return None
+        return (yield from repair(self._pricer, point, random.Random(str(point))))
 
     def prepare(self) -> Iterator[None]:
         """Prepare the sampler in small steps, while all workers are busy."""

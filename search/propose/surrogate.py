@@ -4,6 +4,9 @@ A net's cost is known before it is trained, and says more about its score than m
 rises with the logarithm of multiply-accumulates: before anything is trained, the largest net is expected to score best.
 The scores then decide how steep the rise is, or that it is a fall.
 
+Each of several families has an offset of its own. Knobs are compared inside a family only, and between families costs
+count for a part: multiply-accumulates rank nets of one family, not families. Inside a family nothing else is different.
+
 Source: the process as in Rasmussen and Williams, 2006, algorithm 2.1; Thompson sampling as in Thompson, 1933, "On the
 likelihood that one unknown probability exceeds another".
 """
@@ -11,6 +14,7 @@ likelihood that one unknown probability exceeds another".
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +32,10 @@ KNOB_LENGTH_SCALE = 0.5
 """Length scale of the knob kernel, as root mean square over all knobs; a knob's values are from 0 to 1."""
 NOISE_VARIANCES = (0.05, 0.3, 1.0)
 """Variances of the noise of a score; the variance of all scores is 1."""
+FAMILY_VARIANCES = (0.3, 1.0, 3.0)
+"""Variances of the families' offsets; the likeliest one is used."""
+ACROSS_FAMILIES = 0.3
+"""Share of the cost kernel that holds between nets of different families."""
 PRIOR_SLOPE = 1.0
 """Prior rise of the score with log cost, in standard deviations of both."""
 PRIOR_WEIGHT = 4.0
@@ -41,67 +49,119 @@ MAX_OBSERVATIONS = 128
 
 
 @dataclass(frozen=True)
+class Distances:
+    """Squared distances between two lists of nets.
+
+    Args:
+        costs: between the standardised log costs.
+        knobs: mean over the knobs.
+        is_same_family: whether two nets are of one family; None if there is one family only.
+    """
+
+    costs: Array
+    knobs: Array
+    is_same_family: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """How much the scores of two nets have in common, by how far apart they lie.
+
+    Args:
+        length: length scale of the costs.
+        share: share of the costs; the rest is the knobs'.
+        family: variance of the families' offsets.
+    """
+
+    length: float
+    share: float
+    family: float = 0.0
+
+    def __call__(self, distances: Distances) -> Array:
+        """Return the kernel of two lists of nets."""
+        by_cost = self.share * np.exp(-0.5 * distances.costs / self.length**2)
+        by_knob = (1 - self.share) * np.exp(-0.5 * distances.knobs / KNOB_LENGTH_SCALE**2)
+        same = distances.is_same_family
+        if same is None:
+            return by_cost + by_knob
+        kernel: Array = by_cost * np.where(same, 1.0, ACROSS_FAMILIES) + same * (by_knob + self.family)
+        return kernel
+
+
+@dataclass(frozen=True)
 class Surrogate:
     """A process that was fitted to observations.
 
     Args:
         middle: mean log costs.
         spread: standard deviations of the log costs.
+        centres: mean standardised log cost of each family, from which its nets' costs count; empty with one family.
         slope: rise of the mean with the standardised log cost.
-        length: length scale of the cost kernel.
-        share: share of the cost kernel.
+        kernel: the likeliest kernel.
         costs: (N, C) standardised log costs of the observations.
         knobs: (N, K) knobs of the observations.
+        families: (N,) families of the observations; None if there is one only.
         lower: Cholesky factor of the observations' covariance.
         weights: inverse of that covariance times the residuals of the scores.
     """
 
     middle: Array
     spread: Array
+    centres: Mapping[float, float]
     slope: float
-    length: float
-    share: float
+    kernel: Kernel
     costs: Array
     knobs: Array
+    families: Array | None
     lower: Array
     weights: Array
 
-    def mean(self, costs: Array, knobs: Array) -> Array:
+    def mean(self, costs: Array, knobs: Array, families: Array | None = None) -> Array:
         """Return the expected scores of new nets, in standard deviations of the known scores.
 
         Args:
             costs: (M, C) positive numbers.
             knobs: (M, K), each from 0 to 1.
+            families: (M,) families; None if there is one only.
         """
-        return self._expected(*self._near(costs, knobs))
+        return self._expected(*self._near(costs, knobs, families), families)
 
-    def sample(self, costs: Array, knobs: Array, rng: np.random.Generator) -> Array:
+    def sample(self, costs: Array, knobs: Array, rng: np.random.Generator, families: Array | None = None) -> Array:
         """Return one joint sample of the scores of new nets, in standard deviations of the known scores.
 
         Args:
             costs: (M, C) positive numbers.
             knobs: (M, K), each from 0 to 1.
             rng: random number generator.
+            families: (M,) families; None if there is one only.
         """
-        new, near = self._near(costs, knobs)
-        mean = self._expected(new, near)
+        new, near = self._near(costs, knobs, families)
+        mean = self._expected(new, near, families)
         solved = _solve_lower(self.lower, near.T)
-        own = _kernel(self.length, self.share, *_distances(new, knobs, new, knobs))
+        own = self.kernel(_distances((new, knobs, families), (new, knobs, families)))
         root = linalg.cholesky(own - solved.T @ solved + JITTER * np.eye(len(new)), lower=True)
         sampled: Array = mean + SAMPLE_SCALE * (root @ rng.standard_normal(len(new)))
         return sampled
 
-    def _near(self, costs: Array, knobs: Array) -> tuple[Array, Array]:
+    def _near(self, costs: Array, knobs: Array, families: Array | None) -> tuple[Array, Array]:
         """Return standardised log costs of new nets, and the kernel between them and the observations."""
         new = (np.log(costs) - self.middle) / self.spread
-        return new, _kernel(self.length, self.share, *_distances(new, knobs, self.costs, self.knobs))
+        return new, self.kernel(_distances((new, knobs, families), (self.costs, self.knobs, self.families)))
 
-    def _expected(self, new: Array, near: Array) -> Array:
-        mean: Array = self.slope * new[:, 0] + near @ self.weights
+    def _expected(self, new: Array, near: Array, families: Array | None) -> Array:
+        mean: Array = self.slope * _centred(new[:, 0], families, self.centres) + near @ self.weights
         return mean
 
 
-def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array) -> Surrogate:
+def fit_surrogate(
+    costs: Array,
+    knobs: Array,
+    scores: Array,
+    *,
+    reference: Array,
+    families: Array | None = None,
+    reference_families: Array | None = None,
+) -> Surrogate:
     """Return the process with the highest likelihood; without a score, the prior.
 
     Args:
@@ -109,6 +169,8 @@ def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array
         knobs: (N, K) from 0 to 1; knobs without an order by their place in the list of choices.
         scores: (N,) scores of the observations, the oldest first.
         reference: (M, C) costs of nets that could be trained; they set the scale of log costs.
+        families: (N,) families of the observations; None if there is one only.
+        reference_families: (M,) families of the nets that could be trained; given with ``families``.
     """
     log = np.log(reference)
     middle, spread = log.mean(0), log.std(0) + 1e-6
@@ -117,25 +179,45 @@ def fit_surrogate(costs: Array, knobs: Array, scores: Array, *, reference: Array
         knobs[-MAX_OBSERVATIONS:],
         scores[-MAX_OBSERVATIONS:],
     )
+    of = None if families is None else families[-MAX_OBSERVATIONS:]
     if len(y):
         y = (y - y.mean()) / (y.std() + 1e-12)
-    x = known[:, 0]
-    slope = float((x @ y + PRIOR_WEIGHT * PRIOR_SLOPE) / (x @ x + PRIOR_WEIGHT))
+    centres = {} if reference_families is None else _means((log[:, 0] - middle[0]) / spread[0], reference_families)
+    x = _centred(known[:, 0], of, centres)
+    slope = _slope(x, y, of)
     rest = y - slope * x
     best, likelihood = None, -np.inf
-    distances = _distances(known, at, known, at)
-    for length, share in itertools.product(LENGTH_SCALES, COST_SHARES):
-        kernel = _kernel(length, share, *distances)
+    distances = _distances((known, at, of), (known, at, of))
+    for kernel in _kernels(has_families=of is not None):
+        covariance = kernel(distances)
         for noise in NOISE_VARIANCES:
-            lower = linalg.cholesky(kernel + noise * np.eye(len(y)), lower=True)
+            lower = linalg.cholesky(covariance + noise * np.eye(len(y)), lower=True)
             half = _solve_lower(lower, rest)
             found = float(-0.5 * half @ half - np.log(np.diag(lower)).sum())
             if found > likelihood:
                 likelihood = found
                 weights = _solve_lower(lower, half, transposed=True)
-                best = Surrogate(middle, spread, slope, length, share, known, at, lower, weights)
+                best = Surrogate(middle, spread, centres, slope, kernel, known, at, of, lower, weights)
     assert best is not None
     return best
+
+
+def _slope(x: Array, y: Array, families: Array | None) -> float:
+    """Return how the scores rise with cost; of several families, inside each, as costs say little between them."""
+    if families is not None:
+        x, y = (_centred(each, families, _means(each, families)) for each in (x, y))
+    return float((x @ y + PRIOR_WEIGHT * PRIOR_SLOPE) / (x @ x + PRIOR_WEIGHT))
+
+
+def _means(values: Array, families: Array) -> dict[float, float]:
+    return {family: float(values[families == family].mean()) for family in np.unique(families).tolist()}
+
+
+def _centred(values: Array, families: Array | None, centres: Mapping[float, float]) -> Array:
+    """Return values from the centre of their family on; one without a centre counts from 0."""
+    if families is None:
+        return values
+    return values - np.array([centres.get(family, 0.0) for family in families.tolist()])
 
 
 def _solve_lower(lower: Array, right: Array, *, transposed: bool = False) -> Array:
@@ -146,14 +228,15 @@ def _solve_lower(lower: Array, right: Array, *, transposed: bool = False) -> Arr
     return solved
 
 
-def _distances(costs: Array, knobs: Array, other_costs: Array, other_knobs: Array) -> tuple[Array, Array]:
-    """Return the squared distances of costs, and the mean squared distances of knobs."""
+def _distances(nets: tuple[Array, Array, Array | None], others: tuple[Array, Array, Array | None]) -> Distances:
+    """Return the distances between two lists of nets: their costs, knobs and families."""
+    (costs, knobs, families), (other_costs, other_knobs, other_families) = nets, others
     by_knob = cdist(knobs, other_knobs, "sqeuclidean") / max(1, knobs.shape[1])
-    return cdist(costs, other_costs, "sqeuclidean"), by_knob
+    same = None if families is None or other_families is None else families[:, None] == other_families[None, :]
+    return Distances(cdist(costs, other_costs, "sqeuclidean"), by_knob, same)
 
 
-def _kernel(length: float, share: float, by_cost: Array, by_knob: Array) -> Array:
-    kernel: Array = share * np.exp(-0.5 * by_cost / length**2) + (1 - share) * np.exp(
-        -0.5 * by_knob / KNOB_LENGTH_SCALE**2
-    )
-    return kernel
+def _kernels(*, has_families: bool) -> list[Kernel]:
+    """Return the kernels to choose from."""
+    variances = FAMILY_VARIANCES if has_families else (0.0,)
+    return [Kernel(*each) for each in itertools.product(LENGTH_SCALES, COST_SHARES, variances)]

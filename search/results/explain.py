@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from lmnet.builder.table import make_table
+from lmnet.search.nets.families import first_point
 from lmnet.search.nets.pricing import Candidate, Pricer
 
 MINOR = 0.01
@@ -42,7 +43,7 @@ def explain(pricer: Pricer) -> tuple[Candidate, list[KnobEffect]]:
         ValueError: no net can be built there.
     """
     space = pricer.space
-    point = space.start or tuple(len(knob.values) // 2 for knob in space.knobs)
+    point = first_point(space)
     middle = pricer.plan(point)
     if middle.problem is not None:
         raise ValueError(f"search: no net can be built in the middle of the space: {middle.problem} Change the ranges.")
