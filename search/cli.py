@@ -20,14 +20,18 @@ from lmnet.builder.command_line import (
     read_assignments,
     run_command,
 )
+from lmnet.builder.problems import SpecError
 from lmnet.search.nets.limits import LIMITS, Limits
 from lmnet.search.options import REMOVED, SearchOptions, help_lines
 from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
 
 if TYPE_CHECKING:
+    from lmnet.builder.spec import Spec
     from lmnet.search.results.summary import SearchResult
 
 PROGRAM = "lmnet-search"
+SPEC = "lmnet_paper"
+"""The spec around which a search looks if none is given."""
 EPILOG = """\
 more commands:
   lmnet-search status --storage URL --study-name NAME    show the state of a study; trains nothing
@@ -62,8 +66,9 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--spec", default="lmnet_paper", metavar="NAME|FILE",
-                        help="zoo name or YAML file with a search section (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--spec", dest="specs", action="append", metavar="NAME|FILE",
+                        help="zoo name or YAML file with a search section (default: lmnet_paper). Repeat it to search "
+                             "several families at once; zoo stands for all of the zoo.")  # fmt: skip
     add_data_options(parser)
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE",
                         help=help_lines()["changes"])  # fmt: skip
@@ -134,11 +139,14 @@ def _status(args: argparse.Namespace) -> int:
 
 def _search(args: argparse.Namespace) -> int:
     from lmnet.builder.zoo import check_spec_exists
+    from lmnet.search.nets.given import expand
 
     for name in REMOVED:
         if name in args:
             raise ValueError(f"{_flag(name)} was removed. {REMOVED[name]}")
-    check_spec_exists(args.spec)
+    args.specs = expand(args.specs or [SPEC])
+    for spec in args.specs:
+        check_spec_exists(spec)
     check_paths(args.data, args.split_file)
     if args.explain:
         return _explain(args)
@@ -171,26 +179,44 @@ def _explain(args: argparse.Namespace) -> int:
     from lmnet.search.results.explain import explain, explain_table
 
     import_modules(args.imports)
-    table = explain_table(*explain(Pricer(Space(load_spec(args.spec)), Limits())))
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    for spec in args.specs:
+        table = explain_table(*explain(Pricer(Space(load_spec(spec)), Limits())))
+        if len(args.specs) > 1:
+            table.title = f"{spec}: {table.title}"
+        Console(width=None if sys.stdout.isatty() else 140).print(table)
     return DONE
 
 
 def _run(args: argparse.Namespace) -> SearchResult:
     from rich.console import Console
 
-    from lmnet.builder.spec import load_spec
     from lmnet.search.results.progress import LiveProgress
     from lmnet.search.run_search import run
-    from lmnet.training.assignments import route_assignments
 
     with LiveProgress(Console(stderr=True)) as progress:
         names = [limit.name for limit in LIMITS] + [field.name for field in fields(SearchOptions)]
         options = {name: getattr(args, name) for name in names}
-        changes, variables = route_assignments(args.spec, read_assignments(args.changes), read_assignments(args.var))
-        spec = load_spec(args.spec).override(variables)
+        specs, changes = _changed_specs(args)
         options |= {"data": data_choice(args), "changes": changes}
-        return run(spec, on_overview=progress.overview, on_progress=progress.update, **options)
+        return run(specs, on_overview=progress.overview, on_progress=progress.update, **options)
+
+
+def _changed_specs(args: argparse.Namespace) -> tuple[list[Spec], dict[str, Any]]:
+    """Return the specs with the variables that --set and --var give, and the recipe's changes."""
+    from lmnet.builder.spec import load_spec
+    from lmnet.training.assignments import route_assignments
+
+    given, variables = read_assignments(args.changes), read_assignments(args.var)
+    specs, changes = [], dict[str, Any]()
+    for spec in args.specs:
+        try:
+            changes, own = route_assignments(spec, given, variables)
+            specs.append(load_spec(spec).override(own))
+        except SpecError:
+            raise  # it names the spec
+        except ValueError as err:
+            raise ValueError(str(err) if len(args.specs) == 1 else f"{err} (family {spec})") from None
+    return specs, changes
 
 
 def _stop(number: int, frame: Any) -> None:

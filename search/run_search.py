@@ -6,14 +6,13 @@ import inspect
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
 
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.process_identity import owned
-from lmnet.builder.spec import Spec, load_spec
+from lmnet.search.nets.given import Given, read_specs
 from lmnet.search.nets.limits import LIMITS
 from lmnet.search.options import SearchOptions, split_options
 from lmnet.search.propose.proposals import Proposals
@@ -41,7 +40,7 @@ WRITE_S = 60.0
 
 
 def run(
-    spec: str | Path | Spec = "lmnet_paper",
+    spec: Given = "lmnet_paper",
     *,
     objective: Objective | None = None,
     on_overview: Callable[[Overview], None] = lambda overview: None,
@@ -61,6 +60,8 @@ def run(
 
     Args:
         spec: zoo name, YAML file, or a spec; its ``search`` section is the space, its own values are the starting net.
+            A list of these searches several families at once; ``zoo`` stands for all specs of the zoo that have a
+            ``search`` section.
         objective: ``objective(model, spec)`` returns a score, higher is better. With a third parameter ``report``,
             ``report(epoch, score)`` returns True when training is to stop early. None trains on ``data``.
         on_overview: called with what is known before trial 0.
@@ -78,7 +79,7 @@ def run(
     """
     limits, chosen = split_options(options)
     import_modules(chosen.imports)
-    search = prepare(spec if isinstance(spec, Spec) else load_spec(spec), objective, limits, chosen, executor)
+    search = prepare(read_specs(spec), objective, limits, chosen, executor)
     on_overview(search.overview)
     if chosen.dry_run:
         return search.result(tally([], search.space), folder=None)

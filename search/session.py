@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
@@ -17,6 +18,8 @@ from lmnet.builder.layout import INPUT_SIZE
 from lmnet.builder.models import build_model, load_encoder
 from lmnet.builder.spec import Spec
 from lmnet.search.make_pool import data_choice, make_pool, visible_gpus
+from lmnet.search.nets.families import make_pricer, make_space
+from lmnet.search.nets.given import title
 from lmnet.search.nets.limits import Limits
 from lmnet.search.nets.pricing import Pricer
 from lmnet.search.nets.space import Space
@@ -24,7 +27,8 @@ from lmnet.search.nets.survey import Survey, survey
 from lmnet.search.options import EPOCHS, SIZE, SearchOptions
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview, SearchResult
-from lmnet.search.study.fingerprint import ABOUT, SPEC, check_fingerprint, check_machine, short_hash
+from lmnet.search.several import Encoders, family_notes, find_encoders, sides
+from lmnet.search.study.fingerprint import ABOUT, SPEC, check_fingerprint, check_machine, kept_specs, short_hash
 from lmnet.search.study.owner import own_folder
 from lmnet.search.study.storage import retry
 from lmnet.search.train.latency import LatencyMeter, machine_name
@@ -36,13 +40,15 @@ from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.fitting.recipe import load_recipe
 from lmnet.training.prediction.inference import resolve_device
 
+ESTIMATED = 4
+"""Families of which a training step is timed before the search."""
+
 
 @dataclass(frozen=True)
 class Session:
     """All that is decided before the study is opened, and when that began."""
 
     began: float
-    spec: Spec
     space: Space
     options: SearchOptions
     objective: Objective
@@ -90,7 +96,7 @@ class Session:
 
 
 def prepare(
-    spec: Spec,
+    specs: Sequence[Spec],
     own: Objective | None,
     limits: Limits,
     options: SearchOptions,
@@ -98,22 +104,23 @@ def prepare(
 ) -> Session:
     """Survey the space and choose the objective, before anything is written."""
     began = time.monotonic()
-    space = Space(spec)
+    space = make_space(specs)
     device = str(resolve_device(options.device))
     latency = LatencyMeter(device, options.runtime)
-    pricer = Pricer(space, limits, latency)
+    pricer = make_pricer(space, limits, latency)
     found = survey(pricer, seed=options.seed)
     is_own = own is not None
-    objective = _default_objective(space, options) if own is None else own
+    encoders = _encoders(space, options) if own is None else None
+    objective = _default_objective(space, options, encoders) if own is None else own
     workers = options.workers or _default_workers(device, is_own=is_own)
     total, timeout_s = options.budget
     seconds = _one_training_s(objective, pricer, found)
     if seconds is not None:
         seconds *= total / workers
     chooses = objective.check_scores() if isinstance(objective, TrainingObjective) else ""
-    overview = Overview(found, total, seconds, timeout_s, chooses)
-    name = options.study_name or _study_name(spec, limits)
-    return Session(began, spec, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
+    overview = Overview(found, total, seconds, timeout_s, chooses, _notes(space, objective, encoders))
+    name = options.study_name or _study_name(specs, limits)
+    return Session(began, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
 
 
 def open_study(search: Session, storage: RDBStorage) -> optuna.Study:
@@ -122,7 +129,7 @@ def open_study(search: Session, storage: RDBStorage) -> optuna.Study:
         lambda: optuna.create_study(study_name=search.name, storage=storage, direction="maximize", load_if_exists=True)
     )
     facts = {
-        "spec": _identity(search.spec),
+        "spec": _identities(search.space),
         "space": search.space.describe(),
         "limits": search.pricer.limits.describe(),
         "objective": _described(search.objective),
@@ -132,7 +139,7 @@ def open_study(search: Session, storage: RDBStorage) -> optuna.Study:
     own_folder(search.folder, study)
     if search.pricer.limits.measured:
         check_machine(study, machine_name(search.latency.device, search.latency.runtime))
-    retry(lambda: study.set_user_attr(SPEC, search.spec.dump()))
+    retry(lambda: study.set_user_attr(SPEC, kept_specs(search.space)))
     retry(lambda: study.set_user_attr(ABOUT, _about(search)))
     return study
 
@@ -147,9 +154,15 @@ def _about(search: Session) -> dict[str, Any]:
     return about
 
 
-def _study_name(spec: Spec, limits: Limits) -> str:
+def _study_name(specs: Sequence[Spec], limits: Limits) -> str:
     parts = [f"{name.replace('_', '-')}-{value:g}" for name, value in limits.describe().items()]
-    return "-".join([spec.name, *parts])
+    return "-".join([title(specs), *parts])
+
+
+def _identities(space: Space) -> str | dict[str, str]:
+    """Return a hash of the spec; of several families, one of each by its name."""
+    hashes = {family.spec.name: _identity(family.spec) for family in space.families}
+    return hashes if len(hashes) > 1 else next(iter(hashes.values()))
 
 
 def _identity(spec: Spec) -> str:
@@ -158,8 +171,25 @@ def _identity(spec: Spec) -> str:
     return short_hash(data)
 
 
-def _default_objective(space: Space, options: SearchOptions) -> TrainingObjective:
-    spec = space.spec
+def _encoders(space: Space, options: SearchOptions) -> Encoders | None:
+    """Find the pretrained encoders of several families; of one, its own is refused here, not in a dozen trainings."""
+    if options.pretrained_encoder is None:
+        return None
+    if len(space.families) > 1:
+        return find_encoders(space, options.pretrained_encoder)
+    load_encoder(build_model(space.spec), options.pretrained_encoder)
+    return None
+
+
+def _notes(space: Space, objective: Objective, encoders: Encoders | None) -> tuple[str, ...]:
+    size = None
+    if isinstance(objective, TrainingObjective) and not objective.own_size:
+        size = objective.recipe.size
+    return family_notes(space, size=size, encoders=encoders)
+
+
+def _default_objective(space: Space, options: SearchOptions, encoders: Encoders | None) -> TrainingObjective:
+    spec = space.families[0].spec
     size = options.size or options.changes.get("size")
     if space.moves_size and size is not None:
         raise ValueError(
@@ -174,8 +204,6 @@ def _default_objective(space: Space, options: SearchOptions) -> TrainingObjectiv
     if data.path == SYNTHETIC and str(options.recipe) == "default":
         values["batch_size"] = SMALL_BATCH
     recipe = load_recipe(options.recipe).override({**values, **options.changes}, where="--set")
-    if options.pretrained_encoder is not None:
-        load_encoder(build_model(spec), options.pretrained_encoder)  # refused here, not in a dozen training runs
     return TrainingObjective(
         data,
         recipe,
@@ -184,11 +212,26 @@ def _default_objective(space: Space, options: SearchOptions) -> TrainingObjectiv
         in_channels=spec.layout.input.channels,
         device=options.device,
         own_size=space.moves_size,
-        smallest=min(
-            (side for knob in space.knobs if knob.variable == INPUT_SIZE for side in knob.values), default=None
-        ),
+        largest_is_own=len(space.families) > 1 and min(sides(space).values()) < recipe.size,
+        smallest=_smallest(space, recipe.size),
         pretrained_encoder=options.pretrained_encoder,
+        encoder_families=None if encoders is None else encoders.loaded,
     )
+
+
+def _smallest(space: Space, size: int) -> int | None:
+    """Return the smallest side at which a net is trained; None if all are trained at the size of the recipe."""
+    found = [
+        side
+        for family in space.families
+        for knob in family.knobs
+        if knob.variable == INPUT_SIZE
+        for side in knob.values
+    ]
+    if len(space.families) > 1:
+        own = sides(space).values()
+        found += own if space.moves_size else [side for side in own if side < size]
+    return min(found, default=None)
 
 
 def _described(objective: Objective) -> dict[str, Any]:
@@ -225,6 +268,9 @@ def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> floa
     """Return about how long one training run takes; None if the objective does not say."""
     if not hasattr(objective, "estimate_s"):
         return None
-    point = (found.start or found.cheapest).point
-    seconds: float = objective.estimate_s(seeded_model(pricer.spec(point), 0))
-    return seconds
+    points = [(found.start or found.cheapest).point]
+    if found.families:
+        typical = [(one.start or one.cheapest).point for one in found.families.values()]
+        points = [(place, *point) for place, point in zip(pricer.space.open, typical, strict=True)]
+        points = points[:: max(1, len(points) // ESTIMATED)]
+    return fmean(objective.estimate_s(seeded_model(pricer.spec(point), 0)) for point in points)

@@ -139,7 +139,7 @@ class Families(Space):
         knobs, families = np.zeros((len(points), self._widest)), np.array([point[0] for point in points], float)
         for place in {point[0] for point in points}:
             own, rows = self._families[place], np.flatnonzero(families == place)
-            found, _ = own.coordinates([points[row][1:] for row in rows])
+            found, _ = own.coordinates([points[row][1:] for row in rows.tolist()])
             knobs[rows, : len(own.knobs)] = found * math.sqrt(self._widest / len(own.knobs))
         return knobs, families
 
@@ -214,6 +214,11 @@ def make_pricer(space: Space, limits: Limits, measure: Callable[[str, Spec], flo
 def first_point(space: Space) -> Point:
     """Return the starting net's point, or the middle of the ranges if its values are outside of them."""
     return space.start or tuple(len(knob.values) // 2 for knob in space.knobs)
+
+
+def family_name(space: Space, point: Point) -> str:
+    """Return the name of a point's family; empty if there is only one."""
+    return space.names[space.family_of(point)] if isinstance(space, Families) else ""
 
 
 def _number(spec: Spec, key: str) -> Any:

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmnet.search.nets.pricing import Candidate, Pricer
 from lmnet.search.nets.space import Point
@@ -215,7 +216,7 @@ class FeasiblePool:
         return costs, knobs, families if len(space.families) > 1 else None
 
 
-def _promising(means: Array, families: Array | None) -> Array:
+def _promising(means: Array, families: Array | None) -> NDArray[np.intp]:
     """Return the places of the nets with the highest means; of several families, as many of each."""
     if families is None:
         return np.argsort(-means)[:SAMPLED_SCORES]

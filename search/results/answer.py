@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lmnet.search.results.counts import ROLES, Scored
+from lmnet.search.nets.families import family_name
+from lmnet.search.results.counts import Scored, role_name
 from lmnet.search.results.summary import SearchResult
 
 NO_VERDICT = "No verdict: no net was trained again, so none was compared on test images."
@@ -17,16 +18,19 @@ Rows = list[tuple[str, ...]]
 def answer_text(result: SearchResult) -> str:
     """Return what ``lmnet-search`` prints at its end."""
     counts, folder = result.tally, result.folder
-    best, start = counts.best, counts.at(result.space.start)
+    best, start = counts.best, counts.start(result.space)
     if best is None:
         return f"{result.study}: no net has a score yet"
     lines = [verdict_text(result.verdict)]
     if rows := test_rows(result.verdict):
         lines += ["", f"{test_caption(result.verdict)}:", *_aligned(rows)]
     lines += ["", f"{search_caption(result)}:"]
-    if start is not None:
-        lines.append(f"starting net  {_figures(start)}")
-    lines.append(f"best net      {_figures(best)}")
+    if len(result.space.families) == 1:
+        if start is not None:
+            lines.append(f"starting net  {_figures(start)}")
+        lines.append(f"best net      {_figures(best)}")
+    else:
+        lines += _aligned(family_rows(result))
     failed = sum(counts.failed.values())
     lines.append(f"{result.study}: {counts.trials} trials, {failed} failed, {counts.infeasible} infeasible proposals")
     if folder is not None:
@@ -49,7 +53,7 @@ def test_rows(verdict: Mapping[str, Any] | None) -> Rows:
         low, high = one.get("interval") or (None, None)  # verdicts of before have none
         interval = "-" if low is None else f"{low:.3f} to {high:.3f}"
         seeds = " ".join(f"{dice:.3f}" for dice in one["dice_by_seed"])
-        name, gmacs, dice = ROLES.get(one["role"], one["role"]), f"{one['gmacs']:.3f}", f"{one['dice']:.3f}"
+        name, gmacs, dice = role_name(one["role"], one.get("family", "")), f"{one['gmacs']:.3f}", f"{one['dice']:.3f}"
         rows.append((name, one["hash"], gmacs, time_ms, dice, interval, seeds))
     return rows if len(rows) > 1 else []
 
@@ -61,6 +65,19 @@ def test_caption(verdict: Mapping[str, Any] | None) -> str:
         f"{verdict['images']} images with a lesion" if verdict.get("images") else "images that the search never saw"
     )
     return f"scores of the nets trained again, on test images ({images})"
+
+
+def family_rows(result: SearchResult) -> Rows:
+    """Return headings and rows of the best net and the starting net of each family, by the search's own scores."""
+    counts, space = result.tally, result.space
+    rows: Rows = [("family", "trials", "starting net", "best net", "GMACs", "parameters")]
+    for one in counts.best_of_families(space):
+        family = space.family_of(one.point)
+        mine = [each for each in counts.scored if space.family_of(each.point) == family]
+        start = next((f"{each.score:.4f}" for each in mine if each.point in space.starts), "-")
+        figures = (f"{one.score:.4f}", f"{one.gmacs:.3f}", f"{one.params:,}")
+        rows.append((family_name(space, one.point), str(len(mine)), start, *figures))
+    return rows
 
 
 def search_caption(result: SearchResult) -> str:

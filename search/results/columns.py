@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from lmnet.search.nets.families import FAMILY
 from lmnet.search.nets.limits import COSTS
 from lmnet.search.study.trials import is_infeasible
 
@@ -54,6 +55,8 @@ COLUMNS = (
     Column("reason", _result("reason")),
     Column("error", _result("error")),
 )
+FAMILY_COLUMN = Column(FAMILY, lambda trial: trial.params.get(FAMILY), FAMILY)
+"""A column of the report in a search of several families; in trials.csv the family is one of the parameters."""
 
 
 def trial_row(trial: FrozenTrial) -> dict[str, Any]:
@@ -62,9 +65,10 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     return row | {name: json.dumps(value) if isinstance(value, list) else value for name, value in trial.params.items()}
 
 
-def table_for_people(trials: list[FrozenTrial]) -> list[list[str]]:
+def table_for_people(trials: list[FrozenTrial], *, has_families: bool = False) -> list[list[str]]:
     """Return headings and rows for the report; a column that no trial has a value for is left out."""
-    shown = [column for column in COLUMNS if column.label and any(column.of(trial) is not None for trial in trials)]
+    columns = [*COLUMNS, FAMILY_COLUMN] if has_families else COLUMNS
+    shown = [column for column in columns if column.label and any(column.of(trial) is not None for trial in trials)]
     rows = [[column.label for column in shown]]
     for trial in trials:
         values = [column.of(trial) for column in shown]

@@ -17,9 +17,20 @@ ROLES = {
     "best": "the best net",
     "start": "the starting net",
     "largest": "the largest net within the limits",
+    "family": "the best net of its family",
     "finalist": "another of the best nets",
 }
 """Names of the nets that a verdict compares."""
+
+
+def role_name(role: str, family: str = "") -> str:
+    """Return the name of a net that a verdict compares; with its family if the search has several."""
+    if not family:
+        return ROLES.get(role, role)
+    if role == "family":
+        return f"the best net of {family}"
+    name = {"start": "the best starting net", "largest": "the largest net of its family"}.get(role, ROLES[role])
+    return f"{name} ({family})"
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,18 @@ class Tally:
     def at(self, point: Point | None) -> Scored | None:
         """Return the net at a point, if it has a score."""
         return next((one for one in self.scored if one.point == point), None)
+
+    def start(self, space: Space) -> Scored | None:
+        """Return the starting net, if it has a score; of several families, that with the highest score."""
+        starts = space.starts
+        return next((one for one in self.ranked if one.point in starts), None)
+
+    def best_of_families(self, space: Space) -> list[Scored]:
+        """Return the net of each family with the highest score, the highest first."""
+        best: dict[int, Scored] = {}
+        for one in self.ranked:
+            best.setdefault(space.family_of(one.point), one)
+        return list(best.values())
 
 
 def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:

@@ -42,9 +42,10 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, i
     tally = result.tally
     if tally.best is not None:
         _write(folder / "best.yaml", found_spec(pricer, tally.best, result.study).dump())
-        start = result.space.start
-        if start is not None:
-            _write(folder / "diff.txt", diff(pricer, tally, start))
+        start = tally.start(result.space)
+        starts = result.space.starts if start is None else [start.point]
+        if starts:
+            _write(folder / "diff.txt", diff(pricer, tally, starts[0]))
     _write_front(folder / "front", {one.hash: found_spec(pricer, one, result.study).dump() for one in tally.front})
     _write_best_weights(folder, tally)
     if is_final and not any(trial.state == TrialState.RUNNING for trial in trials):  # of another search, too
@@ -82,7 +83,9 @@ def diff(pricer: Pricer, tally: Any, start: Any) -> str:
     first, own = pricer.plan(start), tally.at(start)
     lines = [f"{'':24}{'starting net':>22}{'best net':>22}"]
     before, after = space.params(start), space.params(best.point)
-    lines += [f"{name:24}{before[name]!s:>22}{after[name]!s:>22}" for name in before if before[name] != after[name]]
+    names = dict.fromkeys([*before, *after])
+    pairs = [(name, before.get(name, "-"), after.get(name, "-")) for name in names]
+    lines += [f"{name:24}{was!s:>22}{now!s:>22}" for name, was, now in pairs if was != now]
     for cost in COSTS:
         if cost.name in best.costs:
             was, now = cost.text(first.costs.get(cost.name)), cost.text(best.costs[cost.name])

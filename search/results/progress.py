@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lmnet.search.nets.survey import Survey
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview
 
@@ -122,6 +123,8 @@ def overview_text(overview: Overview) -> str:
     if seen.start is not None:
         within = "within the limits" if seen.start.is_feasible else "outside the limits, so it is not trained"
         lines.append(f"starting net: {seen.start.gmacs:.3f} GMACs, {seen.start.params:,} parameters, {within}")
+    lines += _family_lines(seen)
+    lines += overview.notes
     if overview.chooses:
         lines.append(f"score: {overview.chooses}")
     if overview.seconds is not None:
@@ -130,6 +133,19 @@ def overview_text(overview: Overview) -> str:
             about += f", at most {clock(overview.timeout_s)}"
         lines.append(f"time: {about}")
     return "\n".join(lines)
+
+
+def _family_lines(seen: Survey) -> list[str]:
+    """Return a line for each of several families, and one for each that is left out."""
+    lines = []
+    for name, one in seen.families.items():
+        text = f"family {name}: {one.size:,} combinations, {one.feasible_share:.0%} within the limits"
+        if one.start is not None and one.start.is_feasible:
+            text += f", starting net {one.start.gmacs:.3f} GMACs"
+        elif one.start is not None:
+            text += f", starting net ({one.start.gmacs:.3f} GMACs) outside the limits: a net near it is first"
+        lines.append(text)
+    return lines + [f"family {name} is left out: {reason}" for name, reason in seen.left_out.items()]
 
 
 def clock(seconds: float) -> str:

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from lmnet.search.nets.limits import COSTS
 from lmnet.search.nets.pricing import Pricer
-from lmnet.search.results.answer import search_caption, test_caption, test_rows, verdict_text
+from lmnet.search.results.answer import family_rows, search_caption, test_caption, test_rows, verdict_text
 from lmnet.search.results.charts import bars, history, scatter
 from lmnet.search.results.columns import table_for_people
 from lmnet.search.results.counts import Scored
@@ -27,7 +27,7 @@ ENOUGH = 24
 
 def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> str:
     """Return the page."""
-    counts, start = result.tally, result.tally.at(result.space.start)
+    counts, start = result.tally, result.tally.start(result.space)
     limits = ", ".join(f"{name} = {value:g}" for name, value in pricer.limits.describe().items()) or "none"
     failed = ", ".join(f"{count} {reason}" for reason, count in counts.failed.items()) or "none"
     space = f"{result.space.size:,} combinations of values"
@@ -52,7 +52,8 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
         importances=bars(importances(study)),
         enough=ENOUGH,
         comparison=_comparison(result, pricer, counts.best, start),
-        nets=table_for_people(trials),
+        families=family_rows(result) if len(result.space.families) > 1 else [],
+        nets=table_for_people(trials, has_families=len(result.space.families) > 1),
     )
 
 
@@ -96,7 +97,7 @@ def _comparison(
     result: SearchResult, pricer: Pricer, best: Scored | None, start: Scored | None
 ) -> list[tuple[object, ...]]:
     """Return the rows of score, costs and differing knobs of the starting net and the best net."""
-    point = result.space.start
+    point = next(iter(result.space.starts), None) if start is None else start.point
     if best is None or point is None:
         return [("",)]
     before, after = result.space.params(point), result.space.params(best.point)
@@ -108,4 +109,5 @@ def _comparison(
         for cost in COSTS
         if cost.name in best.costs
     ]
-    return rows + [(name, before[name], after[name]) for name in before if before[name] != after[name]]
+    pairs = [(name, before.get(name, "-"), after.get(name, "-")) for name in dict.fromkeys([*before, *after])]
+    return rows + [(name, was, now) for name, was, now in pairs if was != now]

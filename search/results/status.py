@@ -6,10 +6,9 @@ from pathlib import Path
 
 import optuna
 
-from lmnet.search.nets.space import Space
 from lmnet.search.results.counts import tally, with_verdict
 from lmnet.search.results.summary import SearchResult
-from lmnet.search.study.fingerprint import FINGERPRINT, SPEC, VERDICT
+from lmnet.search.study.fingerprint import FINGERPRINT, SPEC, VERDICT, kept_space
 from lmnet.search.study.storage import open_storage, retry, without_password
 
 
@@ -24,8 +23,6 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
     Raises:
         ValueError: there is no such study, or it is not a search's.
     """
-    from lmnet.builder.spec import parse_spec
-
     if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
         raise ValueError(f"storage: the file must exist, got {storage}. Start a study with lmnet-search.")
     with open_storage(storage) as opened:
@@ -41,7 +38,7 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
         attrs = study.user_attrs
         if FINGERPRINT not in attrs or SPEC not in attrs:
             raise ValueError(f"status: {study_name} is a study of another program. Name one that lmnet-search made.")
-        space = Space(parse_spec(attrs[SPEC]))
+        space = kept_space(attrs[SPEC])
         counts, verdict = with_verdict(attrs.get(VERDICT), tally(study.get_trials(deepcopy=False), space))
     if folder is None and storage.startswith("sqlite:///"):
         folder = Path(storage.removeprefix("sqlite:///")).parent

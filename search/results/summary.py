@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmnet.search.nets.families import Families, family_name
 from lmnet.search.nets.space import Space
 from lmnet.search.nets.survey import Survey
 from lmnet.search.results.counts import Scored, Tally
@@ -22,6 +23,7 @@ class Overview:
         seconds: estimate of how long that takes; None if it is not known.
         timeout_s: seconds after which the search ends anyway.
         chooses: what nets are chosen by, in words; empty with an objective of your own.
+        notes: what else is to be known of several families, in words.
     """
 
     survey: Survey
@@ -29,6 +31,7 @@ class Overview:
     seconds: float | None
     timeout_s: float | None
     chooses: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ def as_dict(result: SearchResult) -> dict[str, Any]:
     Keys stay from version to version; more may come.
     """
     counts, folder = result.tally, result.folder
-    best, start = counts.best, counts.at(result.space.start)
+    best, start = counts.best, counts.start(result.space)
+
+    def net(one: Scored, path: str | None) -> dict[str, Any]:
+        family = family_name(result.space, one.point)
+        return _net(one, path) | ({"family": family} if family else {})
+
     content: dict[str, Any] = {
         "study": result.study,
         "storage": without_password(result.storage),
@@ -78,16 +86,21 @@ def as_dict(result: SearchResult) -> dict[str, Any]:
         "cut_off": counts.cut_off,
         "running": counts.running,
         "infeasible_proposals": counts.infeasible,
-        "best": None if best is None else _net(best, _path(folder, "best.yaml")),
-        "start": None if start is None else _net(start, None),
+        "best": None if best is None else net(best, _path(folder, "best.yaml")),
+        "start": None if start is None else net(start, None),
         "front": [
-            _net(one, _path(folder, f"front/{place:02d}_{one.hash}.yaml")) for place, one in enumerate(counts.front)
+            net(one, _path(folder, f"front/{place:02d}_{one.hash}.yaml")) for place, one in enumerate(counts.front)
         ],
         "out": None if folder is None else str(folder),
         "space_used_up": result.is_used_up,
         "interrupted": result.is_interrupted,
         "verdict": result.verdict,
     }
+    if isinstance(result.space, Families):
+        content["families"] = {
+            family_name(result.space, one.point): net(one, None) for one in counts.best_of_families(result.space)
+        }
+        content["left_out"] = result.space.left_out
     if result.overview is not None:
         seen = result.overview.survey
         content["space"] = {

@@ -9,6 +9,9 @@ from typing import Any
 
 import optuna
 
+from lmnet.builder.spec import parse_spec
+from lmnet.search.nets.families import make_space
+from lmnet.search.nets.space import Space
 from lmnet.search.study.storage import retry
 
 FINGERPRINT = "lmnet:fingerprint"
@@ -16,6 +19,17 @@ SPEC = "lmnet:spec"
 MACHINE = "lmnet:machine"
 VERDICT = "lmnet:verdict"
 ABOUT = "lmnet:about"
+
+
+def kept_specs(space: Space) -> str | list[str]:
+    """Return what a study keeps of its specs: the text of one, or those of several families."""
+    specs = [family.spec.dump() for family in space.families]
+    return specs[0] if len(specs) == 1 else specs
+
+
+def kept_space(kept: str | list[str]) -> Space:
+    """Return the space of what ``kept_specs`` returned."""
+    return make_space([parse_spec(text) for text in ([kept] if isinstance(kept, str) else kept)])
 
 
 def short_hash(content: Any) -> str:

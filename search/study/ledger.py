@@ -209,7 +209,7 @@ class Ledger:
         return create_trial(
             state=state,
             params=self.space.params(candidate.point),
-            distributions=self.space.distributions,
+            distributions=self.space.distributions_at(candidate.point),
             user_attrs={**facts, **attrs},
             constraints=dict(candidate.violations),
         )

@@ -42,8 +42,10 @@ class TrainingObjective:
         in_channels: input channels of the nets.
         device: auto, cpu, cuda or cuda:N.
         own_size: train and score each net at its own input size, not at the recipe's.
-        smallest: smallest of these sizes.
+        largest_is_own: train and score each net at its own input size if that is smaller than the recipe's.
+        smallest: smallest size at which a net is trained, if that is not the recipe's.
         pretrained_encoder: start the timm encoder from ImageNet weights, see ``lmnet.builder.models.load_encoder``.
+        encoder_families: names of the specs whose encoder has such weights; None for all.
     """
 
     data: str | DataChoice
@@ -53,8 +55,10 @@ class TrainingObjective:
     in_channels: int = 3
     device: str = "auto"
     own_size: bool = False
+    largest_is_own: bool = False
     smallest: int | None = None
     pretrained_encoder: str | None = None
+    encoder_families: tuple[str, ...] | None = None
     _sets: DataSets | None = field(default=None, repr=False)
 
     @property
@@ -79,7 +83,7 @@ class TrainingObjective:
             epochs: None for the recipe's.
         """
         given: frozenset[str] = frozenset()
-        if self.pretrained_encoder is not None:
+        if self.pretrained_encoder is not None and spec.name in (self.encoder_families or (spec.name,)):
             assert isinstance(model, GraphModel)
             load_encoder(model, self.pretrained_encoder)
             given = encoder_tensors(model)
@@ -105,14 +109,15 @@ class TrainingObjective:
                 in_channels=self.in_channels,
             )
         score = last_third(scores)
-        if self.own_size:  # nets of all sizes are compared at the images' own: the best epoch shows the difference
+        if self.own_size or self.largest_is_own:
+            # nets of all sizes are compared at the images' own: the best epoch shows the difference
             score += self.evaluate(model, spec, sets.val).value(METRIC) - result.score
         return score
 
     def recipe_of(self, model: nn.Module, spec: Spec) -> Recipe:
         """Return the recipe that a net is trained by: its own size, and its encoder's mean and deviation."""
         recipe = self.recipe
-        if self.own_size:
+        if self.own_size or (self.largest_is_own and max(spec.layout.input.size) < recipe.size):
             recipe = replace(recipe, size=spec.layout.input.size[0])
         normalization = getattr(model, "normalization", None)
         if normalization is not None:
@@ -161,8 +166,10 @@ class TrainingObjective:
             # scores of before counted images without a lesion, too
             **({} if self.chooser.compares_with("") else {"chosen by": self.chooser.kind}),
             **({"sizes": "each net's own"} if self.own_size else {}),
+            **({"sizes": "each net's own, if that is smaller"} if self.largest_is_own else {}),
             **({"values": asdict(self.choice.options)} if self.choice.options != DataOptions() else {}),
             **({"encoder": self.pretrained_encoder} if self.pretrained_encoder is not None else {}),
+            **({"encoder of": list(self.encoder_families)} if self.encoder_families is not None else {}),
         }
 
     @cached_property

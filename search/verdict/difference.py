@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lmnet.search.results.counts import ROLES
+from lmnet.search.results.counts import role_name
 from lmnet.training import CaseScores
 from lmnet.training.fitting.chooser import METRIC
 from lmnet.training.metrics.comparison import Comparison, Difference, compare
 from lmnet.training.metrics.intervals import intervals
 
-COMPARED = ("start", "largest")
+COMPARED = ("start", "largest", "family")
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,13 @@ class Confirmed:
     """A net that was trained again.
 
     Args:
-        role: best, start, largest or finalist.
+        role: best, start, largest, family or finalist.
         hash: hash of the architecture.
         gmacs: 10^9 multiply-accumulates, re-parameterised.
         params: parameters.
         scores: scores of the test images, by seed.
         val: the score of the validation images, by seed.
+        family: its family; empty in a search of one.
     """
 
     role: str
@@ -36,6 +37,7 @@ class Confirmed:
     params: int
     scores: Mapping[int, CaseScores]
     val: Mapping[int, float] = field(default_factory=dict)
+    family: str = ""
 
 
 def compared(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]) -> Comparison | None:
@@ -100,9 +102,9 @@ def make_verdict(
     best = nets[0]
     rows = [_row(one, milliseconds) for one in nets]
     others = [one for one in nets[1:] if one.role in COMPARED]
-    found = {one.role: compared(one.scores, best.scores) for one in others}
+    found = {one.hash: compared(one.scores, best.scores) for one in others}
     content: dict[str, Any] = {"best": best.hash, "split": "test", "epochs": epochs, "nets": rows}
-    start = found.get("start")
+    start = next((found[one.hash] for one in others if one.role == "start"), None)
     change = _change(start)
     noise = seed_noise(nets)
     content |= {
@@ -112,7 +114,7 @@ def make_verdict(
         "seeds": len(best.scores) if start is None else start.seeds[0],
         "images": 0 if start is None else start.with_lesion,
     }
-    sentences = [_sentence(best, one, found[one.role], milliseconds) for one in others]
+    sentences = [_sentence(best, one, found[one.hash], milliseconds) for one in others]
     if seeds is not None and 0 < len(best.scores) < seeds:
         sentences.append(
             f"Only {len(best.scores)} of the planned {seeds} training runs of each net ended, so the verdict is less "
@@ -138,12 +140,12 @@ def _change(found: Comparison | None) -> Difference | None:
 
 
 def _sentence(best: Confirmed, other: Confirmed, found: Comparison | None, milliseconds: Mapping[str, float]) -> str:
-    name = ROLES[other.role]
+    name, us = role_name(other.role, other.family), f"The best net ({best.family})" if best.family else "The best net"
     change = _change(found)
     if found is None:
-        return f"The best net was not compared with {name}: for no seed were both training runs finished in time."
+        return f"{us} was not compared with {name}: for no seed were both training runs finished in time."
     if change is None:
-        return f"The best net was not compared with {name}: no test image has a lesion."
+        return f"{us} was not compared with {name}: no test image has a lesion."
     if change.low > 0:
         result = f"is better than {name}"
     elif change.high < 0:
@@ -152,7 +154,7 @@ def _sentence(best: Confirmed, other: Confirmed, found: Comparison | None, milli
         result = f"is not shown to be better than {name}"
     runs = f"{found.seeds[0]} training run{'s' if found.seeds[0] > 1 else ''} each"
     text = (
-        f"The best net {result}: test Dice {change.difference:+.3f} [{change.low:+.3f}, {change.high:+.3f}] over "
+        f"{us} {result}: test Dice {change.difference:+.3f} [{change.low:+.3f}, {change.high:+.3f}] over "
         f"{found.with_lesion} images and {runs}, at {best.gmacs / other.gmacs:.2f} times its GMACs"
     )
     if best.hash in milliseconds and other.hash in milliseconds:
@@ -174,4 +176,5 @@ def _row(one: Confirmed, milliseconds: Mapping[str, float]) -> dict[str, Any]:
         "dice": float(np.mean(means)) if means else None,
         "interval": None if interval is None else list(interval),
         "images": int(next(iter(one.scores.values())).has_lesion.sum()) if one.scores else 0,
+        **({"family": one.family} if one.family else {}),
     }

@@ -12,9 +12,10 @@ import torch
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.spec import Spec
+from lmnet.search.nets.families import family_name
 from lmnet.search.nets.pricing import Candidate, Pricer
 from lmnet.search.nets.survey import largest_within
-from lmnet.search.results.counts import ROLES, Tally
+from lmnet.search.results.counts import ROLES, Scored, Tally, role_name
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.pools import Pool
 from lmnet.search.train.training import Objective
@@ -61,12 +62,10 @@ def confirm_search(
         return no_verdict("No net has a score, so nothing was compared.", best=None)
     top = tally.ranked[:finalists]
     points = {one.hash: one.point for one in top}
-    others = {"start": pricer.space.start, "largest": largest_within(pricer, top[0].point).point}
-    roles = {role: pricer.price(point) for role, point in others.items() if point is not None}
-    roles = {role: one for role, one in roles.items() if one.is_feasible}
-    points |= {one.hash: one.point for one in roles.values()}
+    roles = _roles(tally, pricer, top[0])
+    points |= {one.hash: one.point for _, one in roles}
     if len(points) == 1:
-        same = " and ".join(ROLES[role] for role in roles)
+        same = " and ".join(ROLES[role] for role, _ in roles)
         return no_verdict(f"The best net is {same}: there is no other net to compare.", best=top[0].hash)
     specs = {hash_: pricer.spec(point) for hash_, point in points.items()}
     again = ConfirmingObjective(objective, epochs)
@@ -83,29 +82,54 @@ def confirm_search(
     )
 
     def confirmed(role: str, one: Candidate) -> Confirmed:
-        return Confirmed(role, one.hash, one.gmacs, one.params, *read_confirmed(place, one.hash, seeds))
+        family = family_name(pricer.space, one.point)
+        return Confirmed(role, one.hash, one.gmacs, one.params, *read_confirmed(place, one.hash, seeds), family)
 
     tried = [confirmed("finalist", pricer.price(one.point)) for one in top]
     best = replace(choose(tried), role="best")
-    rows = {one.hash: one for one in tried} | {one.hash: confirmed(role, one) for role, one in roles.items()}
+    rows = {one.hash: one for one in tried}
+    rows |= {one.hash: each for role, one in roles if not is_own_family(each := confirmed(role, one), best)}
     rows.pop(best.hash)
+    if best.family:
+        rows = {one.hash: one for one in sorted(rows.values(), key=lambda one: (*COMPARED, "finalist").index(one.role))}
     verdict = make_verdict(
         [best, *rows.values()], epochs=epochs, milliseconds=_milliseconds(specs, objective), seeds=seeds
     )
     verdict["finalists"] = [one.hash for one in top]
-    if "start" in roles and roles["start"].hash == best.hash:
-        verdict["text"] = f"No net was found that scores better than the starting net. {verdict['text']}"
+    starts = [one.hash for role, one in roles if role == "start"]
+    if best.hash in starts:
+        name = role_name("start", best.family)
+        verdict["text"] = f"No net was found that scores better than {name}. {verdict['text']}"
     drawn = [best, *(one for one in rows.values() if one.role in COMPARED)][:2]
     weights = {one.hash: place / f"{one.hash}-s{FIRST_SEED}.safetensors" for one in drawn}
     verdict["cases"] = []
     if all(FIRST_SEED in one.scores and weights[one.hash].exists() for one in drawn):
-        nets = [Trained(ROLES[e.role], specs[e.hash], weights[e.hash], e.scores[FIRST_SEED]) for e in drawn]
+        nets = [
+            Trained(role_name(e.role, e.family), specs[e.hash], weights[e.hash], e.scores[FIRST_SEED]) for e in drawn
+        ]
         verdict["cases"] = draw_cases(nets, objective, again.test, folder / "cases")
-    if pricer.space.start is not None and "start" not in roles:
+    if pricer.space.start is not None and not starts:
         verdict["text"] += " The starting net is outside the limits and was not compared."
     if failures:
         verdict["text"] += f" {len(failures)} of these training runs failed, the last with {failures[-1]}."
     return verdict
+
+
+def _roles(tally: Tally, pricer: Pricer, top: Scored) -> list[tuple[str, Candidate]]:
+    """Return the nets that the result is compared with, each with its role; of several families each one's best."""
+    space, start = pricer.space, tally.start(pricer.space)
+    own = space.start if start is None else start.point
+    points = [] if own is None else [("start", own)]
+    points.append(("largest", largest_within(pricer, top.point).point))
+    if len(space.families) > 1:
+        points = [*(("family", one.point) for one in tally.best_of_families(space)), *points]
+    roles = [(role, pricer.price(point)) for role, point in points]
+    return [(role, one) for role, one in roles if one.is_feasible]
+
+
+def is_own_family(one: Confirmed, best: Confirmed) -> bool:
+    """Return whether a net is there as the best of the family that the result is of, too: a finalist like others."""
+    return one.role == "family" and one.family == best.family
 
 
 def _milliseconds(specs: dict[str, Spec], objective: TrainingObjective) -> dict[str, float]:

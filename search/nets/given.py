@@ -1,0 +1,60 @@
+"""The specs that a search is given: one, several families, or ``zoo`` for all of the zoo that can be searched."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmnet.builder.spec import Spec, load_spec
+from lmnet.builder.zoo import list_models
+
+ZOO = "zoo"
+"""Stands for all specs of the zoo that have a search section."""
+NAMED = 3
+"""Families that the name of a study names one by one."""
+
+GivenSpec = str | Path | Spec
+Given = GivenSpec | Sequence[GivenSpec]
+
+
+def expand(given: Given) -> list[GivenSpec]:
+    """Return the specs that are given, with the zoo's in place of ``zoo``; those that are given by name stay once.
+
+    Raises:
+        ValueError: a spec is given twice.
+    """
+    each = [given] if isinstance(given, (str, Path, Spec)) else list(given)
+    names = [str(one) for one in each if not isinstance(one, Spec)]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ValueError(f"search: {twice} is given twice. Give each family once.")
+    found: list[GivenSpec] = []
+    for one in each:
+        found += [name for name in zoo_families() if name not in names] if one == ZOO else [one]
+    return found
+
+
+def zoo_families() -> list[str]:
+    """Return the names of the zoo's specs that have a search section."""
+    return [name for name in list_models(family="all") if load_spec(name).layout.search]
+
+
+def read_specs(given: Given) -> list[Spec]:
+    """Return the specs that are given.
+
+    Raises:
+        SpecError: a spec cannot be read.
+        ValueError: a spec is given twice.
+    """
+    return [one if isinstance(one, Spec) else load_spec(one) for one in expand(given)]
+
+
+def title(specs: Sequence[Spec]) -> str:
+    """Return the specs' names for the name of a study: the spec's own, a few joined, or what many are."""
+    names = [spec.name for spec in specs]
+    if len(names) <= NAMED:
+        return "+".join(names)
+    if set(names) == set(zoo_families()):
+        return ZOO
+    return f"{len(names)}_families_{hashlib.sha256('+'.join(sorted(names)).encode()).hexdigest()[:6]}"

@@ -1,0 +1,101 @@
+"""What a search of several families has to settle before it begins: pretrained encoders, sizes, what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lmnet.builder.models import build_model, load_encoder
+from lmnet.search.nets.families import Families
+from lmnet.search.nets.space import Space
+
+ENCODER = "timm_encoder"
+NAMED = 6
+"""Families that a line names one by one."""
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Which families start from a pretrained encoder.
+
+    Args:
+        loaded: names of the families whose encoder has weights.
+        missing: why others with a timm encoder start at random, by name.
+        without: names of the families without a timm encoder.
+    """
+
+    loaded: tuple[str, ...]
+    missing: dict[str, str]
+    without: tuple[str, ...]
+
+
+def find_encoders(space: Space, source: str) -> Encoders:
+    """Try to load the encoder of each family whose nets may be proposed.
+
+    Args:
+        space: the families.
+        source: auto, package, hub or a file, see ``lmnet.builder.models.load_encoder``.
+
+    Raises:
+        ValueError: no family has a timm encoder whose weights can be found.
+    """
+    loaded, missing, without = [], dict[str, str](), []
+    for spec in (space.families[place].spec for place in space.open):
+        if not any(node["block"] == ENCODER for node in spec.layout.nodes.values()):
+            without.append(spec.name)
+            continue
+        try:
+            load_encoder(build_model(spec), source)
+            loaded.append(spec.name)
+        except ValueError as err:
+            missing[spec.name] = str(err)
+    if not loaded:
+        reasons = "".join(f" {name}: {reason}" for name, reason in list(missing.items())[:1])
+        raise ValueError(
+            f"search: no family has a timm encoder with pretrained weights, got pretrained_encoder={source}.{reasons} "
+            "Leave pretrained_encoder out, or add a family like efficientnet_lite0_lm_s."
+        )
+    return Encoders(tuple(loaded), missing, tuple(without))
+
+
+def sides(space: Space) -> dict[str, int]:
+    """Return the longer side of each family's own input size, by name."""
+    specs = (space.families[place].spec for place in space.open)
+    return {spec.name: max(spec.layout.input.size) for spec in specs}
+
+
+def family_notes(space: Space, *, size: int | None, encoders: Encoders | None) -> tuple[str, ...]:
+    """Return in words what a search does with its families; nothing if there is only one.
+
+    Args:
+        space: the families.
+        size: side of the training images; None with an objective of the user's own, or if each net has its own.
+        encoders: which families start from a pretrained encoder; None if that was not asked for.
+    """
+    if not isinstance(space, Families):
+        return ()
+    lines = []
+    if len(set(sides(space).values())) > 1:
+        lines.append(_size_note(space, size))
+    if encoders is not None:
+        lines.append(f"pretrained encoder: {_named(encoders.loaded)}")
+        lines += [f"no pretrained encoder for {name}: {reason}" for name, reason in encoders.missing.items()]
+        if encoders.without:
+            lines.append(f"no timm encoder, so random weights: {_named(encoders.without)}")
+    return tuple(lines)
+
+
+def _size_note(space: Families, size: int | None) -> str:
+    own = sides(space)
+    each = [f"{side} px {_named([name for name in own if own[name] == side])}" for side in sorted(set(own.values()))]
+    text = f"input sizes: {'; '.join(each)}. The cost of a net counts at its own size"
+    if size is not None:
+        smaller = " (smaller ones at their own size)" if min(own.values()) < size else ""
+        text += f", and all are trained at {size} px{smaller}"
+    return f"{text}. --set input.size=[S,S] gives all the same size."
+
+
+def _named(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
