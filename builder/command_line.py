@@ -17,11 +17,17 @@ from lmnet.builder.notices import command_notices
 
 DONE, FAILED, USAGE = 0, 1, 2
 
+_FIRST_WORD = "the name of the model as the first word, without --model"
+_CLASSES = (
+    ("--set", "--set num_classes=4"),
+    ("--minutes", "--class-names background,a,b,c: lmnet counts them"),
+    ("--class-names", "--class-names background,a,b,c to name them: their number is the model's"),
+)
 _ELSEWHERE = {
     "--learning-rate": (("--set", "--set lr=1e-3"),),
     "--lr": (("--set", "--set lr=1e-3"),),
-    "--classes": (("--set", "--set num_classes=4"),),
-    "--num-classes": (("--set", "--set num_classes=4"),),
+    "--classes": _CLASSES,
+    "--num-classes": _CLASSES,
     "--in-channels": (("--set", "--set input.channels=1"),),
     "--in-chans": (("--set", "--set input.channels=1"),),
     "--channels": (("--set", "--set input.channels=1"),),
@@ -33,14 +39,20 @@ _ELSEWHERE = {
     "--gpus": (("--devices", "--device cuda --devices 2"), ("--device", "--device cuda")),
     "--cuda": (("--device", "--device cuda"),),
     "--cpu": (("--device", "--device cpu"),),
-    "--model": (("--spec", "--spec NAME"), ("", "the name of the model as the first word, without --model")),
-    "--optimizer": (("--set", "--set optimizer=sgd"),),
+    "--model": (("--spec", "--spec NAME"), ("spec", _FIRST_WORD), ("model", _FIRST_WORD)),
+    "--optimizer": (("--set", "--set optimizer=adamw"),),
     "--augment": (("--set", "--set augment=heavy"),),
     "--precision": (("--set", "--set precision=bf16-mixed"),),
     "--amp": (("--set", "--set precision=bf16-mixed"),),
-    "--input": (("", "the images as words, without --input"),),
+    "--input": (("images", "the images as words, without --input"),),
+    "--onnx": (("--export", "--export net.onnx"),),
+    "--format": (("--export", "--export net.onnx: the ending says the format"),),
+    "--list": (("--list-models", "--list-models"),),
+    "--flops": (("--list-models", "the name of the net alone, which shows its cost"),),
+    "--max-latency-ms": (("--max-ms", "--max-ms 20"),),
+    "--latency": (("--max-ms", "--max-ms 20"), ("--max-latency-ms", "--max-latency-ms 20")),
 }  # fmt: skip
-"""What other tools call an option → the option of ours that it needs, and what to write."""
+"""What other tools call an option → the option or positional of ours that it needs, and what to write."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,8 +84,9 @@ class Parser(argparse.ArgumentParser):
         if name in self.removed:
             return f"{name} is no longer an option. {self.removed[name]}"
         known = [option for option in self._option_string_actions if option.startswith("--")]
-        for option, advice in _ELSEWHERE.get(name.replace("_", "-"), ()):
-            if not option or option in known:
+        words = [action.dest for action in self._actions if not action.option_strings]
+        for needed, advice in _ELSEWHERE.get(name.replace("_", "-"), ()):
+            if needed in known or needed in words:
                 return f"there is no option {name}. Write {advice}."
         close = closest(name, known)
         return f"there is no option {name}." + (f" Did you mean {close}?" if close else "")

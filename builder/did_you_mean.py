@@ -21,6 +21,7 @@ SAME = (
     ("weights", "checkpoint", "ckpt", "model_weights", "load"),
     ("workers", "num_workers", "n_workers"),
     ("data", "dataset", "data_dir", "data_path", "data_root"),
+    ("minutes", "time", "time_limit", "budget"),
 )
 """Names that other tools use for one thing."""
 

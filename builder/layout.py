@@ -115,11 +115,23 @@ def layout_problems(document: Document, error: ValidationError) -> list[Problem]
             message, path = f"{path[-2] if path[:-1] else 'a spec'} needs {name}, got none. Add {name}: ...", path[:-1]
         elif kind == "value_error":
             message = str(context["error"])
+        elif kind == "string_pattern_mismatch":
+            message = (
+                f"{name} must be of a-z, 0-9 and _, and begin with a letter, got {got}. {_as_name(fault['input'])}"
+            )
+        elif path == ("input", "size") and type(fault["input"]) is int:
+            message = f"size must be [height, width], got {got}. Write [{got}, {got}]."
         else:
             rule = fault["msg"].removeprefix("Input should be ").removeprefix("Input should ")
             message = f"{name} must be {rule}, got {got}. Change the value."
         problems.append(document.problem(path, message, at_key=at_key))
     return problems
+
+
+def _as_name(text: str) -> str:
+    """Return the advice for a name that is none."""
+    name = re.sub(r"[^a-z0-9_]+", "_", text.lower()).strip("_").lstrip("0123456789_")
+    return f"Write {name}." if name else "Write my_net."
 
 
 class _Dumper(yaml.SafeDumper):

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lmnet.blocks.registry import REGISTRY
+from lmnet.builder.did_you_mean import closest
 from lmnet.builder.expressions import is_expression
 from lmnet.builder.problems import did_you_mean
 from lmnet.builder.strict_yaml import read_scalar
@@ -22,6 +23,19 @@ from lmnet.builder.strict_yaml import read_scalar
 MAX_INT = 65_536
 MAX_ITEMS = 64
 _NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+_NO_OPTIONS = {
+    "in_channels": "Leave it out: the channels are those of the map that comes in.",
+    "pretrained": "Leave it out: lmnet-train --pretrained-encoder loads weights of ImageNet.",
+}
+"""What other packages have as an option of a block, and what to do instead."""
+
+
+def _hint(name: str, options: Mapping[str, Any]) -> str:
+    """Return what to do about an option that a block does not have."""
+    other = closest(name, _NO_OPTIONS) if closest(name, options) is None else None
+    return did_you_mean(name, options) if other is None else _NO_OPTIONS[other]
 
 
 def describe(annotation: Any) -> str:
@@ -108,7 +122,7 @@ class Signature:
         meant = set()
         for name, value in given.items():
             if name not in self.options:
-                hint = did_you_mean(name, self.options)
+                hint = _hint(name, self.options)
                 meant |= set(difflib.get_close_matches(name, self.options, n=1))
                 faults[name] = f"an option of {self.block} must be known, got {name}. {hint}"
             elif not is_expression(value):

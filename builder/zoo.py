@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from pathlib import Path
 
+from lmnet.builder.did_you_mean import closest
 from lmnet.builder.problems import Problem, SpecError, did_you_mean
 from lmnet.builder.weights_on_demand import file_name, find_weights, pins, show_licence
 from lmnet.builder.zoo_table import DEFAULT_DATA as DEFAULT_DATA
@@ -93,10 +94,12 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA, *, url: str | None = None) 
     path = zoo_folder() / file_name(full_name)
     if not path.exists():
         if full_name not in pins():
-            have = ", ".join(sorted(weights_names())) or "no net"
+            names = sorted(weights_names())
+            close = closest(full_name, [each for each in names if each.partition("@")[0] == name])
+            meant = f" Did you mean {close}?" if close is not None and data != DEFAULT_DATA else ""
             raise ValueError(
-                f"{name}: the zoo has no weights of it trained on {data}. It has weights for: {have}. Use one of "
-                "these, a run folder, or --weights FILE."
+                f"{name}: the zoo has no weights of it trained on {data}.{meant} It has weights for: "
+                f"{', '.join(names) or 'no net'}. Use one of these, a run folder, or --weights FILE."
             )
         path = find_weights(full_name, url=url)
     show_licence(full_name)

@@ -71,6 +71,9 @@ def _run(args: argparse.Namespace) -> int:
         check_model_exists(model, weights=args.weights)
     check_paths(args.data, args.split_file)
     import_modules(args.imports)
+    from lmnet.training.prediction.inference import resolve_device
+
+    resolve_device(args.device)  # before anything is read
     return _compare(args) if args.compare else _score(args)
 
 

@@ -102,10 +102,12 @@ def _predict(args: argparse.Namespace) -> int:
             f"--runtime: the nets of a cross-validation run in torch together, got {args.runtime}. Leave it out, or "
             "give one fold."
         )
+    from lmnet.training.prediction.inference import resolve_device
     from lmnet.training.prediction.predict import predict
     from lmnet.training.prediction.prediction_files import find_images
     from lmnet.training.runs.opened_model import open_model, opened_with, with_class_names
 
+    resolve_device(args.device)  # before anything is read
     rules = _rules(args)
     out = Path(args.out)
     targets, notes = find_images([Path(image) for image in args.images], out)

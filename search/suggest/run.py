@@ -15,6 +15,7 @@ from lmnet.search.suggest.rounds import Contender, Rounds, Say, make_contender
 from lmnet.search.suggest.timing import MachineCost, Stopwatch, default_runtime
 from lmnet.training.data.load import DataSets
 from lmnet.training.fitting.chooser import make_chooser
+from lmnet.training.prediction.inference import resolve_device
 from lmnet.training.runs.train_run import DataChoice
 
 TIMING_SHARE = 0.3
@@ -110,6 +111,7 @@ def suggest(
     """
     start = time.monotonic()
     bounds = Bounds(max_ms, max_mb, max_gmacs, max_params)
+    resolve_device(device)  # before anything is read
     if not 0 < minutes < math.inf:
         raise ValueError(f"suggest: minutes must be above 0, got {minutes}. Use 10.")
     chosen_runtime = runtime or default_runtime()

@@ -4,11 +4,15 @@ import pytest
 
 from lmnet.builder.command_line import Parser, cause, run_command
 from lmnet.builder.did_you_mean import closest, did_you_mean
+from lmnet.commands.build import main as build_main
+from lmnet.search.cli import main as search_main
+from lmnet.search.suggest.cli import main as suggest_main
 from lmnet.training.cli_eval import main as evaluate_main
 from lmnet.training.cli_predict import main as predict_main
 from lmnet.training.cli_train import main as train_main
 
 MAINS = {"train": train_main, "eval": evaluate_main, "predict": predict_main}
+OTHERS = {"suggest": suggest_main, "search": search_main, "build": build_main}
 
 
 def refused(main, words, capsys):
@@ -47,10 +51,30 @@ def refused(main, words, capsys):
         ("predict", "lmnet_xs a.png --gpu", "Write --device cuda."),
         ("predict", "lmnet_xs a.png --thresh 0.5", "no option --thresh. Did you mean --threshold?"),
         ("predict", "lmnet_xs a.png --devices 2", "no option --devices. Did you mean --device?"),
+        (
+            "predict",
+            "lmnet_xs a.png --num_classes 4",
+            "Write --class-names background,a,b,c to name them: their number",
+        ),
+        ("predict", "lmnet_xs --input a.png", "Write the images as words, without --input."),
+        ("eval", "--model lmnet_xs", "Write the name of the model as the first word, without --model."),
+        ("eval", "lmnet_xs --classes 4", "Write --class-names background,a,b,c to name them: their number"),
+        ("suggest", "--classes 4", "Write --class-names background,a,b,c: lmnet counts them."),
+        ("suggest", "--model lmnet_xs", "there is no option --model. lmnet-suggest --help"),
+        ("suggest", "--max-latency-ms 20", "Write --max-ms 20."),
+        ("suggest", "--time 5", "Did you mean --minutes?"),
+        ("suggest", "tests", "For data, write --data tests."),
+        ("search", "lmnet_xs tests", "For a spec, write --spec lmnet_xs."),
+        ("search", "--spec lmnet_xs --learning-rate 1", "Write --set lr=1e-3."),
+        ("search", "--model lmnet_xs", "Write --spec NAME."),
+        ("build", "lmnet_xs --num_classes 4", "Write --set num_classes=4."),
+        ("build", "lmnet_xs --format onnx", "Write --export net.onnx: the ending says the format."),
+        ("build", "--list", "Write --list-models."),
+        ("build", "lmnet_xs --flops", "Write the name of the net alone, which shows its cost."),
     ],
 )
 def test_a_wrong_word_is_answered_in_one_line_with_the_right_one(command, words, answer, capsys):
-    line = refused(MAINS[command], words.split(), capsys)
+    line = refused((MAINS | OTHERS)[command], words.split(), capsys)
     assert answer in line
     assert line.startswith(f"lmnet-{command}: ")
 

@@ -331,6 +331,7 @@ def test_prediction_does_not_depend_on_batches_and_workers(run, folder, tmp_path
     [
         (["absent.png"], "there is no such file"),
         (["notes.txt"], "its name does not end like an image's that can be read"),
+        (["d.zip"], "it is an archive; unpack it and give the folder"),
         (["empty"], "the folder holds no image"),
         (["good.png", "broken.png"], "broken.png: it is no image that Pillow can read"),
         (["good.png", "two/good.png"], "its results would be named good"),

@@ -193,7 +193,7 @@ def test_what_is_no_model_is_answered_with_what_is(places, model, weights, messa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lmnet_xs@busy"], "lmnet_xs: the zoo has no weights of it trained on busy"),
+        (["lmnet_xs@busy"], "no weights of it trained on busy. Did you mean lmnet_xs@busi? It has"),
         (["lmnet_xss@busi"], "Did you mean lmnet_xs?"),
         (["lmnet_xs@busi", "--weights", "RUN"], "it names weights already. Give lmnet_xs with --weights"),
     ],

@@ -129,7 +129,7 @@ def _is_text(name: str) -> bool:
 def _what_it_is(path: Path) -> tuple[str, str] | None:
     """Return what a path is that cannot be a data set, and what to do."""
     if path.is_file():
-        if path.name.lower().endswith(_ARCHIVES):
+        if is_archive(path):
             return "it is an archive.", "Unpack it and give the folder."
         if is_image(path):
             return (
@@ -149,13 +149,18 @@ def _what_it_is(path: Path) -> tuple[str, str] | None:
                 f"it is the folder {path.resolve().name}/ of a data set, without the other folders.",
                 f"Give {parent}.",
             )
-    archives = sorted(each.name for each in entries if each.name.lower().endswith(_ARCHIVES))
+    archives = sorted(each.name for each in entries if is_archive(each))
     if archives and not any(each.is_dir() for each in entries):
         return f"it holds archives: {', '.join(archives[:3])}.", "Unpack them and give the folder with the images."
     return None
 
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a name ends like an archive's."""
+    return path.name.lower().endswith(_ARCHIVES)
 
 
 def _inside(path: Path) -> list[Path]:

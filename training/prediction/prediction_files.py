@@ -12,7 +12,7 @@ import numpy as np
 
 from lmnet.builder.files import written_aside
 from lmnet.training.data.case_set import Pixels
-from lmnet.training.data.cases import check_names
+from lmnet.training.data.cases import check_names, is_archive
 from lmnet.training.data.errors import DataError
 from lmnet.training.data.image_files import ImageFile, file_stem, is_image
 from lmnet.training.data.medical_files import count_images, is_medical, is_nifti, write_mask_like
@@ -75,6 +75,8 @@ def find_images(paths: Sequence[Path], out: Path) -> tuple[list[Target], tuple[s
                 problems.append(f"{path}: the folder holds no image.")
         elif not path.exists():
             problems.append(f"{path}: there is no such file.")
+        elif is_archive(path):
+            problems.append(f"{path}: it is an archive; unpack it and give the folder.")
         elif not is_image(path):
             problems.append(f"{path}: its name does not end like an image's that can be read.")
         else:
