@@ -343,6 +343,7 @@ def test_pictures_that_cannot_be_predicted_are_refused_before_anything_is_writte
     (tmp_path / "empty").mkdir()
     (tmp_path / "two").mkdir()
     (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "d.zip").write_bytes(b"PK")
     (tmp_path / "broken.png").write_bytes(b"junk")
     for name in ("good.png", "two/good.png"):
         Image.new("RGB", (33, 33)).save(tmp_path / name)

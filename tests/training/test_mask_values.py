@@ -206,3 +206,13 @@ def test_a_value_that_was_not_decided_is_refused(write):
         cases.mask(0)
     with pytest.raises(ValueError, match="there is no kind 'luck'"):
         MaskValues.load({"kind": "luck", "values": [], "colors": [], "ignore": None})
+
+
+def test_files_are_to_be_corrected_only_where_files_are_broken(write):
+    folder = write([disc(0, 255)] * 6)
+    with pytest.raises(DataError, match="255 is no class") as caught:
+        load_data(folder, options=DataOptions(MaskOptions(values=(0, 300))))
+    assert str(caught.value).endswith("Give every value: --mask-values 0,1,... and --ignore-value.")
+    (folder / "images" / "c00.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"Correct or remove these files, then run again\.$"):
+        load_data(folder)

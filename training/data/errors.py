@@ -28,7 +28,7 @@ class DataError(ValueError):
         else:
             listed = "\n".join(f"  {problem}" for problem in self.problems)
             text = f"{where}: {len(self.problems)} problems:\n{listed}\n{next_step}"
-        super().__init__(text)
+        super().__init__(text.rstrip())
 
 
 def folded(problems: Sequence[str]) -> list[str]:

@@ -71,10 +71,9 @@ def scan(
     if not found.cases and not problems:
         raise DataError(str(path), ["it holds no image."], "Check the path.")
     meaning, more = _decide(reads, found, options, num_classes, known)
-    problems += more
     cases = _kept(reads, meaning, path, problems) if meaning is not None else []
     if problems or meaning is None:
-        raise DataError(str(path), folded(problems))
+        raise _data_error(path, problems, more)
     notes = (meaning.describe(sum(len(case.masks) for case in found.cases)), *notes_of(reads, meaning), *found.notes)
     return Scanned(found.layout, CaseSet(cases, meaning), notes, found.sides)
 
@@ -98,9 +97,15 @@ def scan_images(cases: Sequence[Case], *, options: DataOptions, known: DataMeani
     meaning, more = _decide_images(reads, options, known)
     loaded = _kept(reads, meaning, Path(), problems) if meaning is not None else []
     if problems or more:
-        raise DataError("images", folded([*problems, *more]))
+        raise _data_error("images", problems, more)
     assert meaning is not None
     return CaseSet(loaded, meaning)
+
+
+def _data_error(where: object, of_files: Sequence[str], of_values: Sequence[str]) -> DataError:
+    """Return the error; where only the meaning of values is open, no file is to be corrected."""
+    problems = folded([*of_files, *of_values])
+    return DataError(str(where), problems) if of_files else DataError(str(where), problems, "")
 
 
 def _decide_images(
