@@ -1,7 +1,8 @@
 """LM-Net's encoders and decoder in segmentation_models_pytorch (SMP): ``import lmnet.integrations.smp``.
 
-Afterwards ``smp.Unet("lmnet_release", encoder_weights=None)`` works, the class ``LMNet`` below puts LM-Net's decoder on
-any SMP encoder, and specs may use the block ``smp_encoder``.
+Afterwards ``smp.Unet("lmnet_release", encoder_weights=None)`` works, and so does every other net of the zoo, with
+lmnet_ before its name: ``lmnet_unext``. The class ``LMNet`` below puts LM-Net's decoder on any SMP encoder, and specs
+may use the block ``smp_encoder``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lmnet.builder.spec import Spec, load_spec
 from lmnet.builder.zoo import list_models
 from lmnet.integrations import smp_encoder  # noqa: F401 - registers the block
 from lmnet.integrations.decoder import LMNetDecoder
-from lmnet.integrations.encoder import SpecEncoder, encoder_levels
+from lmnet.integrations.encoder import SpecEncoder, encoder_levels, registered_name
 
 __all__ = ["LMNet", "SmpEncoder", "register_spec"]
 
@@ -171,5 +172,4 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
 
 
 for _name in list_models():
-    if _name.startswith("lmnet"):
-        register_spec(_name)
+    register_spec(_name, registered_name(_name))

@@ -1,7 +1,8 @@
 """LM-Net's encoders as timm models: ``import lmnet.integrations.timm``, then ``timm.create_model("lmnet_release")``.
 
-Registered are the zoo's nets whose name begins with lmnet; ``register_spec`` adds any other spec. ``pretrained=True``
-takes the encoder's part of the weights that the zoo has for Kvasir-SEG; the classifier starts from random weights.
+Registered are all nets of the zoo, under names that begin with lmnet_: unext is ``lmnet_unext``. ``register_spec`` adds
+any other spec. ``pretrained=True`` takes the encoder's part of the weights that the zoo has for Kvasir-SEG; the
+classifier starts from random weights.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import Spec, load_spec
 from lmnet.builder.zoo import list_models, zoo_weights
-from lmnet.integrations.encoder import SpecEncoder, encoder_levels
+from lmnet.integrations.encoder import SpecEncoder, encoder_levels, registered_name
 
 __all__ = ["SpecClassifier", "register_spec"]
 
@@ -191,11 +192,15 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
     if timm.is_model(name):
         raise ValueError(f"timm: a model's name must be free, got name={name!r}. Pass another name.")
     plan = plan_spec(spec)
-    levels = len(encoder_levels(plan))
+    maps = encoder_levels(plan)
+    levels = len(maps)
+    # timm takes features from modules of one map each; where one module gives several, it must ask the net for them
+    is_asked = any(level.output for level in maps)
 
     def entry(pretrained: bool = False, **options: Any) -> nn.Module:
         if options.get("features_only"):
             check_indices(name, options.get("out_indices", ()), levels)
+            options["num_classes"] = 0
         overlay = dict(options.pop("pretrained_cfg_overlay", None) or {})
         if pretrained and not overlay.keys() & {"file", "url", "hf_hub_id", "state_dict"}:
             overlay["file"] = str(zoo_weights(spec.name))
@@ -204,7 +209,7 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
             name,
             pretrained,
             model_cfg=spec,
-            feature_cfg={"out_indices": tuple(range(levels))},
+            feature_cfg={"out_indices": tuple(range(levels)), **({"feature_cls": "getter"} if is_asked else {})},
             pretrained_cfg_overlay=overlay,
             pretrained_strict=False,  # the classifier is not in the weights; _encoder_part sees to the rest
             pretrained_filter_fn=_encoder_part,
@@ -232,5 +237,4 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
 
 
 for _name in list_models():
-    if _name.startswith("lmnet"):
-        register_spec(_name)
+    register_spec(_name, registered_name(_name))

@@ -4,7 +4,7 @@ import torch
 from lmnet import create_model
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec, parse_spec
-from lmnet.integrations.encoder import SpecEncoder, encoder_levels
+from lmnet.integrations.encoder import SpecEncoder, encoder_levels, registered_name
 from lmnet.integrations.nnunet import LMNet, architecture, strides_of
 from lmnet.integrations.skips import wrap_skips
 
@@ -46,9 +46,38 @@ def test_max_reduction_must_leave_a_map():
         SpecEncoder(load_spec("lmnet_xxs"), max_reduction=2)
 
 
-def test_a_backbone_of_several_outputs_is_no_chain():
-    with pytest.raises(ValueError, match="mobilenetv4_lm: an encoder must begin with a node of one input and one out"):
-        encoder_levels(plan_spec(load_spec("mobilenetv4_lm")))
+def test_a_backbone_of_several_outputs_ends_the_encoder_and_gives_all_its_maps():
+    levels = encoder_levels(plan_spec(load_spec("mobilenetv4_lm")))
+    assert [(level.node, level.output, level.reduction) for level in levels] == [
+        ("backbone", output, 2 ** (output + 1)) for output in range(4)
+    ]
+    encoder = SpecEncoder(load_spec("mobilenetv4_lm"), max_reduction=8)
+    assert [tuple(x.shape[1:]) for x in encoder(torch.rand(1, 3, 64, 96))] == [(32, 32, 48), (16, 16, 24), (32, 8, 12)]
+
+
+def test_the_encoder_ends_at_the_widest_of_the_smallest_maps():
+    assert levels_of("egeunet")[-1] == ("bottom", 32)  # dec5 and mask5 behind it are of the same size, but narrower
+    assert levels_of("unext")[-1] == ("mix5", 32)
+
+
+def test_a_net_that_begins_with_two_inputs_has_no_encoder():
+    text = """
+schema: lmnet/1
+name: twice
+input: {channels: 3, size: [64, 64]}
+nodes:
+  both: {block: concat, from: [input, input]}
+  head: {block: segmentation_head, from: both, num_classes: 2}
+outputs: {logits: head}
+"""
+    with pytest.raises(
+        ValueError, match="twice: an encoder must begin with a node of one input and one output, got no"
+    ):
+        encoder_levels(plan_spec(parse_spec(text)))
+
+
+def test_registered_names_begin_with_lmnet():
+    assert [registered_name(name) for name in ("lmnet_xs", "unext")] == ["lmnet_xs", "lmnet_unext"]
 
 
 def test_the_input_must_be_a_map_of_the_encoders_channels():

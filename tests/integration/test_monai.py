@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from lmnet.blocks import GlobalFeatureTransformer, LocalFeatureTransformer
+from lmnet.blocks import GlobalFeatureTransformer, LargeKernelStage, LocalFeatureTransformer, MultiKernelConv
 from lmnet.integrations.skips import wrap_skips as wrap_encoder
 
 nets = pytest.importorskip("monai.networks.nets", reason="needs the extra integration")
@@ -56,6 +56,18 @@ def test_a_block_acts_on_the_skip_alone():
     with torch.no_grad():
         carried = model.model[1](model.model[0](image))[:, :8]
     assert torch.equal(carried, torch.full_like(carried, 5))
+
+
+@pytest.mark.parametrize("block", [MultiKernelConv, LargeKernelStage], ids=lambda block: block.__name__)
+def test_the_fields_blocks_sit_on_skips_too(block):
+    model, image = unet().eval(), torch.rand(2, 3, 32, 48)
+    with torch.no_grad():
+        before = model(image)
+    wrap_skips(model, lambda channels: block(channels, out_channels=channels))
+    with torch.no_grad():
+        assert torch.equal(before, model.eval()(image))
+    model.train()(image).mean().backward()
+    assert all(parameter.grad is not None for parameter in model.skip_blocks.parameters())
 
 
 def test_flexible_unet_is_wrapped_by_its_encoder():

@@ -7,15 +7,16 @@ import lmnet
 import lmnet.integrations.timm as lmnet_timm
 from lmnet.blocks import TimmEncoder
 from lmnet.builder.spec import SpecError, load_spec
-from lmnet.integrations.encoder import SpecEncoder
+from lmnet.integrations.encoder import SpecEncoder, registered_name
 
 pytestmark = pytest.mark.integration
 
-NAMES = timm.list_models("lmnet_*")
+NAMES = [registered_name(name) for name in lmnet.list_models(family="lmnet")]
 
 
 def test_one_import_registers_the_zoos_nets():
-    assert {"lmnet_january", "lmnet_paper", "lmnet_release", "lmnet_s", "lmnet_xs", "lmnet_xxs"} <= set(NAMES)
+    assert set(timm.list_models("lmnet_*")) == {registered_name(name) for name in lmnet.list_models()}
+    assert {"lmnet_paper", "lmnet_unext", "lmnet_unet", "lmnet_emcad_b0"} <= set(timm.list_models("lmnet_*"))
 
 
 @pytest.mark.parametrize("name", NAMES)
