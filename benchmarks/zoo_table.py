@@ -81,6 +81,7 @@ def costs_of(name: str) -> dict[str, Any]:
         "size": list(size),
         "params": plan.deploy_params,
         "gmacs": plan.deploy_macs / 1e9,
+        "peak_mib": round(plan.peak_bytes / 2**20, 3),
         "dice": dice_of(name),
         "made_of": f"{plan.hash} {pins()[name].sha256[:16] if name in pins() else 'random'}",
     }

@@ -70,6 +70,8 @@ class ZooRow:
         ms: median milliseconds of one image by runtime: ``onnxruntime``, ``openvino``, ``onnxruntime_int8``.
         mb: megabytes of the exported file: ``float32``, ``int8``.
         family: the net's family, as its spec says.
+        peak_mib: most MiB that the feature maps of one image take at once, re-parameterised, float32, without weights;
+            None where nobody counted it.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ZooRow:
     ms: dict[str, float] = field(default_factory=dict)
     mb: dict[str, float] = field(default_factory=dict)
     family: str = OURS
+    peak_mib: float | None = None
 
     @property
     def net(self) -> str:
@@ -256,6 +259,7 @@ COLUMNS = (
     "MB int8",
     "GMACs",
     "params",
+    "MiB",
     "image",
     "weights for",
     "",
@@ -280,6 +284,7 @@ def cells(row: ZooRow, notes: Mapping[str, str]) -> tuple[str, ...]:
         *(_figure(row.mb.get(key)) for key in ("float32", "int8")),
         f"{row.gmacs:.3f}",
         f"{row.params / 1e6:.2f} M",
+        _figure(row.peak_mib),
         f"{row.size[0]}x{row.size[1]}",
         row.licence or "-",
         notes.get(row.name, ""),
@@ -324,8 +329,9 @@ def legend() -> str:
     """Return what the columns mean, in one paragraph."""
     return (
         "Dice: of the lesion, mean over test images and training runs, with its 95 % interval; one run unless it says "
-        f"more. ms: one image in onnxruntime, {read_table().machine}. MB: the exported ONNX file. Costs are those of "
-        f"the re-parameterised net at this image size. {FIRST}: the fastest net whose Dice is at most {NEAR} below the "
+        f"more. ms: one image in onnxruntime, {read_table().machine}. MB: the exported ONNX file. MiB: the most memory "
+        "that feature maps take at once, float32, without weights. Costs are those of the re-parameterised net at this "
+        f"image size. {FIRST}: the fastest net whose Dice is at most {NEAR} below the "
         "highest. beaten: another net is at least as good in Dice, ms and MB."
     )
 

@@ -31,15 +31,17 @@ paper of its own. [Write a net of a paper as a spec](howto/paper_net.md) shows h
 Figures are counted for two classes at 256x256, as everywhere in lmnet: one GMAC is 10^9 multiply-accumulates at batch
 1, norms and activations are free. "Deployed" is the re-parameterised form. Heads that only train
 ([`aux`](spec.md#losses-of-their-own-aux)) are not counted. "Paper" is what the paper states, in its own unit: some
-papers' GFLOPs are MACs, some are twice as many. Their code takes the sizes in the last column; ours takes any size of
-32 or more.
+papers' GFLOPs are MACs, some are twice as many. "MiB" is the most memory that the feature maps of one image take at
+once in the deployed form, float32, without weights. "Their sizes" are those that the authors' code takes; ours takes
+any size of 32 or more: it pads the image to multiples of the last column and cuts the logits back.
 
 """
 
 
 def table_of(nets: dict[str, Plan]) -> list[str]:
     """Return what each net costs, beside what its paper says."""
-    names = ("net", "params", "GMACs", "deployed: params", "GMACs", "paper: params", "GFLOPs", "licence", "their sizes")
+    names = ("net", "params", "GMACs", "deployed: params", "GMACs", "MiB", "paper: params", "GFLOPs", "licence")
+    names = (*names, "their sizes", "padded to")
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for name, plan in nets.items():
         paper = plan.spec.layout.paper
@@ -49,8 +51,9 @@ def table_of(nets: dict[str, Plan]) -> list[str]:
             f"{plan.macs / 1e9:.3f}",
             f"{plan.deploy_params:,}",
             f"{plan.deploy_macs / 1e9:.3f}",
+            f"{plan.peak_bytes / 2**20:.1f}",
         ]
-        lines.append(f"| [{name}](../zoo/{name}.yaml) | {' | '.join([*ours, *says])} |")
+        lines.append(f"| [{name}](../zoo/{name}.yaml) | {' | '.join([*ours, *says, str(plan.stride)])} |")
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -59,7 +60,8 @@ def encoder_nodes(plan: Plan) -> list[NodePlan]:
         end, length, _ = last if is_pyramid else ahead.get(node.name, last)
         if source not in ahead or (end, length + 1) >= ahead[source][:2]:
             ahead[source] = (end, length + 1, node)
-    chain, name = [], INPUT
+    chain: list[NodePlan] = []
+    name = INPUT
     while name in ahead and not (chain and _is_pyramid(chain[-1])):
         chain.append(ahead[name][2])
         name = chain[-1].name
@@ -145,7 +147,8 @@ class SpecEncoder(nn.Module):
         """Return the feature maps."""
         check_map(self.name, image, self.in_channels)
         wanted = {(level.node, level.output) for level in self.levels}
-        maps, x = [], image
+        maps: list[Tensor] = []
+        x: Any = image
         for name in self._order:
             x = self.get_submodule(name)(x)
             outputs = x if isinstance(x, list) else [x]  # several only behind the last node

@@ -58,6 +58,7 @@ def test_costs_of_a_row_are_those_of_the_net(name):
     plan = plan_spec(load_spec(found.net), input_size=found.size)
     assert found.params == plan.deploy_params
     assert found.gmacs == pytest.approx(plan.deploy_macs / 1e9, rel=1e-5)
+    assert found.peak_mib == pytest.approx(plan.peak_bytes / 2**20, abs=1e-3), "benchmarks/zoo_table.py --scores"
 
 
 def test_every_net_and_all_weights_have_a_row():
