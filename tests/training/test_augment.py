@@ -5,7 +5,7 @@ from torchvision import tv_tensors
 
 from lmnet.training.data.augment import augmented
 from lmnet.training.data.clahe import clahe
-from lmnet.training.data.distort import CLAHE, GridDistortion, GridDropout, RGBShift
+from lmnet.training.data.distort import GridDistortion, OnImage, equalized, grid_dropout, rgb_shift
 from lmnet.training.fitting.named import AUGMENTATIONS
 
 
@@ -81,7 +81,7 @@ def test_grid_distortion_keeps_the_border_and_moves_the_inside_in_order():
 
 def test_grid_dropout_blackens_about_a_quarter_of_the_image_and_none_of_the_mask():
     torch.manual_seed(0)
-    image, mask = GridDropout()(
+    image, mask = OnImage(grid_dropout)(
         tv_tensors.Image(torch.full((3, 60, 60), 9, dtype=torch.uint8)),
         tv_tensors.Mask(torch.ones(60, 60, dtype=torch.uint8)),
     )
@@ -92,7 +92,7 @@ def test_grid_dropout_blackens_about_a_quarter_of_the_image_and_none_of_the_mask
 
 def test_rgb_shift_adds_a_constant_to_each_channel():
     torch.manual_seed(0)
-    shifted = RGBShift()(tv_tensors.Image(torch.full((3, 8, 8), 100, dtype=torch.uint8)))
+    shifted = rgb_shift(torch.full((3, 8, 8), 100, dtype=torch.uint8))
 
     assert all(channel.unique().numel() == 1 for channel in shifted)
     assert 80 <= shifted.min() <= shifted.max() <= 120
@@ -105,7 +105,7 @@ def test_clahe_raises_the_contrast_of_a_dull_picture_and_keeps_a_flat_one_flat()
     assert clahe(grey).float().std() > 2 * grey.float().std()
     assert clahe(torch.full((3, 32, 32), 90, dtype=torch.uint8)).unique().numel() <= 2
     torch.manual_seed(0)
-    assert CLAHE()(tv_tensors.Image(grey)).shape == grey.shape
+    assert equalized(grey).shape == grey.shape
 
 
 def test_clahe_of_one_tile_without_a_limit_is_plain_equalization():

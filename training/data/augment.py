@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
@@ -9,15 +11,16 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import InterpolationMode
 
 from lmnet.training.data.distort import (
-    CLAHE,
-    Coarse,
     EachChannel,
-    Gamma,
     GridDistortion,
-    GridDropout,
-    Noise,
-    RGBShift,
-    Vignette,
+    OnImage,
+    coarse,
+    equalized,
+    gamma,
+    grid_dropout,
+    noise,
+    rgb_shift,
+    vignette,
 )
 
 
@@ -64,9 +67,9 @@ def robust(size: int) -> v2.Transform:
         degrees=180.0, translate=(0.15, 0.15), scale=(0.5, 1.6), shear=10.0, interpolation=InterpolationMode.BILINEAR
     )
     sharpness = v2.RandomChoice(
-        [v2.GaussianBlur(kernel_size=7, sigma=(0.3, 2.5)), Coarse(), v2.RandomAdjustSharpness(3.0, p=1.0)]
+        [v2.GaussianBlur(kernel_size=7, sigma=(0.3, 2.5)), OnImage(coarse), v2.RandomAdjustSharpness(3.0, p=1.0)]
     )
-    exposure = v2.RandomChoice([Gamma(), EachChannel(CLAHE())])
+    exposure = v2.RandomChoice([OnImage(gamma), EachChannel(OnImage(equalized))])
     return v2.Compose(
         [
             v2.RandomHorizontalFlip(),
@@ -75,11 +78,11 @@ def robust(size: int) -> v2.Transform:
             v2.RandomApply(
                 [EachChannel(v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.5, hue=0.06))], p=0.8
             ),
-            v2.RandomApply([EachChannel(RGBShift(limit=30))], p=0.3),
+            v2.RandomApply([EachChannel(OnImage(partial(rgb_shift, limit=30)))], p=0.3),
             v2.RandomApply([exposure], p=0.3),
             v2.RandomApply([EachChannel(sharpness)], p=0.3),
-            v2.RandomApply([Noise()], p=0.2),
-            v2.RandomApply([Vignette()], p=0.2),
+            v2.RandomApply([OnImage(noise)], p=0.2),
+            v2.RandomApply([OnImage(vignette)], p=0.2),
             EachChannel(v2.RandomGrayscale(p=0.05)),
         ]
     )
@@ -95,11 +98,11 @@ def paper(size: int) -> v2.Transform:
             EachChannel(v2.RandomGrayscale(p=1.0)),
             GridDistortion(),
             v2.ElasticTransform(alpha=size / 8, sigma=4.0),
-            EachChannel(CLAHE()),
+            EachChannel(OnImage(equalized)),
             EachChannel(v2.ColorJitter(saturation=0.3, hue=0.1)),
             EachChannel(v2.RandomChannelPermutation()),
-            GridDropout(),
-            EachChannel(RGBShift()),
+            OnImage(grid_dropout),
+            EachChannel(OnImage(rgb_shift)),
             v2.GaussianBlur(kernel_size=5, sigma=(0.3, 1.5)),
         ]
     )

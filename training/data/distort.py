@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -67,162 +68,80 @@ class GridDistortion(v2.Transform):
         return 2 * (moved - place / self.cells)
 
 
-class GridDropout(v2.Transform):
-    """Blackens squares on a grid of random width and place; the mask stays.
+class OnImage(v2.Transform):
+    """Changes an image by a function; the mask stays.
 
     Args:
-        ratio: the squares' share of the grid's step, along each side.
+        change: (C, H, W) uint8 to the same; what is random is drawn from torch's generator.
     """
 
     _transformed_types = (tv_tensors.Image,)
 
-    def __init__(self, *, ratio: float = 0.5) -> None:
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.ratio = ratio
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the grid's step and place."""
-        side = min(F.get_size(flat_inputs[0]))
-        step = int(torch.randint(max(2, side // 10), max(3, side // 4), ()))
-        return {"step": step, "shift": torch.randint(0, step, (2,)).tolist()}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Blacken the squares of one image."""
-        step, (down, right) = params["step"], params["shift"]
-        hole = max(1, round(step * self.ratio))
-        rows = (torch.arange(inpt.shape[-2]) + down) % step < hole
-        columns = (torch.arange(inpt.shape[-1]) + right) % step < hole
-        return tv_tensors.wrap(inpt.masked_fill(rows[:, None] & columns[None, :], 0), like=inpt)
-
-
-class RGBShift(v2.Transform):
-    """Adds a constant to each channel of an 8-bit image.
-
-    Args:
-        limit: largest change, of 255.
-    """
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def __init__(self, *, limit: int = 20) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the change of each channel."""
-        return {"shift": torch.randint(-self.limit, self.limit + 1, (3, 1, 1), dtype=torch.int16)}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Shift one image."""
-        shifted = (inpt.to(torch.int16) + params["shift"][: inpt.shape[-3]]).clamp(0, 255).to(torch.uint8)
-        return tv_tensors.wrap(shifted, like=inpt)
-
-
-class CLAHE(v2.Transform):
-    """Equalizes the brightness tile by tile, with a clip limit drawn anew each time.
-
-    Args:
-        limit: largest clip limit.
-    """
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def __init__(self, *, limit: float = 4.0) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the clip limit."""
-        return {"clip_limit": 1 + float(torch.rand(())) * (self.limit - 1)}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Equalize one image."""
-        return tv_tensors.wrap(clahe(inpt.as_subclass(Tensor), clip_limit=params["clip_limit"]), like=inpt)
-
-
-class Gamma(v2.Transform):
-    """Raises brightness to a power: dark parts open up or close, black and white stay.
-
-    Args:
-        limit: the largest power, and one over the smallest.
-    """
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def __init__(self, *, limit: float = 1.8) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the power, as often below as above 1."""
-        return {"power": self.limit ** (2 * float(torch.rand(())) - 1)}
+        self.change = change
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Change one image."""
-        table = (255 * torch.linspace(0, 1, 256) ** params["power"]).round().to(torch.uint8)
-        return tv_tensors.wrap(table[inpt.long()], like=inpt)
+        return tv_tensors.wrap(self.change(inpt.as_subclass(Tensor)), like=inpt)
 
 
-class Coarse(v2.Transform):
-    """Loses resolution: the image is made smaller and then as large as before.
+def grid_dropout(image: Tensor, *, ratio: float = 0.5) -> Tensor:
+    """Blacken squares on a grid of random width and place; ``ratio`` is their share of the grid's step a side."""
+    side = min(image.shape[-2:])
+    step = int(torch.randint(max(2, side // 10), max(3, side // 4), ()))
+    down, right = torch.randint(0, step, (2,)).tolist()
+    hole = max(1, round(step * ratio))
+    rows = (torch.arange(image.shape[-2]) + down) % step < hole
+    columns = (torch.arange(image.shape[-1]) + right) % step < hole
+    return image.masked_fill(rows[:, None] & columns[None, :], 0)
 
-    Args:
-        limit: the smallest side in between, as a share of the side.
+
+def rgb_shift(image: Tensor, *, limit: int = 20) -> Tensor:
+    """Add a constant to each channel; ``limit`` is the largest change, of 255."""
+    shift = torch.randint(-limit, limit + 1, (3, 1, 1), dtype=torch.int16)
+    return (image.to(torch.int16) + shift[: image.shape[-3]]).clamp(0, 255).to(torch.uint8)
+
+
+def equalized(image: Tensor, *, limit: float = 4.0) -> Tensor:
+    """Equalize the brightness tile by tile (CLAHE); ``limit`` is the largest clip limit."""
+    return clahe(image, clip_limit=1 + float(torch.rand(())) * (limit - 1))
+
+
+def gamma(image: Tensor, *, limit: float = 1.8) -> Tensor:
+    """Raise brightness to a power, as often below as above 1: dark parts open up or close, black and white stay.
+
+    ``limit`` is the largest power, and one over the smallest.
     """
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def __init__(self, *, limit: float = 0.4) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the size in between."""
-        share = self.limit + (1 - self.limit) * float(torch.rand(()))
-        size = list(F.get_size(flat_inputs[0]))
-        return {"size": size, "between": [max(1, round(side * share)) for side in size]}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Change one image."""
-        return F.resize(F.resize(inpt, params["between"]), params["size"])
+    power = limit ** (2 * float(torch.rand(())) - 1)
+    table = (255 * torch.linspace(0, 1, 256) ** power).round().to(torch.uint8)
+    return table[image.long()]
 
 
-class Noise(v2.Transform):
-    """Adds the noise of a sensor: independent in each pixel and channel.
+def coarse(image: Tensor, *, limit: float = 0.4) -> Tensor:
+    """Lose resolution: make the image smaller, by ``limit`` a side at most, and then as large as before."""
+    share = limit + (1 - limit) * float(torch.rand(()))
+    size = list(image.shape[-2:])
+    return F.resize(F.resize(image, [max(1, round(side * share)) for side in size]), size)
 
-    Args:
-        limit: the largest standard deviation, of 255.
+
+def noise(image: Tensor, *, limit: float = 12.0) -> Tensor:
+    """Add a sensor's noise, independent in each pixel and channel; ``limit`` is its largest deviation, of 255."""
+    added = torch.randn(image.shape) * (float(torch.rand(())) * limit)
+    return (image + added).round().clamp(0, 255).to(torch.uint8)
+
+
+def vignette(image: Tensor) -> Tensor:
+    """Blacken what lies outside of a random disc, as the border of an endoscope's image is.
+
+    The disc's centre is near the middle, its radius near half the diagonal.
     """
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def __init__(self, *, limit: float = 12.0) -> None:
-        super().__init__()
-        self.limit = limit
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Change one image."""
-        noise = torch.randn(inpt.shape) * (float(torch.rand(())) * self.limit)
-        return tv_tensors.wrap((inpt + noise).round().clamp(0, 255).to(torch.uint8), like=inpt)
-
-
-class Vignette(v2.Transform):
-    """Blackens what lies outside of a random disc, as the border of an endoscope's picture is; the mask stays."""
-
-    _transformed_types = (tv_tensors.Image,)
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw the disc: its centre near the middle, its radius near half the diagonal."""
-        height, width = F.get_size(flat_inputs[0])
-        down, right = (0.5 + 0.2 * (torch.rand(2) - 0.5)).tolist()
-        radius = 0.45 + 0.2 * float(torch.rand(()))
-        rows = (torch.arange(height) / height - down)[:, None]
-        columns = (torch.arange(width) / width - right)[None, :]
-        return {"outside": rows**2 + columns**2 > radius**2}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """Blacken the border of one image."""
-        return tv_tensors.wrap(inpt.masked_fill(params["outside"], 0), like=inpt)
+    height, width = image.shape[-2:]
+    down, right = (0.5 + 0.2 * (torch.rand(2) - 0.5)).tolist()
+    radius = 0.45 + 0.2 * float(torch.rand(()))
+    rows = (torch.arange(height) / height - down)[:, None]
+    columns = (torch.arange(width) / width - right)[None, :]
+    return image.masked_fill(rows**2 + columns**2 > radius**2, 0)
 
 
 def _interpolation(inpt: Any) -> F.InterpolationMode:
