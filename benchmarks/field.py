@@ -23,7 +23,7 @@ from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.builder.zoo_table import OURS
-from lmnet.training.export.benchmark import describe_machine, measure_interleaved
+from lmnet.training.export.benchmark import describe_machine, measure_interleaved, one_pass
 from lmnet.training.export.runtimes import exported_net
 
 TABLE = Path(__file__).with_name("field.json")
@@ -37,18 +37,10 @@ def passes_of(name: str, size: int) -> dict[str, Callable[[], object]]:
     fast = optimize_for_inference(model, image).to(memory_format=torch.channels_last)
     wide = image.contiguous(memory_format=torch.channels_last)
     session = exported_net(model, "onnxruntime")
-
-    def without_gradients(net: Callable[[torch.Tensor], object], x: torch.Tensor) -> Callable[[], object]:
-        def run() -> object:
-            with torch.inference_mode():
-                return net(x)
-
-        return run
-
     return {
-        "eager": without_gradients(model, image),
-        "optimised": without_gradients(fast, wide),
-        "onnxruntime": without_gradients(session, image),
+        "eager": one_pass(model, image),
+        "optimised": one_pass(fast, wide),
+        "onnxruntime": one_pass(session, image),
     }
 
 

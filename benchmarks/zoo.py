@@ -27,7 +27,7 @@ from lmnet.blocks.encoder_weights import find_encoder_weights
 from lmnet.builder.cross_check import count_with_torch
 from lmnet.training import CaseScores, Recipe, compare, evaluate, fit, load_data, load_recipe, summarize
 from lmnet.training.data.normalization import IMAGENET_MEAN, IMAGENET_STD
-from lmnet.training.export.benchmark import describe_machine, measure_interleaved
+from lmnet.training.export.benchmark import describe_machine, measure_interleaved, one_pass
 from lmnet.training.metrics.shown import value_with_interval
 
 OUT = Path(__file__).with_name("zoo.md")
@@ -178,15 +178,7 @@ def latencies(names: list[str], size: int) -> dict[str, tuple[float, float, floa
     """Return each net's quartiles in milliseconds, batch 1, interleaved."""
     image = torch.randn(1, 3, size, size).contiguous(memory_format=torch.channels_last)
     nets = [inference_form(NETS[name](), size) for name in names]
-
-    def one_pass(net: nn.Module) -> Callable[[], object]:
-        def run() -> object:
-            with torch.inference_mode():
-                return net(image)
-
-        return run
-
-    measured = measure_interleaved([one_pass(net) for net in nets], repeats=40)
+    measured = measure_interleaved([one_pass(net, image) for net in nets], repeats=40)
     quartiles = [statistics.quantiles(times, n=4) for times in measured]
     return {name: tuple(1000 * value for value in values) for name, values in zip(names, quartiles, strict=True)}
 

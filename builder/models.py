@@ -21,7 +21,7 @@ from lmnet.builder.plan import INPUT, Plan
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec, load_spec, parse_spec, spec_of
-from lmnet.builder.weights import Weights, fit_weights, load_state, read_weights, save_weights, weights_bytes
+from lmnet.builder.weights import Weights, fit_weights, read_weights, save_weights, weights_bytes
 from lmnet.builder.zoo import DEFAULT_DATA, list_models, zoo_path, zoo_weights
 
 
@@ -167,7 +167,7 @@ def _fill(model: nn.Module, read: Weights, *, adapt: bool = False) -> Weights:
         channels=model.plan.input_shape[0] if isinstance(model, GraphModel) else 0,
         adapt=adapt,
     )
-    load_state(model, fitted.state)
+    model.load_state_dict(fitted.state)
     if isinstance(model, GraphModel):
         model.facts = facts_of_model(fitted.facts)
         if "in_channels" in model.facts:

@@ -20,11 +20,6 @@ def shape_text(shapes: Sequence[Shape]) -> str:
     return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
-def millions(value: float) -> str:
-    """Return a count in millions."""
-    return f"{value / 1e6:.3f} M"
-
-
 def nodes_table(plan: Plan, *, deploy: bool) -> Table:
     """Return the nodes with shapes, parameters, MACs and their share."""
 
@@ -50,7 +45,7 @@ def nodes_table(plan: Plan, *, deploy: bool) -> Table:
 def totals_table(plan: Plan) -> Table:
     """Return both forms' totals."""
     rows = [
-        (form, millions(params), f"{macs / 1e9:.3f} G", f"{2 * macs / 1e9:.3f} G")
+        (form, f"{params / 1e6:.3f} M", f"{macs / 1e9:.3f} G", f"{2 * macs / 1e9:.3f} G")
         for form, params, macs in (
             ("training", plan.params, plan.macs),
             ("re-parameterised", plan.deploy_params, plan.deploy_macs),
@@ -85,11 +80,6 @@ def block_rows() -> list[tuple[str, str, str, str]]:
         summary = (REGISTRY.get(name).__doc__ or "").strip().splitlines()[0]
         rows.append((name, "several" if signature.takes_many else "one", summary, options))
     return rows
-
-
-def blocks_table() -> Table:
-    """Return the registered blocks with their options."""
-    return make_table("blocks", ("block", "inputs", "what it does", "options"), block_rows(), text_columns=4)
 
 
 def diff_dict(first: Plan, second: Plan) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from lmnet.builder.facts import OF_THE_TRAINING, Normalization, read_normalization
 from lmnet.builder.files import write_durably
@@ -200,11 +200,6 @@ def fit_weights(
             "Build the spec that they were saved with."
         )
     return replace(weights, state=state, facts=facts, notes=notes)
-
-
-def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put tensors of the right names and shapes into a model."""
-    model.load_state_dict(dict(state))
 
 
 def _without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor], notes: list[str]) -> dict[str, Tensor]:

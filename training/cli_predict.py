@@ -149,7 +149,8 @@ def _save(
     from rich.console import Console
     from rich.progress import track
 
-    from lmnet.training.prediction.prediction_files import Area, is_volume, save_areas, save_volumes
+    from lmnet.training.data.medical_files import is_nifti
+    from lmnet.training.prediction.prediction_files import Area, save_areas, save_volumes
 
     rows, areas, volumes = [], list[Area](), dict[Path, tuple[Path, str, list[Any]]]()
     watched = track(
@@ -162,7 +163,7 @@ def _save(
     for prediction, target in watched:
         size = prediction.mask.size
         areas += [Area(target.name, name, pixels, pixels / size) for name, pixels in prediction.areas.items()]
-        if is_volume(prediction):
+        if is_nifti(prediction.path):  # its mask is NIfTI too
             name = target.name.rpartition("_")[0] if prediction.index is not None else target.name
             volumes.setdefault(prediction.path, (prediction.path, name, []))[2].append(prediction.mask)
             continue

@@ -94,7 +94,7 @@ def test_nnunet_nifti_is_trained_evaluated_and_predicted_with_its_affine(nnunet,
 
 
 def test_a_predicted_volume_has_its_voxels_in_place(tmp_path):
-    from lmnet.training.data.medical_files import read_slice, write_mask_like
+    from lmnet.training.data.medical_files import read_frame, write_mask_like
 
     values, mask = volume(3)
     nifti(tmp_path / "a.nii.gz", values)
@@ -103,7 +103,7 @@ def test_a_predicted_volume_has_its_voxels_in_place(tmp_path):
     write_mask_like(tmp_path / "m.nii.gz", tmp_path / "a.nii.gz", stacked)
 
     np.testing.assert_array_equal(np.asarray(nibabel.load(tmp_path / "m.nii.gz").dataobj), mask)
-    np.testing.assert_array_equal(read_slice(tmp_path / "a.nii.gz", 2), values[..., 2].T)
+    np.testing.assert_array_equal(read_frame(tmp_path / "a.nii.gz", 2).values, values[..., 2].T)
 
 
 def test_nnunet_channels_and_an_ignore_label_are_read(tmp_path):

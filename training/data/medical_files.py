@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,11 +81,6 @@ def read_frame(path: Path, index: int | None = None, like: Path | None = None) -
         if is_nifti(path):
             return Frame(nifti_files.read(path, index or 0, _reference(path, like)))
         return dicom_files.read_frame(path, index or 0)
-
-
-def read_slice(path: Path, index: int | None = None) -> npt.NDArray[Any]:
-    """Return the values of one image, (H, W) or (H, W, C); see ``read_frame``."""
-    return read_frame(path, index).values
 
 
 def misplaced(path: Path, image: Path) -> str | None:

@@ -94,28 +94,20 @@ def scan_images(cases: Sequence[Case], *, options: DataOptions, known: DataMeani
     """
     reads = _read_all(cases, Path())
     problems = [problem for read in reads for problem in read.problems]
-    meaning, more = _decide_images(reads, options, known)
-    loaded = _kept(reads, meaning, Path(), problems) if meaning is not None else []
-    if problems or more:
-        raise _data_error("images", problems, more)
-    assert meaning is not None
+    try:
+        meaning = replace(known or DataMeaning(), intensities=_intensities(reads, options, known))
+    except ValueError as error:
+        raise _data_error("images", problems, [str(error)]) from None
+    loaded = _kept(reads, meaning, Path(), problems)
+    if problems:
+        raise _data_error("images", problems, [])
     return CaseSet(loaded, meaning)
 
 
 def _data_error(where: object, of_files: Sequence[str], of_values: Sequence[str]) -> DataError:
-    """Return the error; where only the meaning of values is open, no file is to be corrected."""
+    """Return the error; if only the meaning of values is open, no file is to be corrected."""
     problems = folded([*of_files, *of_values])
     return DataError(str(where), problems) if of_files else DataError(str(where), problems, "")
-
-
-def _decide_images(
-    reads: Sequence[Read], options: DataOptions, known: DataMeaning | None
-) -> tuple[DataMeaning | None, list[str]]:
-    before = known or DataMeaning()
-    try:
-        return replace(before, intensities=_intensities(reads, options, known)), []
-    except ValueError as error:
-        return None, [str(error)]
 
 
 def _intensities(reads: Sequence[Read], options: DataOptions, known: DataMeaning | None) -> Intensities:

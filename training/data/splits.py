@@ -66,22 +66,38 @@ def make_split(
         raise ValueError(f"split: fold must be 0 to {NUM_FOLDS - 1}, got fold={fold}. The authors make 5 folds.")
     keys = list(groups) if by_group else list(names)
     kind = dict(zip(keys, strata or [""] * len(keys), strict=True))
-    units = sorted(kind)
-    if len(units) < 3:
+    if len(kind) < 3:
         raise DataError(
             "split",
-            [f"a data set must have at least 3 images or patients to be split, got {len(units)}."],
+            [f"a data set must have at least 3 images or patients to be split, got {len(kind)}."],
             "Add images, or name the sides in a --split-file.",
         )
-    random.Random(seed).shuffle(units)
-    units.sort(key=lambda unit: kind[unit])  # stable: each kind stays shuffled and is spread evenly below
-    test, rest = _every(units, 10, 0)
+    test, rest = _every(shuffled(kind, seed=seed), 10, 0)
     val, train = _every(rest, 9, 0) if scheme == "holdout" else _every(rest, NUM_FOLDS, fold)
     side_of = dict.fromkeys(train, "train") | dict.fromkeys(val, "val") | dict.fromkeys(test, "test")
-    sides: dict[str, list[str]] = {side: [] for side in SIDES}
-    for name, key in zip(names, keys, strict=True):
-        sides[side_of[key]].append(name)
-    return Split(tuple(sides["train"]), tuple(sides["val"]), tuple(sides["test"]))
+    return split_by_unit(dict(zip(names, keys, strict=True)), side_of)
+
+
+def shuffled(kind: Mapping[str, str], *, seed: int) -> list[str]:
+    """Return units (patients or images) in a random order, kind by kind: every n-th one is of all kinds alike.
+
+    Args:
+        kind: unit → its kind.
+        seed: random seed.
+    """
+    units = sorted(kind)
+    random.Random(seed).shuffle(units)
+    return sorted(units, key=lambda unit: kind[unit])
+
+
+def split_by_unit(unit_of: Mapping[str, str], side_of: Mapping[str, str]) -> Split:
+    """Return the split that puts each case on the side of its unit.
+
+    Args:
+        unit_of: name of a case → its patient, or itself.
+        side_of: unit → train, val or test.
+    """
+    return Split(*(tuple(name for name, unit in unit_of.items() if side_of[unit] == side) for side in SIDES))
 
 
 def _every(units: Sequence[str], step: int, offset: int) -> tuple[list[str], list[str]]:

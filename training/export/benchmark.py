@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,7 @@ def benchmark(
     Returns:
         The timings, two per plan, and the machine's measured peak in GFLOP/s.
     """
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
+    with torch_threads(threads):
         names, passes, macs, peaks = [], [], [], []
         for plan in plans:
             model = build_model(plan.spec).eval()
@@ -124,17 +122,28 @@ def benchmark(
                 ("optimised", optimize_for_inference(model), plan.deploy_macs),
             ):
                 names.append(f"{plan.spec.name}, {form}")
-                passes.append(_pass(net, image))
+                passes.append(one_pass(net, image))
                 macs.append(count)
                 peaks.append(peak_memory(plan, batch=batch, optimised=form == "optimised"))
         seconds = measure_interleaved(passes, repeats=repeats)
         timings = [Timing(*row) for row in zip(names, [batch] * len(names), macs, seconds, peaks, strict=True)]
         return timings, machine_peak_gflops()
+
+
+@contextlib.contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Give torch another number of threads for a while; None leaves it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else threads)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
 
 
-def _pass(net: nn.Module, image: Tensor) -> Callable[[], object]:
+def one_pass(net: Callable[[Tensor], Any], image: Tensor) -> Callable[[], object]:
+    """Return a function that runs a net once, without gradients."""
+
     def run() -> object:
         with torch.inference_mode():
             return net(image)
@@ -153,7 +162,7 @@ def _one_pass(text: str, size: tuple[int, int], batch: int, optimised: bool) -> 
     if optimised:
         net = optimize_for_inference(net)
     image = torch.randn(batch, spec.layout.input.channels, *size)
-    return _pass(net, image[:1, :, :64, :64]), _pass(net, image)
+    return one_pass(net, image[:1, :, :64, :64]), one_pass(net, image)
 
 
 def peak_in_process(make: Callable[..., Calls], *arguments: Any) -> int:

@@ -13,7 +13,15 @@ from torch import Tensor
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
-from lmnet.training.export.benchmark import Calls, Timing, measure_interleaved, peak_in_process, peak_memory
+from lmnet.training.export.benchmark import (
+    Calls,
+    Timing,
+    measure_interleaved,
+    one_pass,
+    peak_in_process,
+    peak_memory,
+    torch_threads,
+)
 from lmnet.training.export.formats import export_model
 from lmnet.training.export.runtimes import check_installed, onnxruntime_net, openvino_net
 
@@ -61,14 +69,8 @@ def benchmark_runtimes(
     Returns:
         the timings, the training form first, and a line for each runtime that is not installed.
     """
-    before = torch.get_num_threads()
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            return _measured(plan, Path(folder) / "net.onnx", batch, repeats, say)
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(threads), tempfile.TemporaryDirectory() as folder:
+        return _measured(plan, Path(folder) / "net.onnx", batch, repeats, say)
 
 
 def _measured(
@@ -95,7 +97,7 @@ def _measured(
     say(f"timing {', '.join(nets)}, in turns")
     with torch.inference_mode():
         outputs = {name: _logits(net(image)) for name, net in nets.items()}
-        seconds = measure_interleaved([_pass(net, image) for net in nets.values()], repeats=repeats)
+        seconds = measure_interleaved([one_pass(net, image) for net in nets.values()], repeats=repeats)
     largest = float(outputs[TRAINING].abs().max())
     rows = []
     for (name, output), times in zip(outputs.items(), seconds, strict=True):
@@ -107,14 +109,6 @@ def _measured(
 
 def _logits(output: Tensor | dict[str, Tensor]) -> Tensor:
     return output if isinstance(output, Tensor) else output["logits"]
-
-
-def _pass(net: Run, image: Tensor) -> Callable[[], object]:
-    def run() -> object:
-        with torch.inference_mode():
-            return net(image)
-
-    return run
 
 
 def _calls(name: str, path: Path, shape: tuple[int, ...]) -> Calls:

@@ -15,9 +15,8 @@ from lmnet.training.data.case_set import Pixels
 from lmnet.training.data.cases import check_names, is_archive
 from lmnet.training.data.errors import DataError
 from lmnet.training.data.image_files import ImageFile, file_stem, is_image
-from lmnet.training.data.medical_files import count_images, is_medical, is_nifti, write_mask_like
+from lmnet.training.data.medical_files import count_images, is_medical, write_mask_like
 from lmnet.training.data.walk import image_paths
-from lmnet.training.prediction.predict import Prediction
 
 _OURS = re.compile(r"_(mask|probability|probability_.+|overlay)\.png$")
 
@@ -119,11 +118,6 @@ def save_areas(areas: Sequence[Area], folder: Path) -> Path:
         table.writerow(("image", "class", "pixels", "share"))
         table.writerows((each.image, each.class_name, each.pixels, f"{each.share:.6f}") for each in areas)
     return path
-
-
-def is_volume(prediction: Prediction) -> bool:
-    """Return whether a prediction is of NIfTI: its mask is written as NIfTI."""
-    return is_nifti(prediction.path)
 
 
 def _targets(path: Path, name: str) -> list[Target]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lmnet.training.data.case_set import Pixels
+from lmnet.training.prediction.inference import at_own_size
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom and right of a tile, in pixels of the image."""
@@ -48,9 +48,8 @@ def joined(shares: Tensor, boxes: Sequence[Box], height: int, width: int) -> Ten
     weight = torch.zeros(height, width)
     for share, (top, left, bottom, right) in zip(shares, boxes, strict=True):
         size = (bottom - top, right - left)
-        at_size = share if share.shape[-2:] == size else F.interpolate(share[None], size=size, mode="bilinear")[0]
         window = _ramp(size[0])[:, None] * _ramp(size[1])
-        total[:, top:bottom, left:right] += at_size * window
+        total[:, top:bottom, left:right] += at_own_size(share, *size) * window
         weight[top:bottom, left:right] += window
     return total / weight
 

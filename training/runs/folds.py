@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from lmnet.builder.find_model import FOLDS_FILE, find_model
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import spec_of
 from lmnet.training.data.load import DataSets
-from lmnet.training.data.splits import Split
+from lmnet.training.data.splits import Split, shuffled, split_by_unit
 from lmnet.training.fitting.recipe import Recipe
 from lmnet.training.metrics.intervals import summarize
 from lmnet.training.metrics.store import CaseScores
@@ -58,24 +57,18 @@ def fold_splits(data: DataSets, count: int, *, seed: int, by_group: bool = True)
     cases = data.cases.cases
     unit_of = {case.name: case.group if by_group else case.name for case in cases}
     kind = {unit_of[case.name]: case.stratum for case in cases}
-    units = sorted(kind)
-    if not 2 <= count <= len(units) - 2:
+    if not 2 <= count <= len(kind) - 2:
         raise ValueError(
-            f"--folds: between 2 and {max(2, len(units) - 2)} folds can be made of {len(units)} images or patients, "
+            f"--folds: between 2 and {max(2, len(kind) - 2)} folds can be made of {len(kind)} images or patients, "
             f"got {count}. Use --folds 5."
         )
-    random.Random(seed).shuffle(units)
-    units.sort(key=lambda unit: kind[unit])  # stable: each kind stays shuffled and is spread evenly below
-    splits = []
+    units, splits = shuffled(kind, seed=seed), []
     for fold in range(count):
         test = set(units[fold::count])
         rest = [unit for unit in units if unit not in test]
-        val = set(rest[fold % VAL_EVERY :: VAL_EVERY] or rest[:1])
-        sides: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-        for case in cases:
-            unit = unit_of[case.name]
-            sides["test" if unit in test else "val" if unit in val else "train"].append(case.name)
-        splits.append(Split(*(tuple(sides[side]) for side in ("train", "val", "test"))))
+        val = rest[fold % VAL_EVERY :: VAL_EVERY] or rest[:1]
+        side_of = dict.fromkeys(rest, "train") | dict.fromkeys(val, "val") | dict.fromkeys(test, "test")
+        splits.append(split_by_unit(unit_of, side_of))
     return splits
 
 

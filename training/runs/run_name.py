@@ -48,7 +48,8 @@ def find_folder(request: Request, *, layout: str) -> RunFolder:
     ]
     for allowed in ((), ("recipe.epochs",)):  # the very same run before one that is to be trained further
         for folder in begun:
-            if not set(changes_of(folder, request)) - set(allowed) and _is_no_shorter(folder, request):
+            is_same = not set(changes_of(folder, request)) - set(allowed)
+            if is_same and int(folder.manifest()["recipe"]["epochs"]) <= request.recipe.epochs:
                 return folder
     first = RunFolder(RUNS / name)
     if not first.path.exists():
@@ -68,10 +69,6 @@ def changes_of(folder: RunFolder, request: Request) -> dict[str, tuple[Any, Any]
         return folder.changes(request)
     except ValueError:  # of another format
         return {"format": ("", "other")}
-
-
-def _is_no_shorter(folder: RunFolder, request: Request) -> bool:
-    return int(folder.manifest()["recipe"]["epochs"]) <= request.recipe.epochs
 
 
 def _part(key: str, value: Any) -> str:

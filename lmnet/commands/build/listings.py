@@ -19,13 +19,15 @@ def list_models(args: argparse.Namespace) -> int:
 def list_blocks(args: argparse.Namespace) -> int:
     """List the registered blocks, the user's too."""
     import_torch(args)
-    from lmnet.builder.tables import block_rows, blocks_table
+    from lmnet.builder.table import make_table
+    from lmnet.builder.tables import block_rows
 
     if args.json:
         names = ("block", "inputs", "summary", "options")
         print_json([dict(zip(names, row, strict=True)) for row in block_rows()])
     else:
-        print_tables(blocks_table())
+        columns = ("block", "inputs", "what it does", "options")
+        print_tables(make_table("blocks", columns, block_rows(), text_columns=4))
     return DONE
 
 
