@@ -202,21 +202,18 @@ def _stems(model: nn.Module) -> tuple[str, ...]:
     return tuple(f"{node.name}." for node in model.plan.nodes if any(source == INPUT for source, _ in node.inputs))
 
 
-def write_state(
-    model: nn.Module, path: str | Path, *, dtype: torch.dtype | None = None, facts: Mapping[str, str] | None = None
-) -> None:
+def write_state(model: nn.Module, path: str | Path, *, facts: Mapping[str, str] | None = None) -> None:
     """Write a model's weights durably as safetensors.
 
     Args:
         model: the model.
         path: the file.
-        dtype: torch.float16 to store floats at half the size; None to keep theirs.
         facts: more strings to keep beside the weights, such as those of ``training_facts``.
 
     Raises:
         SaveError: the disk is full or refuses; the file that was there before is kept.
     """
-    save_weights(path, model.state_dict(), {**_facts(model), **(facts or {})}, half=dtype is torch.float16)
+    save_weights(path, model.state_dict(), {**_facts(model), **(facts or {})})
 
 
 def _facts(model: nn.Module) -> dict[str, str]:

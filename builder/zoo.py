@@ -77,7 +77,7 @@ def split_name(name: str) -> tuple[str, str]:
     return (net, data) if data and not Path(name).exists() else (name, DEFAULT_DATA)
 
 
-def zoo_weights(name: str, data: str = DEFAULT_DATA, *, url: str | None = None) -> Path:
+def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
     """Return the file of a zoo net's shipped weights; one that is not in the package is looked for and fetched.
 
     A command prints the weights' licence. See ``lmnet.builder.weights_on_demand``.
@@ -85,7 +85,6 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA, *, url: str | None = None) 
     Args:
         name: the net's name.
         data: data set that they were trained on.
-        url: where to fetch from; None for the environment variable LMNET_WEIGHTS_URL.
 
     Raises:
         ValueError: the zoo has no such weights, or their file can be had nowhere.
@@ -101,7 +100,7 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA, *, url: str | None = None) 
                 f"{name}: the zoo has no weights of it trained on {data}.{meant} It has weights for: "
                 f"{', '.join(names) or 'no net'}. Use one of these, a run folder, or --weights FILE."
             )
-        path = find_weights(full_name, url=url)
+        path = find_weights(full_name)
     show_licence(full_name)
     return path
 

@@ -122,7 +122,7 @@ def test_weights_are_fetched_once_and_then_kept(wheel, place, server, kind, monk
 
 
 def test_the_place_can_be_an_argument(wheel, place):
-    assert zoo_weights("lmnet_xxs", "synthetic", url=place.as_uri()) == wheel / FILE
+    assert find_weights(NAME, url=place.as_uri()) == wheel / FILE
 
 
 def test_weights_come_from_the_hub(wheel, server, monkeypatch):

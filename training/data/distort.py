@@ -36,16 +36,12 @@ class EachChannel(v2.Transform):
 
 
 class GridDistortion(v2.Transform):
-    """Stretches and squeezes the cells of a grid, image and mask alike.
+    """Stretches and squeezes the cells of a grid, image and mask alike."""
 
-    Args:
-        cells: number of the grid's cells a side.
-        limit: a cell's side changes by at most this share.
-    """
-
-    def __init__(self, *, cells: int = 5, limit: float = 0.3) -> None:
-        super().__init__()
-        self.cells, self.limit = cells, limit
+    CELLS = 5
+    """Cells of the grid a side."""
+    LIMIT = 0.3
+    """A cell's side changes by at most this share."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw the grid: where each row and column of the result is taken from."""
@@ -60,12 +56,12 @@ class GridDistortion(v2.Transform):
 
     def _moves(self, length: int) -> Tensor:
         """Return how far each position moves, in -1..1 coordinates."""
-        steps = 1 + (torch.rand(self.cells) * 2 - 1) * self.limit
+        steps = 1 + (torch.rand(self.CELLS) * 2 - 1) * self.LIMIT
         knots = torch.cat([torch.zeros(1), (steps / steps.sum()).cumsum(0)])
-        place = torch.linspace(0, 1, length) * self.cells
-        cell = place.long().clamp(max=self.cells - 1)
+        place = torch.linspace(0, 1, length) * self.CELLS
+        cell = place.long().clamp(max=self.CELLS - 1)
         moved = knots[cell] + (place - cell) * (knots[cell + 1] - knots[cell])
-        return 2 * (moved - place / self.cells)
+        return 2 * (moved - place / self.CELLS)
 
 
 class OnImage(v2.Transform):
@@ -86,12 +82,12 @@ class OnImage(v2.Transform):
         return tv_tensors.wrap(self.change(inpt.as_subclass(Tensor)), like=inpt)
 
 
-def grid_dropout(image: Tensor, *, ratio: float = 0.5) -> Tensor:
-    """Blacken squares on a grid of random width and place; ``ratio`` is their share of the grid's step a side."""
+def grid_dropout(image: Tensor) -> Tensor:
+    """Blacken squares on a grid of random width and place; a square's side is half of the grid's step."""
     side = min(image.shape[-2:])
     step = int(torch.randint(max(2, side // 10), max(3, side // 4), ()))
     down, right = torch.randint(0, step, (2,)).tolist()
-    hole = max(1, round(step * ratio))
+    hole = max(1, round(step / 2))
     rows = (torch.arange(image.shape[-2]) + down) % step < hole
     columns = (torch.arange(image.shape[-1]) + right) % step < hole
     return image.masked_fill(rows[:, None] & columns[None, :], 0)
@@ -103,31 +99,28 @@ def rgb_shift(image: Tensor, *, limit: int = 20) -> Tensor:
     return (image.to(torch.int16) + shift[: image.shape[-3]]).clamp(0, 255).to(torch.uint8)
 
 
-def equalized(image: Tensor, *, limit: float = 4.0) -> Tensor:
-    """Equalize the brightness tile by tile (CLAHE); ``limit`` is the largest clip limit."""
-    return clahe(image, clip_limit=1 + float(torch.rand(())) * (limit - 1))
+def equalized(image: Tensor) -> Tensor:
+    """Equalize the brightness tile by tile (CLAHE), with a clip limit from 1 to 4."""
+    return clahe(image, clip_limit=1 + float(torch.rand(())) * 3)
 
 
-def gamma(image: Tensor, *, limit: float = 1.8) -> Tensor:
-    """Raise brightness to a power, as often below as above 1: dark parts open up or close, black and white stay.
-
-    ``limit`` is the largest power, and one over the smallest.
-    """
-    power = limit ** (2 * float(torch.rand(())) - 1)
+def gamma(image: Tensor) -> Tensor:
+    """Raise brightness to a power from 1/1.8 to 1.8: dark parts open up or close, black and white stay."""
+    power = 1.8 ** (2 * float(torch.rand(())) - 1)
     table = (255 * torch.linspace(0, 1, 256) ** power).round().to(torch.uint8)
     return table[image.long()]
 
 
-def coarse(image: Tensor, *, limit: float = 0.4) -> Tensor:
-    """Lose resolution: make the image smaller, by ``limit`` a side at most, and then as large as before."""
-    share = limit + (1 - limit) * float(torch.rand(()))
+def coarse(image: Tensor) -> Tensor:
+    """Lose resolution: make the image smaller, to 0.4 of its sides at least, and then as large as before."""
+    share = 0.4 + 0.6 * float(torch.rand(()))
     size = list(image.shape[-2:])
     return F.resize(F.resize(image, [max(1, round(side * share)) for side in size]), size)
 
 
-def noise(image: Tensor, *, limit: float = 12.0) -> Tensor:
-    """Add a sensor's noise, independent in each pixel and channel; ``limit`` is its largest deviation, of 255."""
-    added = torch.randn(image.shape) * (float(torch.rand(())) * limit)
+def noise(image: Tensor) -> Tensor:
+    """Add a sensor's noise, independent in each pixel and channel, with a deviation of up to 12 of 255."""
+    added = torch.randn(image.shape) * (float(torch.rand(())) * 12)
     return (image + added).round().clamp(0, 255).to(torch.uint8)
 
 

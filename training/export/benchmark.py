@@ -20,6 +20,8 @@ from lmnet.builder.plan import Plan
 from lmnet.builder.processes import fresh_processes
 from lmnet.builder.spec import parse_spec
 
+REPEATS = 15
+"""Measured passes of each net."""
 STATUS = Path("/proc/self/status")
 Calls = tuple[Callable[[], object], Callable[[], object]]
 
@@ -98,16 +100,13 @@ def machine_peak_gflops(*, size: int = 2048, repeats: int = 5) -> float:
     return 2 * size**3 / min(seconds) / 1e9
 
 
-def benchmark(
-    plans: Sequence[Plan], *, batch: int, threads: int | None = None, repeats: int = 15
-) -> tuple[list[Timing], float]:
+def benchmark(plans: Sequence[Plan], *, batch: int, threads: int | None = None) -> tuple[list[Timing], float]:
     """Measure each plan's net in its training form (eval mode) and optimised, all interleaved.
 
     Args:
         plans: the nets, each at its own padded size.
         batch: images per pass.
         threads: number of torch's threads; None to leave it.
-        repeats: measured passes of each.
 
     Returns:
         The timings, two per plan, and the machine's measured peak in GFLOP/s.
@@ -125,7 +124,7 @@ def benchmark(
                 passes.append(one_pass(net, image))
                 macs.append(count)
                 peaks.append(peak_memory(plan, batch=batch, optimised=form == "optimised"))
-        seconds = measure_interleaved(passes, repeats=repeats)
+        seconds = measure_interleaved(passes, repeats=REPEATS)
         timings = [Timing(*row) for row in zip(names, [batch] * len(names), macs, seconds, peaks, strict=True)]
         return timings, machine_peak_gflops()
 

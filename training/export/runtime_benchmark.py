@@ -14,6 +14,7 @@ from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
 from lmnet.training.export.benchmark import (
+    REPEATS,
     Calls,
     Timing,
     measure_interleaved,
@@ -50,12 +51,7 @@ class RuntimeTiming:
 
 
 def benchmark_runtimes(
-    plan: Plan,
-    *,
-    batch: int,
-    threads: int | None = None,
-    repeats: int = 15,
-    say: Callable[[str], object] = lambda text: None,
+    plan: Plan, *, batch: int, threads: int | None = None, say: Callable[[str], object] = lambda text: None
 ) -> tuple[list[RuntimeTiming], list[str]]:
     """Measure a net in PyTorch and in each runtime that is installed.
 
@@ -63,18 +59,17 @@ def benchmark_runtimes(
         plan: the net's plan, at its padded size.
         batch: images per pass.
         threads: number of each runtime's threads; None for torch's.
-        repeats: measured passes of each.
         say: gets a line for each phase.
 
     Returns:
         the timings, the training form first, and a line for each runtime that is not installed.
     """
     with torch_threads(threads), tempfile.TemporaryDirectory() as folder:
-        return _measured(plan, Path(folder) / "net.onnx", batch, repeats, say)
+        return _measured(plan, Path(folder) / "net.onnx", batch, say)
 
 
 def _measured(
-    plan: Plan, path: Path, batch: int, repeats: int, say: Callable[[str], object]
+    plan: Plan, path: Path, batch: int, say: Callable[[str], object]
 ) -> tuple[list[RuntimeTiming], list[str]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -97,7 +92,7 @@ def _measured(
     say(f"timing {', '.join(nets)}, in turns")
     with torch.inference_mode():
         outputs = {name: _logits(net(image)) for name, net in nets.items()}
-        seconds = measure_interleaved([one_pass(net, image) for net in nets.values()], repeats=repeats)
+        seconds = measure_interleaved([one_pass(net, image) for net in nets.values()], repeats=REPEATS)
     largest = float(outputs[TRAINING].abs().max())
     rows = []
     for (name, output), times in zip(outputs.items(), seconds, strict=True):

@@ -87,7 +87,7 @@ def drawn_over_seeds(
 
 
 def intervals(
-    scores: Sides, *, metrics: Collection[str] | None = None, drawings: int = DRAWINGS, seed: int = SEED
+    scores: Sides, *, metrics: Collection[str] | None = None, drawings: int = DRAWINGS
 ) -> dict[str, tuple[float, float]]:
     """Return the 2.5th and 97.5th percentile of each metric over bootstrap drawings of the images, and of the seeds.
 
@@ -95,11 +95,10 @@ def intervals(
         scores: one training run, or several that differ in their seed.
         metrics: names; None for all.
         drawings: number of drawings.
-        seed: random seed of the drawings.
     """
     runs = one_per_seed(scores)
-    weights = bootstrap_weights(len(runs[0]), drawings=drawings, seed=seed)
-    drawn = drawn_over_seeds(runs, weights, np.random.default_rng([seed, 1]), metrics)
+    weights = bootstrap_weights(len(runs[0]), drawings=drawings)
+    drawn = drawn_over_seeds(runs, weights, np.random.default_rng([SEED, 1]), metrics)
     return {name: percentiles(values) for name, values in drawn.items()}
 
 
