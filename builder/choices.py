@@ -57,7 +57,7 @@ def _written(spec: Spec, text: str, seen: frozenset[str] = frozenset()) -> Itera
     name, index = match[1], None if match[2] is None else int(match[2])
     variables = spec.layout.vars
     if name not in variables:
-        raise ExpressionError(f"a variable must be in vars, got {name}. {did_you_mean(name, variables)}")
+        raise ExpressionError(f"vars has no `{name}`. {did_you_mean(name, variables)}")
     searched = list(_searched(spec.layout.search, name, index))
     if searched:
         yield from searched

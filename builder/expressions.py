@@ -85,7 +85,7 @@ class _Compiler:
 
         def look_up(variables: Variables) -> Any:
             if name not in variables:
-                raise ExpressionError(f"a variable must be in vars, got {name}. {did_you_mean(name, variables)}")
+                raise ExpressionError(f"vars has no `{name}`. {did_you_mean(name, variables)}")
             return variables[name]
 
         return look_up

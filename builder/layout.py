@@ -110,7 +110,7 @@ def layout_problems(document: Document, error: ValidationError) -> list[Problem]
             for part in path[:-1]:
                 model = sections.get(str(part), model)
             names = [field.alias or key for key, field in model.model_fields.items()]
-            message, at_key = f"a key must be known, got {name}. {did_you_mean(str(name), names)}", True
+            message, at_key = f"there is no key `{name}`. {did_you_mean(str(name), names)}", True
         elif kind == "missing":
             message, path = f"{path[-2] if path[:-1] else 'a spec'} needs {name}, got none. Add {name}: ...", path[:-1]
         elif kind == "value_error":

@@ -169,6 +169,6 @@ class NodeOptions:
                 continue
             unknown = sorted(used - frozenset(variables))
             if unknown:
-                faults[place] = f"a variable must be in vars, got {unknown[0]}. {did_you_mean(unknown[0], variables)}"
+                faults[place] = f"vars has no `{unknown[0]}`. {did_you_mean(unknown[0], variables)}"
             self.names |= used
         return faults

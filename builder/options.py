@@ -124,7 +124,7 @@ class Signature:
             if name not in self.options:
                 hint = _hint(name, self.options)
                 meant |= set(difflib.get_close_matches(name, self.options, n=1))
-                faults[name] = f"an option of {self.block} must be known, got {name}. {hint}"
+                faults[name] = f"{self.block} has no option `{name}`. {hint}"
             elif not is_expression(value):
                 message = self.options[name].fault(value)
                 if message:

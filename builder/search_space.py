@@ -69,7 +69,7 @@ def read_knobs(spec: Spec) -> tuple[Knob, ...]:
             found = [_item_knob(key, variables[name], given)] if item else _knobs_of(name, variables[name], given)
             twice = [knob.name for knob in found if any(_overlap(knob, other) for other in knobs)]
             if twice:
-                raise _Fault(f"a value must have one key in search, got {twice[0]} twice. Remove one of its keys.")
+                raise _Fault(f"{twice[0]} has two keys in search. Remove one of them.")
             knobs += found
         except _Fault as fault:
             problems.append(spec.document.problem((*path, *fault.place), str(fault)))

@@ -245,16 +245,16 @@ def load_yaml(path: str | FilePath) -> Document:
         return SpecError([Problem(str(path), 1, 1, "", message)])
 
     if path.is_dir():
-        raise refuse("a spec must be a file, got a directory. Name the YAML file inside it.")
+        raise refuse("this is a folder, and a spec is a file. Name the YAML file inside it.")
     if path.exists() and not path.is_file():
-        raise refuse("a spec must be a regular file, and this is a pipe or a device. Save it to a file first.")
+        raise refuse("this is a pipe or a device. Save the spec to a file first.")
     try:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as err:
-        raise refuse("a spec must exist, got no such file. `lmnet-build --list-models` lists the zoo.") from err
+        raise refuse("there is no such file. `lmnet-build --list-models` lists the zoo.") from err
     except (OSError, ValueError) as err:
-        raise refuse(f"a spec must be readable, got {err}. Check the path and its rights.") from err
+        raise refuse(f"the file cannot be read ({err}). Check the path and its rights.") from err
     if len(raw) > MAX_BYTES:
         raise refuse(f"a file must be at most {MAX_BYTES} bytes, got {path.stat().st_size}. Is it a spec?")
     try:

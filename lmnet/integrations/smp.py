@@ -166,7 +166,7 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
     name = name or spec.name
     if name in encoders:
-        raise ValueError(f"smp: an encoder's name must be free, got name={name!r}. Pass another name.")
+        raise ValueError(f"smp: there is an encoder {name!r} already. Pass another name.")
     encoders[name] = {"encoder": SmpEncoder, "pretrained_settings": {}, "params": {"spec": spec}}
     return name
 

@@ -190,7 +190,7 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
     spec = spec if isinstance(spec, Spec) else load_spec(spec)
     name = name or spec.name
     if timm.is_model(name):
-        raise ValueError(f"timm: a model's name must be free, got name={name!r}. Pass another name.")
+        raise ValueError(f"timm: there is a model {name!r} already. Pass another name.")
     plan = plan_spec(spec)
     maps = encoder_levels(plan)
     levels = len(maps)

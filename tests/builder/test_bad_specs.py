@@ -77,8 +77,8 @@ def test_a_file_that_is_no_spec_gives_one_clear_line(tmp_path, name, content, me
 
 
 def test_a_directory_and_a_missing_file_are_named(tmp_path):
-    assert "got a directory" in problems_of(tmp_path)[0]
-    assert "got no such file" in problems_of(tmp_path / "missing.yaml")[0]
+    assert "this is a folder" in problems_of(tmp_path)[0]
+    assert "there is no such file" in problems_of(tmp_path / "missing.yaml")[0]
 
 
 def test_an_unknown_zoo_name_gives_the_closest():

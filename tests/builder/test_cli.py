@@ -111,7 +111,7 @@ def test_cat_and_cp_give_the_file_as_it_is(capsys, tmp_path):
     assert main(["cp", "unet", str(target)]) == 0
     assert target.read_text() == text
     assert main(["cp", "unet", str(target)]) == 2
-    assert "the target must not exist" in capsys.readouterr().err
+    assert "is there already. Name another file." in capsys.readouterr().err
 
 
 def test_diff_compares_at_one_size(capsys):

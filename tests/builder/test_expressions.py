@@ -32,7 +32,7 @@ def test_arithmetic_on_variables(text, value):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("${wid}", "a variable must be in vars, got wid. Did you mean width?"),
+        ("${wid}", "vars has no `wid`. Did you mean width?"),
         ("${width ** 9}", "must be arithmetic on vars, got `width \\*\\* 9`"),
         ("${__import__('os')}", "a function must be min, max or round_to, got __import__"),
         ("${width.real}", "must be arithmetic on vars"),

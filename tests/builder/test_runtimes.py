@@ -32,7 +32,7 @@ def test_a_runtime_gives_the_nets_logits_at_any_size(runtime):
 @pytest.mark.parametrize(("runtime", "extra"), [("onnxruntime", "export"), ("openvino", "openvino")])
 def test_a_missing_package_is_said_with_the_extra_that_has_it(runtime, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, runtime, None)
-    with pytest.raises(ImportError, match=rf"runtime: {runtime} must be installed.* pip install 'lmnet\[{extra}\]'"):
+    with pytest.raises(ImportError, match=rf"runtime: {runtime} is not installed.* pip install 'lmnet\[{extra}\]'"):
         runtime_net(lmnet.create_model("lmnet_xxs").eval(), runtime)
 
 
@@ -50,7 +50,7 @@ def test_the_runtimes_are_measured_side_by_side(capsys, monkeypatch):
     rows = {line.split("│")[1].strip(): line for line in shown.splitlines() if line.startswith("│")}
     assert list(rows) == ["PyTorch, training form", "PyTorch, optimised", "onnxruntime"]
     assert all(float(line.split("│")[-2]) < 1e-5 for line in rows.values())
-    assert "OpenVINO, float32: not measured (runtime: openvino must be installed" in shown
+    assert "OpenVINO, float32: not measured (runtime: openvino is not installed" in shown
 
 
 def test_an_encoder_with_same_padding_is_exported_at_free_sizes(tmp_path):

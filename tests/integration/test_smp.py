@@ -120,7 +120,7 @@ def test_new_in_channels_keep_the_weights():
 def test_a_spec_of_ones_own_is_registered_once():
     name = lmnet_smp.register_spec(load_spec("unet").override({"width": 4}), "unet_of_mine")
     assert get_encoder(name, weights=None).out_channels == [4, 8, 16, 32, 64, 64]
-    with pytest.raises(ValueError, match="smp: an encoder's name must be free, got name='unet_of_mine'"):
+    with pytest.raises(ValueError, match="smp: there is an encoder 'unet_of_mine' already"):
         lmnet_smp.register_spec("unet", "unet_of_mine")
 
 

@@ -72,7 +72,7 @@ def test_the_builders_timm_encoder_takes_it():
 def test_a_spec_of_ones_own_is_registered_once():
     name = lmnet_timm.register_spec(load_spec("unet").override({"width": 4}), "unet_of_mine")
     assert timm.create_model(name, features_only=True).feature_info.reduction() == [1, 2, 4, 8, 16]
-    with pytest.raises(ValueError, match="timm: a model's name must be free, got name='unet_of_mine'. Pass another"):
+    with pytest.raises(ValueError, match="timm: there is a model 'unet_of_mine' already. Pass another"):
         lmnet_timm.register_spec("unet", "unet_of_mine")
 
 

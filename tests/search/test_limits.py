@@ -132,7 +132,7 @@ def test_latency_is_measured_in_the_runtime_that_was_asked_for(small, monkeypatc
     with pytest.raises(ValueError, match="measured on the CPU, got device=cuda:0. Give --device cpu, or torch"):
         LatencyMeter("cuda:0", "onnxruntime")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(ImportError, match=r"openvino must be installed.*pip install 'lmnet\[openvino\]'"):
+    with pytest.raises(ImportError, match=r"openvino is not installed.*pip install 'lmnet\[openvino\]'"):
         LatencyMeter("cpu", "openvino")
 
 

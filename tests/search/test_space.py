@@ -49,7 +49,7 @@ def with_search(text):
         ("depth[0]: {low: 2, high: 1}", r"search\.depth\[0\]\.low: low must be at most high, got low=2"),
         (
             "depth: {each: [1, 2]}\n  depth[1]: {choices: [1, 2]}",
-            r":17:13: search\.depth\[1\]: a value must have one key in search, got depth\[1\] twice\. Remove one",
+            r":17:13: search\.depth\[1\]: depth\[1\] has two keys in search\. Remove one",
         ),
         ("depth: {each: [1, 1]}", r"search\.depth\.each\[1\]: 1 is listed twice"),
     ],

@@ -145,7 +145,7 @@ def test_a_training_starts_from_the_weights_of_a_run_folder_or_a_zoo_name(run, t
         (["--var", "wdth=3"], "wdth"),
         (["--data", "/nowhere"], "/nowhere: there is no such file or folder"),
         (["--split-file", "/nowhere.json"], "/nowhere.json: there is no such file"),
-        (["--device", "cuda:9"], "device: the machine must have it"),
+        (["--device", "cuda:9"], "device: this machine has 0 GPUs, got device='cuda:9'"),
         (["--var", "num_classes=3"], "no mask has a pixel of class 2"),
         (["--weights", "/nowhere.safetensors"], "/nowhere.safetensors"),
         (["--split-scheme", "authors", "--fold", "7"], "fold must be 0 to 4"),

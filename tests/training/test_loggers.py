@@ -73,7 +73,7 @@ def test_places_come_from_the_packages_own_settings(recorded, tmp_path, monkeypa
 def test_a_missing_package_is_one_line_and_nothing_is_begun(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name, package=None: None)
     assert main([*WORDS, "--out", str(tmp_path / "run"), "--logger", name]) == 2
-    assert f"--logger {name}: the package {name} must be installed. pip install {name}." in capsys.readouterr().err
+    assert f"--logger {name}: the package {name} is not installed. pip install {name}." in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -29,7 +29,7 @@ def test_a_recipe_survives_its_file(tmp_path, name):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epoch: 3", r"mine.yaml: a recipe must have known keys, got epoch=3. Did you mean epochs\?"),
+        ("epoch: 3", r"mine.yaml: a recipe has no key `epoch`. Did you mean epochs\?"),
         ("epochs: many", r"mine.yaml: epochs must be int, got epochs='many'"),
         ("epochs: true", r"epochs must be int"),
         ("lr: 0", r"lr must be above 0, got lr=0.0"),

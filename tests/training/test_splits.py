@@ -71,9 +71,9 @@ def test_a_split_survives_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"train": ["a"], "val": ["b"], "test": ["a"]}, r"test: a split must not overlap, got 'a' in train too"),
-        ({"train": ["a"], "val": ["x"], "test": ["c"]}, r"val: every case must be in the data set, got 'x'"),
-        ({"train": ["a"], "val": [], "test": ["c"]}, r"val: a side must have at least one case"),
+        ({"train": ["a"], "val": ["b"], "test": ["a"]}, r"test: 'a' is in train too"),
+        ({"train": ["a"], "val": ["x"], "test": ["c"]}, r"val: the data set has no case 'x'"),
+        ({"train": ["a"], "val": [], "test": ["c"]}, r"val: it has no case"),
         ({"train": ["a"], "val": ["b"]}, r"must have the keys train, val and test, got train, val"),
         ({"train": "a", "val": ["b"], "test": ["c"]}, r"train must be a list of names"),
         ([], r"must have the keys train, val and test, got list"),
@@ -90,7 +90,7 @@ def test_a_bad_split_file_is_refused(tmp_path, content, message):
 def test_a_split_file_that_is_no_json_is_refused(tmp_path):
     (tmp_path / "split.json").write_text("{")
 
-    with pytest.raises(DataError, match="must be readable JSON"):
+    with pytest.raises(DataError, match="it is no readable JSON"):
         read_split(tmp_path / "split.json", ["a"], ["a"])
 
 

@@ -115,9 +115,7 @@ def read_split(path: Path, names: Sequence[str], groups: Sequence[str]) -> tuple
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            str(path), [f"a split file must be readable JSON, got error={str(error)!r}."], _FORMAT
-        ) from error
+        raise DataError(str(path), [f"it is no readable JSON ({error})."], _FORMAT) from error
     return check_split(content, names, groups, where=str(path))
 
 
@@ -143,12 +141,12 @@ def check_split(
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
             raise DataError(where, [f"{side} must be a list of names."], _FORMAT)
         if not entries:
-            problems.append(f"{side}: a side must have at least one case, got none.")
+            problems.append(f"{side}: it has no case.")
         for entry in entries:
             if entry not in known:
-                problems.append(f"{side}: every case must be in the data set, got {entry!r}.")
+                problems.append(f"{side}: the data set has no case {entry!r}.")
             elif entry in side_of:
-                problems.append(f"{side}: a split must not overlap, got {entry!r} in {side_of[entry]} too.")
+                problems.append(f"{side}: {entry!r} is in {side_of[entry]} too.")
             side_of.setdefault(entry, side)
     if problems:
         raise DataError(where, problems, "Correct the split file.")

@@ -51,7 +51,9 @@ def save_onnx(
         import onnxruntime
         import onnxscript.optimizer
     except ImportError as err:
-        raise ImportError(f"export: ONNX needs {err.name}, got no such package. pip install 'lmnet[export]'.") from err
+        raise ImportError(
+            f"export: ONNX needs {err.name}, which is not installed. pip install 'lmnet[export]'."
+        ) from err
     with quiet_exporter():
         program = torch.onnx.export(
             net,

@@ -80,9 +80,7 @@ def check_installed(runtime: str) -> None:
     try:
         importlib.import_module(runtime)
     except ImportError as err:
-        raise ImportError(
-            f"runtime: {runtime} must be installed, got no such package. pip install 'lmnet[{extra}]'."
-        ) from err
+        raise ImportError(f"runtime: {runtime} is not installed. pip install 'lmnet[{extra}]'.") from err
 
 
 def onnxruntime_net(path: str | Path, *, threads: int | None = None) -> Callable[[Tensor], Tensor]:

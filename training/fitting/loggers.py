@@ -33,7 +33,7 @@ def check_loggers(names: Sequence[str]) -> None:
         if name not in LOGGERS:
             raise ValueError(f"--logger: there is no logger {name!r}. Use one of {', '.join(LOGGERS)}.")
         if name != "csv" and importlib.util.find_spec(name) is None:
-            raise ImportError(f"--logger {name}: the package {name} must be installed. pip install {name}.")
+            raise ImportError(f"--logger {name}: the package {name} is not installed. pip install {name}.")
 
 
 def open_loggers(names: Sequence[str], folder: Path, facts: Mapping[str, Any]) -> list[Log]:

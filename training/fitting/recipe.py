@@ -162,7 +162,7 @@ class Recipe:
             if key not in hints:
                 close = closest(key, hints)
                 hint = f"Did you mean {close}?" if close else f"Known: {', '.join(hints)}."
-                raise ValueError(f"{where}: a recipe must have known keys, got {key}={value!r}. {hint}")
+                raise ValueError(f"{where}: a recipe has no key `{key}`. {hint}")
             changes[key] = _typed(where, key, value, hints[key])
         return dataclasses.replace(self, **changes)
 

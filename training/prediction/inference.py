@@ -108,7 +108,7 @@ def resolve_device(device: str) -> torch.device:
         raise ValueError(f"device: it must be auto, cpu, cuda or cuda:N, got device={device!r}. Use {use}.") from None
     count = torch.cuda.device_count() if resolved.type == "cuda" else 0
     if resolved.type == "cuda" and (resolved.index or 0) >= count:
-        raise ValueError(f"device: the machine must have it, got device={device!r} with {count} GPUs. Use cpu.")
+        raise ValueError(f"device: this machine has {count} GPUs, got device={device!r}. Use cpu.")
     if resolved.type not in ("cpu", "cuda"):
         raise ValueError(f"device: it must be auto, cpu, cuda or cuda:N, got device={device!r}. Use auto.")
     return resolved

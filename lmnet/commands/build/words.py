@@ -43,7 +43,7 @@ def copy(args: argparse.Namespace) -> int:
     load_spec(args.name)
     target = Path(args.file)
     if target.exists():
-        raise ValueError(f"cp: the target must not exist, got {target}. Name another file.")
+        raise ValueError(f"cp: {target} is there already. Name another file.")
     with written_aside(target, suffix=target.suffix) as temporary:
         temporary.write_bytes(zoo_path(args.name).read_bytes())
     say(f"wrote {target}")
