@@ -170,11 +170,11 @@ def measured(
         in_shapes: shape of each input, without the batch.
         shapes: gives the shapes of what the module returns.
     """
-    from timm.utils import reparameterize_model  # late: its import takes longer than torch's
-
     out_shapes, counter = _run(module, in_shapes, shapes)
     params, deployed = count_params(module), counter
     if any(hasattr(child, name) for child in module.modules() for name in _FUSING):
+        from timm.utils import reparameterize_model  # late: its import takes longer than torch's
+
         with torch.device("meta"), QuickMeta():
             module = reparameterize_model(nn.ModuleList([module]), inplace=True)[0]
         _, deployed = _run(module, in_shapes, shapes)

@@ -92,7 +92,7 @@ class NodeOptions:
                     fault = Fault(place, self._reworded(block, key, message), place in unknown)
                     about.setdefault(fault, []).append(block)
             for key in self._twice(block):
-                message = f"{key} must stand once, got it here and beside block. Remove one."
+                message = f"{key} is given here and beside block. Remove one."
                 about[Fault(self._place(block, key), message, at_key=True)] = [block]
         return [Fault(place, message, place in unknown) for place, message in wrong.items()] + [
             Fault(fault.path, fault.message + self._note(fault.path, blocks), fault.at_key)
