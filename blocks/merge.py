@@ -87,10 +87,11 @@ class Multiply(nn.Module):
 
 @register("concat", example=Example({}, ((6, 8, 12), (4, 8, 12)), ((10, 8, 12),)))
 class Concat(nn.Module):
-    """Concatenate feature maps of one size along the channels.
+    """Concatenate feature maps of one size along the channels, each channel times a learned factor if asked.
 
     Args:
         in_channels: channels of each input, two or more.
+        use_scale: whether every channel has a factor, which begins at 1.
 
     Shapes:
         (N, C_i, H, W) for each input i -> (N, sum of C_i, H, W).
@@ -100,15 +101,24 @@ class Concat(nn.Module):
 
     Cost:
         no MACs.
+
+    Source:
+        with factors: SimpleUNet, arXiv 2506.13415.
     """
 
-    def __init__(self, in_channels: Sequence[int]) -> None:
+    later_options = frozenset({"use_scale"})
+    """Left out of an architecture's hash at its default: specs of before keep their hash."""
+
+    def __init__(self, in_channels: Sequence[int], *, use_scale: bool = False) -> None:
         super().__init__()
         check_inputs("concat", in_channels, at_least=2)
         self.in_channels, self.out_channels = list(in_channels), sum(in_channels)
+        self.scales = nn.ParameterList(torch.ones(channels, 1, 1) for channels in in_channels if use_scale)
 
     def forward(self, *maps: Tensor) -> Tensor:
         """Return the maps, one behind the other."""
         check_maps("concat", maps, self.in_channels)
         check_same_size("concat", maps)
+        if len(self.scales):
+            return torch.cat([x * scale for x, scale in zip(maps, self.scales, strict=True)], dim=1)
         return torch.cat(maps, dim=1)

@@ -1,5 +1,7 @@
 """Blocks of the field's nets for tests/test_field.py: (net, case) → how ours is built, and their keys to ours."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,8 +20,11 @@ from lmnet.blocks.hadamard import GroupBridge, HadamardAttention
 from lmnet.blocks.inverted_residual import InvertedResidual
 from lmnet.blocks.local_global import GlobalAttention, LocalAggregation
 from lmnet.blocks.rolling_mlp import RollingMlp
-from lmnet.builder.importers import egeunet, lvunet, malunet, mobile_uvit, rolling_unet, tinyunet, ulite
+from lmnet.builder.importers import egeunet, lvunet, malunet, mobile_uvit, rolling_unet, simpleunet, tinyunet, ulite
 from lmnet.builder.importers.family import by_rules
+from lmnet.builder.models import build_model
+from lmnet.builder.spec import Spec, load_spec
+from lmnet.builder.strict_yaml import Document
 
 
 class Through(nn.Module):
@@ -46,6 +51,23 @@ def part_of(prefix, rules):
 def parts(call, **modules):
     """Return the builder of several nodes that run as ``call`` says."""
     return lambda: Through(nn.ModuleDict(modules), lambda nodes, *inputs: call(*nodes.values(), *inputs))
+
+
+def small_simpleunet():
+    """SimpleUNet of three levels and other widths, cut out of the zoo's spec."""
+    spec = load_spec("simpleunet16")
+    data = copy.deepcopy(spec.document.data)
+    data.pop("expect"), data.pop("search")
+    nodes = data["nodes"]
+    for name in [name for name in nodes if name[-1] in "34" or name == "pool2"]:
+        del nodes[name]
+    widths = {"enc0": 8, "enc1": 12, "enc2": 16, "bottom": 8, "skip1": 6, "dec1": 6, "skip0": 4, "dec0": 4}
+    for name, width in widths.items():
+        nodes[name]["out_channels"] = width
+    nodes["bottom"]["from"], nodes["up1"]["from"] = "enc2", "bottom"
+    del nodes["skip2"], nodes["up2"], nodes["join2"], nodes["dec2"]
+    data["vars"] = {"num_classes": 2}
+    return build_model(Spec.of(Document("small", data, {}, {})))
 
 
 def point(in_channels, out_channels, **options):
@@ -131,6 +153,11 @@ MORE_BLOCKS = {
     ("tinyunet", "decoder_c96_c32"): (
         parts(joined, dec0=CascadedFields(96, out_channels=32)),
         part_of("decoder1.", tinyunet.RULES),
+    ),
+    ("simpleunet16", "small_net_w8"): (small_simpleunet, by_rules(simpleunet.rules(2))),
+    ("simpleunet16", "single_conv_c8_c16"): (
+        lambda: ConvNormAct(8, out_channels=16, bias=False, act_layer="relu"),
+        by_rules(simpleunet.UNIT),
     ),
     ("rolling_unet_s", "lo2_c16"): (lambda: RollingMlp(16), by_rules(rolling_unet.MLP)),
     ("rolling_unet_s", "fi_block_c8_c16"): (

@@ -42,7 +42,7 @@ TOLERANCE = 1e-5
 def nets():
     """Zoo name → parameters and MACs at 256x256 that our net has beyond the authors' (with one class)."""
     found = dict.fromkeys(["unext", "unext_s", "cmunext", "cmunext_s"], (0, 0))
-    found |= dict.fromkeys(["ulite", "egeunet", "malunet", "lvunet", "tinyunet", "mobile_uvit"], (0, 0))
+    found |= dict.fromkeys(["ulite", "egeunet", "malunet", "lvunet", "tinyunet", "mobile_uvit", "simpleunet16"], (0, 0))
     found["rolling_unet_s"] = (-1024, 0)  # layer norms that nobody uses are left out
     # MK-UNet: one spatial attention (98 weights) a level, not one in all; the heads that nobody uses are left out
     for name, unused_params, unused_macs in [
@@ -74,6 +74,8 @@ def with_masks(model, image):
 
 AFTER = {"malunet": torch.sigmoid}
 """What the authors have behind the logits, by net."""
+CLASSES = {"simpleunet16": 2}
+"""Classes of the authors' net, if it is not one."""
 CALLS = {"egeunet": with_masks}
 """How a net is called, where it has several outputs."""
 
@@ -164,7 +166,7 @@ def test_net_computes_what_its_authors_code_computes(name):
     case = golden(name)["cases"]["net"]
     state = weights_of(case)
     family = family_of(state)
-    model = lmnet.create_model(name, num_classes=1).eval()
+    model = lmnet.create_model(name, num_classes=CLASSES.get(name, 1)).eval()
     model.load_state_dict(family.translate(state))
     model = Through(model, CALLS.get(name, nn.Module.__call__))
     assert largest_difference(model, case, name, AFTER.get(name)) <= TOLERANCE
@@ -173,7 +175,7 @@ def test_net_computes_what_its_authors_code_computes(name):
 @pytest.mark.parametrize("name", NETS)
 def test_net_has_its_authors_parameters_and_macs(name):
     reference = golden(name)
-    plan = plan_spec(load_spec(name).override({"num_classes": 1}))
+    plan = plan_spec(load_spec(name).override({"num_classes": CLASSES.get(name, 1)}))
     more_params, more_macs = NETS[name]
     assert plan.params == reference["params"] + more_params
     assert plan.macs == reference["macs_256"] + more_macs
