@@ -198,7 +198,7 @@ def _run(args: argparse.Namespace) -> SearchResult:
         options = {name: getattr(args, name) for name in names}
         specs, changes = _changed_specs(args)
         options |= {"data": data_choice(args), "changes": changes}
-        return run(specs, on_overview=progress.overview, on_progress=progress.update, **options)
+        return run(specs, on_overview=progress.overview, on_progress=progress.update, on_note=progress.note, **options)
 
 
 def _changed_specs(args: argparse.Namespace) -> tuple[list[Spec], dict[str, Any]]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # it loads torch
 
 EPOCHS, SIZE = 6, 64
 TRIALS = 40
+FINALISTS = 3
 TIMEOUT_S = 560.0
 SAMPLERS = ("model", "random", "tpe")
 REMOVED_SAMPLERS = ("gp", "nsga2")
@@ -45,7 +46,8 @@ class SearchOptions:
             with other seeds. The result is compared with the others on the test images. With an objective of your own
             there is no confirmation.
         confirm_nets: how many of the top nets are trained again for the verdict (default: 3).
-            Their mean over the new seeds, on the validation images, decides which one is the result.
+            Their mean over the new seeds, on the validation images, decides which one is the result. With little time
+            only the best of them is trained again, unless this number is given.
         confirm_seeds: training runs for each of these nets (default: 3).
         recipe: name or file of the training recipe (default: default).
         changes: change a value of the recipe (lr=1e-3) or a variable of the spec (num_classes=3).
@@ -82,7 +84,7 @@ class SearchOptions:
     epochs: int | None = None
     size: int | None = None
     confirm_epochs: int | None = None
-    confirm_nets: int = 3
+    confirm_nets: int | None = None
     confirm_seeds: int = 3
     recipe: str | Path = "default"
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -143,6 +145,10 @@ class SearchOptions:
         if self.trials is None:
             return TRIALS, self.timeout_s or TIMEOUT_S
         return self.trials, self.timeout_s
+
+    def is_given(self, key: str) -> bool:
+        """Return whether the user chose the number of epochs (``epochs``) or the image size (``size``)."""
+        return getattr(self, key) is not None or key in self.changes
 
 
 def split_options(given: dict[str, Any]) -> tuple[Limits, SearchOptions]:

@@ -12,15 +12,16 @@ import optuna
 
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.process_identity import owned
+from lmnet.search.budget import Pace, is_planned, plan_search
 from lmnet.search.nets.given import Given, read_specs
 from lmnet.search.nets.limits import LIMITS
-from lmnet.search.options import SearchOptions, split_options
+from lmnet.search.options import FINALISTS, SearchOptions, split_options
 from lmnet.search.propose.proposals import Proposals
 from lmnet.search.propose.sampler import make_sampler
 from lmnet.search.results.counts import Tally, tally, with_verdict
 from lmnet.search.results.folder import write_folder
 from lmnet.search.results.summary import Overview, SearchResult
-from lmnet.search.session import Session, open_study, prepare
+from lmnet.search.session import Session, begin_study, is_begun, open_study, prepare
 from lmnet.search.study.fingerprint import VERDICT
 from lmnet.search.study.heartbeat import Heartbeat
 from lmnet.search.study.ledger import Ledger
@@ -33,8 +34,6 @@ from lmnet.search.train.training import Objective
 from lmnet.search.train.under_way import UnderWay
 from lmnet.search.verdict.finalists import confirm_search
 
-SHARE_OF_TIME = 0.65
-"""Share of a limited time that goes to the search; the rest is for the confirmation."""
 WRITE_S = 60.0
 """During training, the folder of results is written no more often than this."""
 
@@ -45,6 +44,7 @@ def run(
     objective: Objective | None = None,
     on_overview: Callable[[Overview], None] = lambda overview: None,
     on_progress: Callable[[Tally], None] | None = None,
+    on_note: Callable[[str], None] = lambda line: None,
     executor: Callable[[Objective], Pool] | None = None,
     **options: Any,
 ) -> SearchResult:
@@ -66,6 +66,7 @@ def run(
             ``report(epoch, score)`` returns True when training is to stop early. None trains on ``data``.
         on_overview: called with what is known before trial 0.
         on_progress: called with the study's counts after each trial and in between.
+        on_note: called with a line for people when the plan of the time is made or changes.
         executor: takes the objective and returns a pool that trains by it, see ``lmnet.search.train.pools.Pool``;
             None for a pool by the options.
         options: limits by the names of ``LIMITS`` (``max_gflops=5``) and the fields of ``SearchOptions``
@@ -84,10 +85,15 @@ def run(
     if chosen.dry_run:
         return search.result(tally([], search.space), folder=None)
     with quiet_optuna(), open_storage(search.url) as storage:
-        study = open_study(search, storage)
+        search, study = open_study(search, storage)
         ledger = Ledger(storage, study, search.space, total=search.overview.trials)
         ledger.fail_dead_trials()
-        is_used_up, is_interrupted = _train(search, ledger, on_progress)
+        pace = None
+        if is_planned(search) and not ledger.is_complete:
+            before, is_new = tally(ledger.refresh(), search.space), not is_begun(study)
+            search, pace = plan_search(search, before, is_new=is_new, note=on_note)
+        begin_study(search, study)
+        is_used_up, is_interrupted = _train(search, ledger, pace, on_progress)
         counts = tally(ledger.refresh(), search.space)
         if search.confirming and not is_interrupted:
             is_interrupted = _confirm(search, study, counts, on_progress)
@@ -114,7 +120,9 @@ def _signature() -> inspect.Signature:
 run.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-def _train(search: Session, ledger: Ledger, on_progress: Callable[[Tally], None] | None) -> tuple[bool, bool]:
+def _train(
+    search: Session, ledger: Ledger, pace: Pace | None, on_progress: Callable[[Tally], None] | None
+) -> tuple[bool, bool]:
     """Run the search's loop; return whether the space is used up and whether Ctrl-C ended it."""
     if ledger.is_complete:
         return False, False
@@ -123,7 +131,7 @@ def _train(search: Session, ledger: Ledger, on_progress: Callable[[Tally], None]
     proposals = Proposals(pricer, sampler, ledger, may_be_early=not options.batch)
     rules = TrainingRules(
         seed=options.seed,
-        deadline=search.deadline(SHARE_OF_TIME if search.confirming else 1),
+        deadline=search.deadline(),
         trial_timeout_s=options.trial_timeout_s,
         sync_batch=options.batch,
         weights=None if search.is_own else search.folder / "weights",
@@ -132,8 +140,10 @@ def _train(search: Session, ledger: Ledger, on_progress: Callable[[Tally], None]
     search.latency.paused = pool.paused
     interrupt = Interrupt(lambda: pool.is_training_here)
 
-    watch = _watcher(search, ledger, on_progress)
+    watch = _watcher(search, ledger, pace, on_progress)
     loop = Loop(ledger, proposals, pricer, pool, rules, watch, lambda: interrupt.is_set)
+    if pace is not None:
+        loop.ends_at, loop.may_begin = pace.ends_at, pace.may_begin
     heartbeat = Heartbeat(lambda: ledger.open.keys(), ledger.record_heartbeat, HEARTBEAT_S)
     try:
         with interrupt, heartbeat:
@@ -144,7 +154,7 @@ def _train(search: Session, ledger: Ledger, on_progress: Callable[[Tally], None]
 
 
 def _watcher(
-    search: Session, ledger: Ledger, on_progress: Callable[[Tally], None] | None
+    search: Session, ledger: Ledger, pace: Pace | None, on_progress: Callable[[Tally], None] | None
 ) -> Callable[[tuple[UnderWay, ...]], None]:
     """Return a function that shows the progress of a search, and writes its results so far now and then."""
     written_at, written = time.monotonic(), 0
@@ -152,6 +162,8 @@ def _watcher(
     def watch(under_way: tuple[UnderWay, ...]) -> None:
         nonlocal written_at, written
         counts = replace(tally(ledger.trials, search.space), under_way=under_way)
+        if pace is not None:
+            pace.see(counts)
         if on_progress is not None:
             on_progress(counts)
         if counts.trials > written and time.monotonic() - written_at >= WRITE_S:
@@ -174,7 +186,8 @@ def _confirm(search: Session, study: optuna.Study, counts: Tally, on_progress: C
             search.objective,
             epochs=search.confirming,
             seeds=search.options.confirm_seeds,
-            finalists=search.options.confirm_nets,
+            finalists=search.options.confirm_nets or FINALISTS,
+            are_all_needed=search.options.confirm_nets is not None,
             make_pool=search.pool,
             folder=search.folder,
             deadline=search.deadline(),

@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,7 +28,15 @@ from lmnet.search.options import EPOCHS, SIZE, SearchOptions
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview, SearchResult
 from lmnet.search.several import Encoders, family_notes, find_encoders, sides
-from lmnet.search.study.fingerprint import ABOUT, SPEC, check_fingerprint, check_machine, kept_specs, short_hash
+from lmnet.search.study.fingerprint import (
+    ABOUT,
+    FINGERPRINT,
+    SPEC,
+    check_fingerprint,
+    check_machine,
+    kept_specs,
+    short_hash,
+)
 from lmnet.search.study.owner import own_folder
 from lmnet.search.study.storage import retry
 from lmnet.search.train.latency import LatencyMeter, machine_name
@@ -78,10 +86,18 @@ class Session:
             return 0
         return self.objective.recipe.epochs if given is None else given
 
-    def deadline(self, share: float = 1.0) -> float | None:
-        """Return when that share of the time is over, on ``time.monotonic``; None for no limit."""
+    def deadline(self) -> float | None:
+        """Return when the time is over, on ``time.monotonic``; None for no limit."""
         timeout_s = self.overview.timeout_s
-        return None if timeout_s is None else self.began + share * timeout_s
+        return None if timeout_s is None else self.began + timeout_s
+
+    def with_recipe(self, **values: Any) -> Session:
+        """Return the search with some values of the recipe changed."""
+        objective = self.objective
+        assert isinstance(objective, TrainingObjective)
+        changed = replace(objective, recipe=objective.recipe.override(values))
+        overview = replace(self.overview, chooses=changed.check_scores())
+        return replace(self, objective=changed, overview=overview)
 
     def pool(self, objective: Objective) -> Pool:
         """Make a pool for an objective."""
@@ -114,7 +130,8 @@ def prepare(
     objective = _default_objective(space, options, encoders) if own is None else own
     workers = options.workers or _default_workers(device, is_own=is_own)
     total, timeout_s = options.budget
-    seconds = _one_training_s(objective, pricer, found)
+    is_measured = timeout_s is not None and not is_own and options.confirm_epochs != 0 and not options.dry_run
+    seconds = None if is_measured else _one_training_s(objective, pricer, found)  # else it is measured, not estimated
     if seconds is not None:
         seconds *= total / workers
     chooses = objective.check_scores() if isinstance(objective, TrainingObjective) else ""
@@ -123,11 +140,43 @@ def prepare(
     return Session(began, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
 
 
-def open_study(search: Session, storage: RDBStorage) -> optuna.Study:
-    """Return the study; refuse one that another search made."""
+def open_study(search: Session, storage: RDBStorage) -> tuple[Session, optuna.Study]:
+    """Return the study, and the search with the image size and the epochs that a begun study has.
+
+    Raises:
+        ValueError: the study, or the folder of its results, belongs to another search.
+    """
     study = retry(
         lambda: optuna.create_study(study_name=search.name, storage=storage, direction="maximize", load_if_exists=True)
     )
+    search = _continued(search, study)
+    if is_begun(study) or retry(lambda: study.get_trials(deepcopy=False)):
+        begin_study(search, study)
+    own_folder(search.folder, study)
+    return search, study
+
+
+def is_begun(study: optuna.Study) -> bool:
+    """Return whether a study is of a search that has begun, so that image size and epochs are decided."""
+    return FINGERPRINT in retry(lambda: study.user_attrs)
+
+
+def _continued(search: Session, study: optuna.Study) -> Session:
+    """Return the search with the image size and the epochs of its study, as far as the user gives none."""
+    facts: dict[str, Any] = retry(lambda: study.user_attrs).get(FINGERPRINT, {})
+    recipe = facts.get("objective", {}).get("recipe")
+    if not isinstance(recipe, dict) or not isinstance(search.objective, TrainingObjective):
+        return search
+    keys = [key for key in ("size", "epochs") if key in recipe and not search.options.is_given(key)]
+    return search.with_recipe(**{key: recipe[key] for key in keys})
+
+
+def begin_study(search: Session, study: optuna.Study) -> None:
+    """Write down what a new study is about, or check that an old one is about the same.
+
+    Raises:
+        ValueError: the study belongs to another search.
+    """
     facts = {
         "spec": _identities(search.space),
         "space": search.space.describe(),
@@ -136,12 +185,10 @@ def open_study(search: Session, storage: RDBStorage) -> optuna.Study:
         "seed": search.options.seed,
     }
     check_fingerprint(study, facts)
-    own_folder(search.folder, study)
     if search.pricer.limits.measured:
         check_machine(study, machine_name(search.latency.device, search.latency.runtime))
     retry(lambda: study.set_user_attr(SPEC, kept_specs(search.space)))
     retry(lambda: study.set_user_attr(ABOUT, _about(search)))
-    return study
 
 
 def _about(search: Session) -> dict[str, Any]:

@@ -51,6 +51,10 @@ class LiveProgress:
         self._overview, self._began = overview, time.monotonic()
         self._console.print(overview_text(overview), highlight=False)
 
+    def note(self, line: str) -> None:
+        """Print a line about the plan."""
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def update(self, counts: Tally) -> None:
         """Show the counts."""
         if self._overview is None:
@@ -132,6 +136,8 @@ def overview_text(overview: Overview) -> str:
         if overview.timeout_s is not None:
             about += f", at most {clock(overview.timeout_s)}"
         lines.append(f"time: {about}")
+    elif overview.timeout_s is not None:
+        lines.append(f"time: at most {clock(overview.timeout_s)}")
     return "\n".join(lines)
 
 

@@ -81,6 +81,9 @@ class Loop:
         rules: how to train.
         watch: called now and then, to show progress.
         is_stopped: returns True once the search should stop.
+        ends_at: returns the time on ``time.monotonic`` at which no net may be in training any more, as far as is known
+            now; None for the rules' deadline.
+        may_begin: returns whether there is time for another training run.
     """
 
     ledger: Ledger
@@ -90,6 +93,8 @@ class Loop:
     rules: TrainingRules
     watch: Callable[[tuple[UnderWay, ...]], None] = lambda under_way: None
     is_stopped: Callable[[], bool] = lambda: False
+    ends_at: Callable[[], float | None] = lambda: None
+    may_begin: Callable[[], bool] = lambda: True
     busy: dict[int, Busy] = field(default_factory=dict)
     waiting: list[Claim] = field(default_factory=list)
     is_used_up: bool = False
@@ -120,14 +125,18 @@ class Loop:
             self.ledger.refresh()
 
     def _is_over(self) -> bool:
-        if self.is_stopped() or (self.rules.deadline is not None and time.monotonic() >= self.rules.deadline):
+        if self.is_stopped() or self._is_late():
             return True
         if time.monotonic() - self._checked > DEAD_CHECK_S:
             self._checked = time.monotonic()
             self.ledger.refresh()
             self.ledger.fail_dead_trials()
             self.is_used_up = False
-        return not self.busy and not self.waiting and self.ledger.is_complete
+        return not self.busy and not self.waiting and (self.ledger.is_complete or not self.may_begin())
+
+    def _is_late(self) -> bool:
+        now = time.monotonic()
+        return any(end is not None and now >= end for end in (self.rules.deadline, self.ends_at()))
 
     def _others_run(self) -> bool:
         self.ledger.refresh()
@@ -149,7 +158,7 @@ class Loop:
 
     def _wanted(self, free: int) -> int:
         """Return how many nets to claim now."""
-        if self.is_used_up:
+        if self.is_used_up or not self.may_begin():
             return 0
         wanted = self._to_claim if self.rules.sync_batch else free - len(self.waiting)
         return min(wanted, self.ledger.room)
@@ -206,8 +215,7 @@ class Loop:
     def _end(self, slot: int, outcome: Outcome) -> None:
         claim = self.busy.pop(slot).claim
         self.is_used_up = False
-        late = self.rules.deadline is not None and time.monotonic() >= self.rules.deadline
-        if outcome.reason == "time-out" and late:
+        if outcome.reason == "time-out" and self._is_late():
             outcome = replace(outcome, reason="interrupted")
         if not self.ledger.close(claim, outcome):
             outcome = Outcome(reason="worker died")

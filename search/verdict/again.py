@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -73,6 +74,11 @@ class ConfirmingObjective:
     def _is_synthetic(self) -> bool:
         return self.base.choice == DataChoice()
 
+    @property
+    def test_count(self) -> int:
+        """Number of test images."""
+        return TEST_IMAGES if self._is_synthetic else len(self.base.sets().test)
+
     @cached_property
     def test(self) -> CaseSet:
         """The test images; of synthetic data more than the search's few, and others than it has seen."""
@@ -93,12 +99,16 @@ def confirm(
     make_pool: Callable[[Objective], Pool],
     *,
     seeds: int,
+    more: Sequence[tuple[str, Spec]] = (),
     folder: Path,
     deadline: float | None,
     is_stopped: Callable[[], bool],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
-    """Train what has no scores yet, one seed after the other, until the time is up; return why training runs failed.
+    """Train what has no scores yet, one seed of all nets after the other; return why training runs failed.
+
+    So all nets have the same seeds when the time is up. The nets of ``more`` follow one by one, each only if there is
+    time for all of its seeds, by what the others took.
 
     The weights come back from wherever they were trained, with the scores of the test images beside them. Weights of
     the first seed are kept, to draw what the nets see; the others are deleted.
@@ -108,37 +118,46 @@ def confirm(
         objective: trains a net with a seed of its own.
         make_pool: makes a pool for it, which is closed at the end; called only if something must be trained.
         seeds: number of training runs for each net.
+        more: hash and spec of the nets to train if there is time.
         folder: folder of the files HASH-sSEED.json.
         deadline: time on ``time.monotonic`` at which it ends; None for no end.
         is_stopped: returns True once the search should stop.
         on_progress: called between steps with the number of training runs that have ended, and of all.
     """
-    jobs = [
-        Job(spec, FIRST_SEED + seed, weights=folder / f"{hash_}-s{FIRST_SEED + seed}.safetensors")
-        for seed in range(seeds)
-        for hash_, spec in nets
-    ]
-    waiting = [job for job in jobs if not _scores_file(job).exists()]
+
+    def job(hash_: str, spec: Spec, seed: int) -> Job:
+        return Job(spec, FIRST_SEED + seed, weights=folder / f"{hash_}-s{FIRST_SEED + seed}.safetensors")
+
+    jobs = [job(*net, seed) for seed in range(seeds) for net in nets]
+    rest = [[job(*net, seed) for seed in range(seeds)] for net in more]
+    waiting = [one for one in jobs if not _scores_file(one).exists()]
     failures: list[str] = []
-    if not waiting:
+    if not waiting and all(_scores_file(one).exists() for group in rest for one in group):
         return failures
     busy: dict[int, Job] = {}
+    longest_s = 0.0
     pool = make_pool(objective)
     try:
-        while waiting or busy:
+        while waiting or busy or rest:
             left = None if deadline is None else deadline - time.monotonic()
             if is_stopped() or (left is not None and left <= 0):
                 return failures
+            if not waiting and rest:
+                group, rest = [one for one in rest[0] if not _scores_file(one).exists()], rest[1:]
+                needed_s = longest_s * (1 + math.ceil(len(group) / max(1, pool.slots)))  # 1 for what still trains
+                if left is None or needed_s <= left:
+                    waiting, jobs = group, [*jobs, *group]
             on_progress(len(jobs) - len(waiting) - len(busy), len(jobs))
             for slot in sorted(set(range(pool.slots)) - busy.keys())[: len(waiting)]:
                 busy[slot] = replace(waiting.pop(0), time_limit_s=left)
                 pool.submit(slot, busy[slot])
-            for slot, outcome in pool.poll(POLL_S, lambda slot, epoch, score: is_stopped()):
-                job = busy.pop(slot)
+            for slot, outcome in pool.poll(POLL_S, lambda slot, epoch, score: is_stopped()) if busy or waiting else ():
+                ended = busy.pop(slot)
+                longest_s = max(longest_s, outcome.seconds)
                 if outcome.score is None:
                     failures.append(f"{outcome.reason}: {outcome.error}")
                 elif not outcome.is_stopped:
-                    _write_scores(job, outcome.score)
+                    _write_scores(ended, outcome.score)
     finally:
         pool.close()
     return failures

@@ -35,6 +35,7 @@ def confirm_search(
     epochs: int,
     seeds: int,
     finalists: int,
+    are_all_needed: bool,
     make_pool: Callable[[Objective], Pool],
     folder: Path,
     deadline: float | None,
@@ -52,6 +53,8 @@ def confirm_search(
         epochs: epochs of each training run.
         seeds: training runs for each net.
         finalists: how many of the top nets are trained again.
+        are_all_needed: whether all of these are. Else the best one, and what it is compared with, have all their seeds
+            first; another finalist is trained only if there is time for all of its seeds.
         make_pool: makes a pool for an objective.
         folder: results folder of the search.
         deadline: time on ``time.monotonic`` at which it ends; None for no end.
@@ -70,11 +73,14 @@ def confirm_search(
     specs = {hash_: pricer.spec(point) for hash_, point in points.items()}
     again = ConfirmingObjective(objective, epochs)
     place = folder / "confirm" / again.name
+    compared = {one.hash for _, one in roles}
+    extra = set() if are_all_needed else {one.hash for one in top[1:]} - compared
     failures = confirm(
-        list(specs.items()),
+        [(hash_, spec) for hash_, spec in specs.items() if hash_ not in extra],
         again,
         make_pool,
         seeds=seeds,
+        more=[(hash_, spec) for hash_, spec in specs.items() if hash_ in extra],
         folder=place,
         deadline=deadline,
         is_stopped=is_stopped,
@@ -86,6 +92,8 @@ def confirm_search(
         return Confirmed(role, one.hash, one.gmacs, one.params, *read_confirmed(place, one.hash, seeds), family)
 
     tried = [confirmed("finalist", pricer.price(one.point)) for one in top]
+    tried = [one for one in tried if one.hash not in extra or len(one.scores) == seeds]
+    specs = {hash_: spec for hash_, spec in specs.items() if hash_ in compared | {one.hash for one in tried}}
     best = replace(choose(tried), role="best")
     rows = {one.hash: one for one in tried}
     rows |= {one.hash: each for role, one in roles if not is_own_family(each := confirmed(role, one), best)}

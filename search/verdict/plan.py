@@ -1,0 +1,181 @@
+"""How the time of a search is divided: the verdict has its share first, the trials have what remains."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+LEAST_TRIALS = 12
+"""Trials that a search should have; with fewer, a smaller image size or fewer epochs are worth more."""
+SIZES, EPOCHS = (64, 48, 32), (6, 4, 3)
+"""What a search with little time takes instead of the default image size and number of epochs."""
+FIXED_SHARE = 0.3
+"""Share of the time of a training run that neither pixels nor GMACs change.
+
+Measured on two CPU cores with lmnet_paper, 6 epochs of 32 images: 64, 48 and 32 pixels took 12.2, 8.4 and 5.7 s of CPU
+for two epochs.
+"""
+FORWARD_SHARE = 1 / 3
+"""Time to score an image, as a share of the time to train with it."""
+SPARE_SHARE = 0.1
+"""Share of the time that no plan uses: training runs differ, and the results must be written."""
+RECENT, NEWEST = 5, 2
+"""Numbers of trials that tell how fast the machine is now: the median of the first, or the mean of the second."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast this machine trains, measured while all workers were busy.
+
+    Args:
+        epoch_s: seconds of an epoch of the measured net.
+        gmacs: GMACs of that net.
+        train: training images.
+        val: validation images.
+        test: test images.
+    """
+
+    epoch_s: float
+    gmacs: float
+    train: int
+    val: int
+    test: int
+
+    def run_s(self, epochs: int, gmacs: float) -> float:
+        """Return the seconds of a training run of a net with so many GMACs."""
+        return epochs * self.epoch_s * scaled(gmacs / self.gmacs)
+
+    def again_s(self, epochs: int, gmacs: float) -> float:
+        """Return the seconds of a training run for the verdict: the test images are scored at its end."""
+        image_s = self.epoch_s / (self.train + FORWARD_SHARE * self.val)
+        return self.run_s(epochs, gmacs) + self.test * FORWARD_SHARE * image_s * scaled(gmacs / self.gmacs)
+
+    def at_size(self, ratio: float) -> Speed:
+        """Return the speed at another image size.
+
+        Args:
+            ratio: its number of pixels, as a multiple of the measured size's.
+        """
+        return replace(self, epoch_s=self.epoch_s * scaled(ratio))
+
+    def times(self, slowness: float) -> Speed:
+        """Return the speed of a machine that takes so many times as long."""
+        return replace(self, epoch_s=self.epoch_s * slowness)
+
+
+def scaled(ratio: float) -> float:
+    """Return the time of a training run as a multiple, if pixels or GMACs are this multiple of what was measured."""
+    return FIXED_SHARE + (1 - FIXED_SHARE) * ratio
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a search has to do.
+
+    Args:
+        trials: trials until its total is reached.
+        least: trials that are still missing from the least number.
+        first: trials that are still missing before there is any result.
+        compared: nets that the verdict compares for certain: result, starting net, largest net.
+        finalists: nets with the highest scores that are to be trained again.
+        fixed_finalists: whether the user asked for this number.
+        seeds: training runs of each net for the verdict.
+        workers: training runs at a time.
+        epochs: epochs of a trial.
+        confirm_epochs: epochs of a training run for the verdict.
+        gmacs: GMACs of the largest net within the limits, about.
+    """
+
+    trials: int
+    least: int
+    first: int
+    compared: int
+    finalists: int
+    fixed_finalists: bool
+    seeds: int
+    workers: int
+    epochs: int
+    confirm_epochs: int
+    gmacs: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the time is divided.
+
+    Args:
+        trials: further trials that there is time for, at most as many as are wanted.
+        finalists: nets with the highest scores that are trained again.
+        seeds: training runs of each net for the verdict.
+        trial_s: seconds of a trial.
+        verdict_s: seconds of the verdict.
+        fits: whether the least number of trials fits, and a verdict with all seeds.
+    """
+
+    trials: int
+    finalists: int
+    seeds: int
+    trial_s: float
+    verdict_s: float
+    fits: bool
+
+
+def make_plan(work: Work, speed: Speed, left_s: float) -> Plan:
+    """Divide the time that is left.
+
+    The verdict comes first: every net that it compares, with all seeds. Then the least number of trials, then further
+    finalists, then further trials. If the least number of trials does not fit, there are fewer; a verdict with fewer
+    seeds is the last resort, where it does not fit even without further trials.
+    """
+    usable_s = (1 - SPARE_SHARE) * left_s
+    trial_s = speed.run_s(work.epochs, work.gmacs)
+    again_s = speed.again_s(work.confirm_epochs, work.gmacs)
+
+    def plan(finalists: int, seeds: int) -> Plan:
+        runs = (work.compared + finalists - 1) * seeds
+        verdict_s = math.ceil(runs / work.workers) * again_s
+        rounds = max(0, int((usable_s - verdict_s) / trial_s))
+        has_time = verdict_s <= usable_s
+        trials = min(work.trials, rounds * work.workers)
+        fits = has_time and trials >= min(work.least, work.trials) and seeds == work.seeds
+        return Plan(trials, finalists, seeds, trial_s, verdict_s, fits)
+
+    least_finalists = work.finalists if work.fixed_finalists else 1
+    for finalists in range(work.finalists, least_finalists - 1, -1):
+        if (found := plan(finalists, work.seeds)).fits:
+            return found
+    for seeds in range(work.seeds, 0, -1):
+        found = plan(least_finalists, seeds)
+        if found.trials >= work.first and found.verdict_s <= usable_s:
+            break
+    return found
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An image size and a number of epochs."""
+
+    size: int
+    epochs: int
+
+
+def settings(size: int, epochs: int, *, may_change_size: bool, may_change_epochs: bool) -> list[Setting]:
+    """Return the settings to choose from: the given one, then those that take less time, the longest first."""
+    sizes = [size, *(each for each in SIZES if each < size)] if may_change_size else [size]
+    counts = [epochs, *(each for each in EPOCHS if each < epochs)] if may_change_epochs else [epochs]
+    every = [Setting(one, count) for one in sizes for count in counts]
+    return sorted(every, key=lambda each: -scaled((each.size / size) ** 2) * each.epochs)
+
+
+def slowness(runs: Sequence[tuple[float, float]], under_way: Sequence[tuple[float, float]] = ()) -> float:
+    """Return how many times as long as expected training runs take now; 1 as long as none has ended.
+
+    Args:
+        runs: measured and expected seconds of the trials that ended, the newest last.
+        under_way: seconds so far and expected seconds of those that train; they count once they are late.
+    """
+    ratios = [measured / expected for measured, expected in runs[-RECENT:]]
+    usual = max(statistics.median(ratios), statistics.mean(ratios[-NEWEST:])) if ratios else 1.0
+    return max([usual, *(so_far / expected for so_far, expected in under_way)])

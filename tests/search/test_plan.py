@@ -1,0 +1,158 @@
+"""How a search divides its time: the verdict first, as many trials as remain, and again when the machine slows."""
+
+from dataclasses import replace
+
+import pytest
+
+from lmnet.search.budget import Pace, changed_text
+from lmnet.search.results.counts import Scored, Tally
+from lmnet.search.train.under_way import UnderWay
+from lmnet.search.verdict.plan import Setting, Speed, Work, make_plan, scaled, settings, slowness
+
+WORK = Work(
+    trials=40, least=12, first=2, compared=3, finalists=3, fixed_finalists=False, seeds=3, workers=2, epochs=6,
+    confirm_epochs=6, gmacs=5.0,
+)  # fmt: skip
+QUIET = Speed(epoch_s=1.0, gmacs=5.0, train=32, val=32, test=320)
+"""A training run takes 6 s, and one for the verdict 2.5 s more, as the test images are scored."""
+
+
+def busy(times):
+    return QUIET.times(times)
+
+
+@pytest.mark.parametrize(
+    ("slow", "left_s", "trials", "finalists", "seeds", "fits"),
+    [
+        (1, 560, 40, 3, 3, True),
+        (3, 560, 32, 3, 3, True),
+        (4, 560, 18, 3, 3, True),
+        (5, 560, 16, 2, 3, True),
+        (6, 560, 12, 1, 3, True),
+        (8, 560, 6, 1, 3, False),
+        (10, 560, 2, 1, 3, False),
+        (14, 560, 2, 1, 2, False),
+        (40, 560, 0, 1, 1, False),
+    ],
+)
+def test_the_verdict_comes_first(slow, left_s, trials, finalists, seeds, fits):
+    plan = make_plan(WORK, busy(slow), left_s)
+
+    assert (plan.trials, plan.finalists, plan.seeds, plan.fits) == (trials, finalists, seeds, fits)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("slow", [0.1, 1, 2, 3, 5, 8, 13, 21])
+@pytest.mark.parametrize("left_s", [60, 300, 560, 3600])
+def test_no_plan_takes_more_than_its_time(workers, slow, left_s):
+    work = replace(WORK, workers=workers, first=workers)
+    plan = make_plan(work, busy(slow), left_s)
+
+    if plan.fits or plan.trials:
+        rounds = -(-plan.trials // workers)
+        assert rounds * plan.trial_s + plan.verdict_s <= 0.9 * left_s + 1e-9
+    assert plan.fits == (plan.trials >= 12 and plan.seeds == 3)
+
+
+def test_what_the_user_asked_for_is_trained_again_whatever_the_time():
+    work = replace(WORK, finalists=4, fixed_finalists=True)
+
+    assert [make_plan(work, busy(slow), 560).finalists for slow in (1, 5, 10)] == [4, 4, 4]
+
+
+def test_settings_take_less_and_less_time_and_leave_what_was_given():
+    every = settings(64, 6, may_change_size=True, may_change_epochs=True)
+
+    times = [scaled((each.size / 64) ** 2) * each.epochs for each in every]
+    assert every[0] == Setting(64, 6)
+    assert times == sorted(times, reverse=True)
+    assert min(times) < 0.25 * times[0]
+    assert {each.size for each in settings(128, 6, may_change_size=False, may_change_epochs=True)} == {128}
+    assert {each.epochs for each in settings(64, 20, may_change_size=True, may_change_epochs=False)} == {20}
+    assert settings(64, 2, may_change_size=False, may_change_epochs=True) == [Setting(64, 2)]
+
+
+def test_a_trial_counts_by_its_cost():
+    usual = [QUIET.run_s(6, gmacs) for gmacs in (5.0, 2.5)]
+
+    assert usual[0] == 6.0
+    assert 0.5 * 6.0 < usual[1] < 6.0
+    assert slowness([]) == 1.0
+    assert slowness([(12.0, usual[0])]) == 2.0
+    assert slowness([(6.0, 6.0)] * 9 + [(18.0, 6.0)] * 3) == 3.0  # the newest count
+    assert slowness([(6.0, 6.0)], [(3.0, 6.0)]) == 1.0  # it has only begun
+    assert slowness([(6.0, 6.0)], [(30.0, 6.0)]) == 5.0
+
+
+class Clock:
+    """A machine that trains nets on two workers, and becomes slower at a time."""
+
+    def __init__(self, slows_at, factor):
+        self.now, self.slows_at, self.factor = 0.0, slows_at, factor
+        self.scored, self.lines = [], []
+
+    def rate(self):
+        return self.factor if self.now >= self.slows_at else 1.0
+
+    def tally(self, under_way=()):
+        return Tally(len(self.scored), {}, 0, 0, 0, tuple(self.scored), under_way=tuple(under_way))
+
+    def train(self, pace):
+        """Train two nets at a time as long as there is time; return when the trials ended."""
+        while pace.may_begin() and len(self.scored) < pace.work.trials:
+            begun, left = self.now, 6.0
+            while left > 0:
+                self.now += 0.5
+                left -= 0.5 / self.rate()
+                pace.see(self.tally([UnderWay(0, "h", "worker 1", 1, self.now - begun)] * 2))
+                if self.now >= pace.ends_at():
+                    return
+            number = len(self.scored)
+            costs = {"gmacs": 5.0, "params": 10}
+            self.scored += [
+                Scored(number + i, (number + i,), str(number + i), 0.5, costs, 6, self.now - begun) for i in range(2)
+            ]
+            pace.see(self.tally())
+
+
+@pytest.mark.parametrize(("slows_at", "factor"), [(1e9, 1), (0, 2), (30, 3), (60, 2), (100, 2), (60, 1.5), (10, 5)])
+def test_the_share_of_the_verdict_is_never_eaten(slows_at, factor):
+    clock = Clock(slows_at, factor)
+    pace = Pace(WORK, QUIET, 0.0, 300.0, note=clock.lines.append, now=lambda: clock.now)
+
+    clock.train(pace)
+
+    needed_s = 5 * QUIET.times(clock.rate()).again_s(6, 5.0)  # nine training runs, two at a time
+    assert clock.now + needed_s <= 300.0
+    assert clock.scored
+    assert bool(clock.lines) == (factor > 1)
+
+
+def test_a_slower_machine_has_fewer_trials_and_says_so():
+    counts = []
+    for factor in (1, 2, 4):
+        clock = Clock(20.0, factor)
+        pace = Pace(WORK, QUIET, 0.0, 300.0, note=clock.lines.append, now=lambda clock=clock: clock.now)
+        clock.train(pace)
+        counts.append(len(clock.scored))
+
+    assert counts[0] == 40 > counts[1] > counts[2] >= 2
+    assert clock.lines[0].startswith("plan: training runs take ")
+    assert "the verdict keeps" in clock.lines[0]
+
+
+def test_without_any_time_the_first_trials_are_trained_all_the_same():
+    clock = Clock(0, 1)
+    pace = Pace(WORK, busy(100), 0.0, 300.0, now=lambda: clock.now)
+
+    assert pace.may_begin()
+    assert pace.ends_at() == 300.0  # without any result there is nothing to compare
+
+
+def test_a_change_of_speed_is_told_in_words():
+    plan = make_plan(replace(WORK, trials=4), busy(5), 560)
+
+    assert changed_text(1.84, plan) == (
+        "plan: training runs take 1.8 times as long as measured before trial 0. Time for about 4 further trials; the "
+        "verdict keeps 5:40."
+    )
