@@ -85,5 +85,5 @@ def measure_epoch_s(
 
 def _few(sets: DataSets) -> DataSets:
     """Return the first images of each side, as many as are timed."""
-    split = Split(*(tuple(side.names[:IMAGES]) for side in (sets.train, sets.val)), test=())
-    return replace(sets, split=split)
+    train, val = (tuple(side.names[:IMAGES]) for side in (sets.train, sets.val))
+    return replace(sets, split=Split(train, val, ()))

@@ -1,11 +1,17 @@
 """How a search divides its time: the verdict first, as many trials as remain, and again when the machine slows."""
 
+import re
+import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from lmnet.search.budget import Pace, changed_text
+from lmnet.search.budget import Pace, changed_text, plan_lines
+from lmnet.search.options import SearchOptions
 from lmnet.search.results.counts import Scored, Tally
+from lmnet.search.run_search import run
+from lmnet.search.train.pools import InlinePool
 from lmnet.search.train.under_way import UnderWay
 from lmnet.search.verdict.plan import Setting, Speed, Work, make_plan, scaled, settings, slowness
 
@@ -156,3 +162,67 @@ def test_a_change_of_speed_is_told_in_words():
         "plan: training runs take 1.8 times as long as measured before trial 0. Time for about 4 further trials; the "
         "verdict keeps 5:40."
     )
+
+
+def session(**options):
+    """A search with what the lines about its plan need."""
+    start = SimpleNamespace(gmacs=4.0, is_feasible=True)
+    overview = SimpleNamespace(timeout_s=560.0, survey=SimpleNamespace(start=start, cheapest=start))
+    return SimpleNamespace(options=SearchOptions(**options), overview=overview, workers=2, began=time.monotonic())
+
+
+def test_what_is_chosen_for_want_of_time_is_said():
+    given, chosen = Setting(64, 6), Setting(48, 4)
+
+    lines = plan_lines(session(), given, make_plan(WORK, busy(8), 560), chosen, make_plan(WORK, busy(5), 560), 2)
+
+    assert lines == [
+        "time: with --size 64 and --epochs 6 one training run takes about 0:48 here now, 2 at a time. That leaves time "
+        "for 6 trials beside the verdict, so this search takes --size 48 and --epochs 4.",
+        "plan: one training run takes about 0:30, 2 at a time. The verdict has 4:15: the 2 best nets, the starting net "
+        "and the largest net within the limits, 3 training runs each. Before it there is time for about 16 trials.",
+    ]
+
+
+def test_what_the_user_gave_is_kept_and_the_line_says_what_makes_room():
+    plan = make_plan(WORK, busy(8), 560)
+
+    lines = plan_lines(session(size=64, epochs=6), Setting(64, 6), plan, Setting(64, 6), plan, 2)
+
+    assert len(lines) == 2
+    assert "Before it there is time for about 6 trials." in lines[0]
+    assert re.fullmatch(
+        r"plan: this is less than 12 trials and a full verdict. --timeout \d+ makes room, or a smaller --size, or "
+        r"fewer --epochs, or a --spec of about [\d.]+ GMACs.",
+        lines[1],
+    )
+    needed_s = int(re.search(r"--timeout (\d+)", lines[1])[1])
+    assert make_plan(WORK, busy(8), needed_s).fits
+    assert not make_plan(WORK, busy(8), needed_s - 120).fits
+
+
+QUICK = {"max_gflops": 0.004, "workers": 1, "executor": InlinePool, "confirm_seeds": 1}
+
+
+def test_a_search_with_a_time_limit_ends_in_a_verdict(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmnet.search.verdict.again.TEST_IMAGES", 12)
+    lines = []
+
+    result = run(small, trials=2, timeout_s=900, epochs=1, size=32, on_note=lines.append, out=tmp_path, **QUICK)
+
+    assert lines[0] == "time: measuring how fast nets train here now"
+    assert lines[1].startswith("plan: one training run takes about 0:")
+    assert result.overview.seconds > 0
+    assert result.verdict["seeds"] == 1
+    assert {one["images"] for one in result.verdict["nets"]} == {12}
+
+
+def test_a_study_continues_with_its_own_size_and_epochs(small, tmp_path):
+    """The first session chose them by its machine's speed, perhaps."""
+    run(small, trials=1, epochs=1, size=32, confirm_epochs=0, out=tmp_path, **QUICK)
+
+    result = run(small, trials=2, confirm_epochs=0, out=tmp_path, **QUICK)
+
+    assert [one.epochs for one in result.tally.scored] == [1, 1]
+    with pytest.raises(ValueError, match="a study must continue as it began, got objective.recipe.size=48 .was 32.*"):
+        run(small, trials=2, confirm_epochs=0, size=48, out=tmp_path, **QUICK)
