@@ -238,7 +238,8 @@ def _advice(search: Session, plan: Plan) -> str:
         needed += plan.verdict_s * (search.options.confirm_seeds - plan.seeds) / plan.seeds
     passed = time.monotonic() - search.began
     timeout = passed + needed / (1 - SPARE_SHARE)
-    share = max(0.05, (search.overview.timeout_s - passed) / (timeout - passed) - FIXED_SHARE) / (1 - FIXED_SHARE)
+    share = (search.overview.timeout_s - passed) / (timeout - passed)
+    share = max(0.05, share - FIXED_SHARE) / (1 - FIXED_SHARE)
     gmacs = max((one.gmacs for one in _starts(search)), default=search.overview.survey.cheapest.gmacs)
     others = [f"a smaller --{key}" if key == "size" else f"fewer --{key}" for key in ("size", "epochs")
               if search.options.is_given(key)]  # fmt: skip
