@@ -35,7 +35,7 @@ def confirm_search(
     epochs: int,
     seeds: int,
     finalists: int,
-    are_all_needed: bool,
+    are_all_needed: bool = True,
     make_pool: Callable[[Objective], Pool],
     folder: Path,
     deadline: float | None,
