@@ -27,7 +27,7 @@ from lmnet.blocks.local_global import LocalGlobalStage
 from lmnet.blocks.merge import Add, Concat, Multiply
 from lmnet.blocks.multi_branch import MultiBranchConv, MultiBranchStage
 from lmnet.blocks.multi_kernel import MultiKernelConv
-from lmnet.blocks.multi_level_heads import LrasppHead, SegformerHead
+from lmnet.blocks.multi_level_heads import FpnHead, LrasppHead, SegformerHead
 from lmnet.blocks.neighborhood import neighborhood_attention
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttention2d
 from lmnet.blocks.neighborhood_backends import attention_backend
@@ -62,6 +62,7 @@ __all__ = [
     "Downsample",
     "Example",
     "ExternalAttention",
+    "FpnHead",
     "FusibleConv",
     "FusionDecoder",
     "GlobalFeatureTransformer",

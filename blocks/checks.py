@@ -67,13 +67,22 @@ def check_choice(where: str, choices: Iterable[str], **values: str) -> None:
             raise ValueError(f"{where}: {name} must be one of {', '.join(choices)}, got {name}={value!r}. {hint}")
 
 
-def check_inputs(where: str, in_channels: Sequence[int], *, at_least: int = 1, exactly: int | None = None) -> None:
+def check_inputs(
+    where: str,
+    in_channels: Sequence[int],
+    *,
+    at_least: int = 1,
+    at_most: int | None = None,
+    exactly: int | None = None,
+) -> None:
     """Raise ValueError unless a block of several inputs is given as many as it takes, each with channels above 0."""
     count = len(in_channels)
     if exactly is not None and count != exactly:
         raise ValueError(f"{where}: needs exactly {exactly} inputs, got {count}. List {exactly} names in from.")
     if count < at_least:
         raise ValueError(f"{where}: needs at least {at_least} inputs, got {count}. List more names in from.")
+    if at_most is not None and count > at_most:
+        raise ValueError(f"{where}: takes at most {at_most} inputs, got {count}. List fewer names in from.")
     for channels in in_channels:
         check_positive(where, in_channels=channels)
 

@@ -2,7 +2,9 @@
 
 Source: Howard et al.: "Searching for MobileNetV3", 2019, arXiv 1905.02244, section 6.4 (LR-ASPP), after the code of
 torchvision (BSD 3-Clause); Xie et al.: "SegFormer: Simple and Efficient Design for Semantic Segmentation with
-Transformers", 2021, arXiv 2105.15203, section 3.2 (MLP decoder), after the paper.
+Transformers", 2021, arXiv 2105.15203, section 3.2 (MLP decoder), after the paper; Lin et al.: "Feature Pyramid
+Networks for Object Detection", 2017, arXiv 1612.03144 (the pyramid), and Kirillov et al.: "Panoptic Feature Pyramid
+Networks", 2019, arXiv 1901.02446 (its semantic branch), after the papers.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from lmnet.blocks.checks import check_inputs, check_maps, check_positive, check_rate
+from lmnet.blocks.checks import check_inputs, check_maps, check_positive, check_rate, make_norm
+from lmnet.blocks.conv_norm_act import ConvNormAct
 from lmnet.blocks.registry import Example, register
 
 
@@ -202,3 +205,107 @@ class SegformerHead(nn.Module):
             merged.bias = nn.Parameter(bias)
             self.embed[index] = merged.train(self.training)
         self.mix, self.norm = None, nn.Identity()
+
+
+@register(
+    "fpn_head",
+    example=Example(
+        {"pyramid_channels": 8, "embed_channels": 6, "scale": 4},
+        ((8, 16, 24), (12, 8, 12), (16, 4, 6)),
+        ((2, 64, 96),),
+    ),
+)
+class FpnHead(nn.Module):
+    """Make all maps a pyramid of one width, from the coarsest down, enlarge its levels step by step, add, and classify.
+
+    Args:
+        in_channels: channels of each map, the finest first.
+        num_classes: classes, background included.
+        pyramid_channels: channels of the pyramid, 256 in the paper.
+        embed_channels: channels in which the levels are added, 128 in the paper.
+        norm_layer: timm's name of the normalisation of the second part.
+        norm_groups: groups of a ``groupnorm``; None for timm's 32.
+        scale: whole factor of a bilinear upsampling (corners not aligned) of the logits; 1 for none.
+
+    Shapes:
+        n times (N, C_i, H_i, W_i), the finest first -> (N, num_classes, scale * H_0, scale * W_0).
+
+    Raises:
+        ValueError: fewer than two or more than eight inputs, the finest not first, or an option is out of range.
+
+    Example:
+        >>> import torch
+        >>> from lmnet.blocks import FpnHead
+        >>> head = FpnHead([32, 64], scale=4)
+        >>> head(torch.randn(1, 32, 64, 64), torch.randn(1, 64, 32, 32)).shape
+        torch.Size([1, 2, 256, 256])
+
+    Cost:
+        MACs, with P pyramid_channels, E embed_channels and S_i = H_i * W_i: P * (C_i + 9 * P + 9 * E) * S_i for each
+        map i; 9 * E^2 * (S_1 + ... + S_(i-1)) for each map i > 1; plus E * num_classes * S_0.
+
+    Source:
+        The pyramid of arXiv 1612.03144: 1x1 laterals, nearest upsampling and addition, a 3x3 convolution of each sum.
+        Then the semantic branch of arXiv 1901.02446: a level that is i steps coarser than the finest passes i times a
+        3x3 convolution, normalisation, ReLU and bilinear upsampling, the finest level all but the upsampling, once;
+        the sum is classified 1x1.
+
+    Differs:
+        batch norm instead of group norm, as it can be folded (``norm_layer: groupnorm`` is the paper's); a step
+        enlarges to the size of the next finer map, which is a factor of 2 in the paper.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        *,
+        num_classes: int = 2,
+        pyramid_channels: int = 64,
+        embed_channels: int = 64,
+        norm_layer: str = "batchnorm2d",
+        norm_groups: int | None = None,
+        scale: int = 1,
+    ) -> None:
+        super().__init__()
+        where = "fpn_head"
+        check_inputs(where, in_channels, at_least=2, at_most=8)
+        check_positive(where, num_classes=num_classes, pyramid_channels=pyramid_channels)
+        check_positive(where, embed_channels=embed_channels, scale=scale)
+        make_norm(where, norm_layer, embed_channels, groups=norm_groups)  # refused here under this block's name
+        self.in_channels, self.out_channels, self.scale = list(in_channels), num_classes, scale
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, pyramid_channels, 1) for channels in in_channels)
+        self.smooth = nn.ModuleList(nn.Conv2d(pyramid_channels, pyramid_channels, 3, padding=1) for _ in in_channels)
+        self.steps = nn.ModuleList(
+            nn.ModuleList(
+                ConvNormAct(
+                    embed_channels if step else pyramid_channels,
+                    out_channels=embed_channels,
+                    norm_layer=norm_layer,
+                    norm_groups=norm_groups,
+                    act_layer="relu",
+                    bias=False,
+                )
+                for step in range(max(1, level))
+            )
+            for level in range(len(in_channels))
+        )
+        self.classify = nn.Conv2d(embed_channels, num_classes, 1)
+
+    def forward(self, *maps: Tensor) -> Tensor:
+        """Return the logits."""
+        check_maps("fpn_head", maps, self.in_channels)
+        _check_finest_first("fpn_head", maps)
+        pyramid = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        for level in range(len(maps) - 2, -1, -1):
+            pyramid[level] = pyramid[level] + F.interpolate(pyramid[level + 1], size=maps[level].shape[2:])
+        total = None
+        for level, (smooth, steps) in enumerate(zip(self.smooth, self.steps, strict=True)):
+            x = smooth(pyramid[level])
+            assert isinstance(steps, nn.ModuleList)
+            for step, mix in enumerate(steps):
+                x = mix(x)
+                if level:
+                    x = _resized(x, maps[level - step - 1])
+            total = x if total is None else total + x
+        assert total is not None
+        return _enlarged(self.classify(total), self.scale)

@@ -25,8 +25,8 @@ Published light nets for medical segmentation, as specs of shared blocks: `lmnet
 unext` trains it, `lmnet-search unext` varies it, and `lmnet-build --list-models --family all` lists all. A net that
 has the name of a paper's net computes what its authors' code computes: `tests/test_field.py` compares outputs,
 parameters and MACs with those of their code. A checkpoint of the authors is recognised by its names: `lmnet-train
-unext --weights FILE`. `lraspp_*` and `segformer_mlp_*` are known heads on light encoders of timm; such a pair has no
-paper of its own. [Write a net of a paper as a spec](howto/paper_net.md) shows how one is added.
+unext --weights FILE`. `lraspp_*`, `segformer_mlp_*` and `fpn_*` are known heads on light encoders of timm; such a pair
+has no paper of its own. [Write a net of a paper as a spec](howto/paper_net.md) shows how one is added.
 
 Figures are counted for two classes at 256x256, as everywhere in lmnet: one GMAC is 10^9 multiply-accumulates at batch
 1, norms and activations are free. "Deployed" is the re-parameterised form. Heads that only train

@@ -246,6 +246,15 @@ def test_segformer_head():
     assert cost.deploy_macs == sum(16 * c * h * w for c, h, w in shapes) + classify
 
 
+def test_fpn_head():
+    options = {"num_classes": 3, "pyramid_channels": 10, "embed_channels": 16, "scale": 2}
+    shapes = [(6, H, W), (7, H // 2, W // 2), (9, H // 4, W // 4)]
+    cost = node_cost("fpn_head", options, shapes)
+    pyramid = sum(10 * (c + 9 * 10 + 9 * 16) * h * w for c, h, w in shapes)
+    steps = 9 * 16**2 * (H // 2) * (W // 2)  # the coarsest map's second one
+    assert cost.macs == cost.deploy_macs == pyramid + steps + 16 * 3 * PIXELS
+
+
 @pytest.mark.parametrize(("kernel_size", "scale"), [(3, 2), (5, 1)])
 def test_separable_up(kernel_size, scale):
     options = {"out_channels": 8, "kernel_size": kernel_size, "scale": scale}
