@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import parse_spec
 from lmnet.training.export.formats import FACTS_FILE
-from lmnet.training.export.runtimes import FileNet, check_installed, onnxruntime_net
+from lmnet.training.export.runtimes import FileNet, onnxruntime_session, run_of
 
 
 def open_exported(path: Path) -> tuple[nn.Module, str, dict[str, str]]:
@@ -41,13 +41,8 @@ def open_exported(path: Path) -> tuple[nn.Module, str, dict[str, str]]:
 
 
 def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:
-    check_installed("onnxruntime")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return onnxruntime_net(path), dict(session.get_modelmeta().custom_metadata_map)
+    session = onnxruntime_session(path)
+    return run_of(session), dict(session.get_modelmeta().custom_metadata_map)
 
 
 def _pt2(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:

@@ -89,13 +89,22 @@ def onnxruntime_net(path: str | Path, *, threads: int | None = None) -> Callable
     Raises:
         ImportError: the package is missing.
     """
+    return run_of(onnxruntime_session(path, threads=threads))
+
+
+def onnxruntime_session(path: str | Path, *, threads: int | None = None) -> Any:
+    """Return onnxruntime's session of an ONNX file on the CPU; see ``onnxruntime_net``."""
     check_installed("onnxruntime")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads() if threads is None else threads
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 3  # errors alone
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
+
+def run_of(session: Any) -> Callable[[Tensor], Tensor]:
+    """Return a function image -> logits that runs a session of onnxruntime."""
     names = [output.name for output in session.get_outputs()]
     name = "logits" if "logits" in names else names[0]
 
