@@ -38,7 +38,7 @@ def choices_of(spec: Spec, text: str, options: Mapping[str, Any], path: Path) ->
         spec: the spec.
         text: ``${variable}`` or ``${list[0]}``.
         options: the node's options by block.
-        path: of these options.
+        path: place of these options.
 
     Raises:
         ExpressionError: the text is of another form, or names no variable or item.

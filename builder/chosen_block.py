@@ -29,7 +29,7 @@ class ChosenBlock:
 
 
 def problem_at(document: Document, block: WiredBlock, option: str | None, message: str) -> Problem:
-    """Return a problem at an option of a block, or at its node; where a node has choices, the choice is named."""
+    """Return a problem at an option of a block, or at its node; if a node has choices, the choice is named."""
     place = block.path if option is None else block.place(option)
     return document.problem(place, message + block.note, at_key=option is None)
 

@@ -1,4 +1,4 @@
-"""The options of a node: those of its block, or, where the block is a variable, those of each block that it may be."""
+"""The options of a node: those of its block, or, if the block is a variable, those of each block that it may be."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class WiredBlock:
         options: as written, those with faults left out.
         places: where each option is written.
         channels: ``out_channels`` of the node if the block has no such option; its maps must have as many.
-        path: of the node.
+        path: the node's place.
         note: " (choice NAME)" for the messages of a node with several.
     """
 
@@ -55,7 +55,7 @@ class NodeOptions:
     """What a node gives its blocks.
 
     Args:
-        path: of the node.
+        path: the node's place.
         shared: options beside ``block``, for every block but ``identity``.
         by_block: further options of single blocks.
         signatures: the blocks that the node may be.

@@ -22,7 +22,7 @@ from lmnet.builder.wiring import WiredNode, Wiring
 
 _Value = TypeVar("_Value")
 REMEMBERED = 20_000
-"""So many nodes, and so many nodes' options, are remembered at most."""
+"""Most nodes, and most nodes' options, that are remembered."""
 PROBE_SIDE = 1152  # divisible by 2^7 and 9: strides of 2, 3 and their products come out exactly
 
 
@@ -154,7 +154,7 @@ class Planner:
             variables: with their values.
             options: node name → the block that it is built as; nodes that cannot be built are left out.
             image: shape of the input.
-            price: False where something else is wrong already: shapes alone are found, which is faster.
+            price: False if something else is wrong already: shapes alone are found, which is faster.
         """
         problems: list[Problem] = []
         planned: dict[str, NodePlan] = {}
@@ -290,7 +290,7 @@ def _unequal(own: NodePlan, other: NodePlan) -> str:
 
 
 def _scale_advice(node: NodePlan, shape: Shape, padded: tuple[int, int]) -> str:
-    """Say which scale the head needs: its own times what is missing, where that is a whole number."""
+    """Say which scale the head needs: its own times what is missing, if that is a whole number."""
     scale = node.options.get("scale", 1)
     factors = [side * scale / have for side, have in zip(padded, shape[1:], strict=True)]
     if (

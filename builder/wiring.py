@@ -27,8 +27,8 @@ class WiredNode:
     """A node as written, with what does not depend on variables.
 
     Args:
-        name: of the node.
-        path: of the node.
+        name: the node's name.
+        path: the node's place.
         block: a block's name, or an expression.
         blocks: the registered blocks that it may be, by name.
         unregistered: the others, which are reported.

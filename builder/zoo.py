@@ -94,8 +94,8 @@ def zoo_weights(name: str, data: str = DEFAULT_DATA) -> Path:
     if not path.exists():
         if full_name not in pins():
             names = sorted(weights_names())
-            close = closest(full_name, [each for each in names if each.partition("@")[0] == name])
-            meant = f" Did you mean {close}?" if close is not None and data != DEFAULT_DATA else ""
+            close = closest(data, [each.partition("@")[2] for each in names if each.startswith(f"{name}@")])
+            meant = f" Did you mean {name}@{close}?" if close is not None else ""
             raise ValueError(
                 f"{name}: the zoo has no weights of it trained on {data}.{meant} It has weights for: "
                 f"{', '.join(names) or 'no net'}. Use one of these, a run folder, or --weights FILE."

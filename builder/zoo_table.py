@@ -71,7 +71,7 @@ class ZooRow:
         mb: megabytes of the exported file: ``float32``, ``int8``.
         family: the net's family, as its spec says.
         peak_mib: most MiB that the feature maps of one image take at once, re-parameterised, float32, without weights;
-            None where nobody counted it.
+            None if nobody counted it.
     """
 
     name: str
