@@ -91,7 +91,8 @@ def _suggest(args: argparse.Namespace, words: Sequence[str]) -> int:
         from lmnet.search.suggest.tables import suggestion_table
 
         if found.nets:
-            Console(width=None if sys.stdout.isatty() else 140).print(suggestion_table(found))
+            console = Console(width=None if sys.stdout.isatty() else 140)
+            console.print(suggestion_table(found, width=console.width))
         for note in found.notes:
             if note not in said:
                 print(note)

