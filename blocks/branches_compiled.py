@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,11 +21,11 @@ LANES = 8
 """The kernel works on so many channels at a time and needs as many."""
 
 _is_default: bool | None = None
-"""Whether multi-branch convolutions train with the kernel; None until it was asked for or could first be used."""
+"""Whether multi_branch and multi_kernel train with the kernel; None until it was asked for or could first be used."""
 
 
 def build_branch_kernel() -> bool:
-    """Build and load the compiled branches; from then on multi-branch convolutions train with them on a CPU.
+    """Build and load the compiled branches; from then on multi_branch and multi_kernel train with them on a CPU.
 
     They keep one map for the backward pass instead of one a branch, and are faster: ``benchmarks/training_step.py``.
     Results are those of pure PyTorch up to rounding.
@@ -58,8 +60,16 @@ def load_kernel() -> ctypes.CDLL | None:
     kernel.lmnet_depthwise.argtypes = [pointer] * 6 + [integer]
     kernel.lmnet_branch_sums.argtypes = [pointer] * 3 + [integer] + [pointer] * 5 + [integer]
     kernel.lmnet_branch_gradients.argtypes = [pointer] * 3 + [integer] + [pointer] * 7 + [integer]
-    for name in ("lmnet_branch_statistics", "lmnet_depthwise", "lmnet_branch_sums", "lmnet_branch_gradients"):
-        getattr(kernel, name).restype = None
+    number = ctypes.c_double
+    kernel.lmnet_gated_sum.argtypes = [pointer] * 2 + [integer] + [pointer] * 4 + [number, pointer, integer]
+    kernel.lmnet_gated_sums.argtypes = [pointer] * 3 + [integer] + [pointer] * 5 + [number] + [pointer] * 2 + [integer]
+    kernel.lmnet_gated_gradients.argtypes = (
+        [pointer] * 3 + [integer] + [pointer] * 6 + [number] + [pointer] * 2 + [integer]
+    )
+    for name in ("branch_statistics", "depthwise", "branch_sums", "branch_gradients"):
+        getattr(kernel, f"lmnet_{name}").restype = None
+    for name in ("gated_sum", "gated_sums", "gated_gradients"):
+        getattr(kernel, f"lmnet_{name}").restype = None
     return kernel
 
 
@@ -79,7 +89,11 @@ def can_compute(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.Module
         and not torch.compiler.is_compiling()
         and all(conv.weight.dtype == torch.float32 for conv in convs)
         and all(
-            type(norm) is nn.BatchNorm2d and norm.affine and norm.track_running_stats and norm.momentum is not None
+            type(norm) is nn.BatchNorm2d
+            and norm.training  # frozen norms use their running statistics
+            and norm.affine
+            and norm.track_running_stats
+            and norm.momentum is not None
             for norm in norms
         )
         and _is_built()
@@ -93,13 +107,20 @@ def _is_built() -> bool:
     return _is_default
 
 
-def sum_of_branches(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d]) -> Tensor:
-    """Return the sum over branches of norm(conv(x)) in training mode, and update the norms' running statistics.
+CEILINGS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0}
+"""Activations that the kernel computes, behind each branch, and their largest value."""
+
+
+def sum_of_branches(
+    x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.BatchNorm2d], *, act: nn.Module | None = None
+) -> Tensor:
+    """Return the sum over branches of act(norm(conv(x))) in training mode, and update the norms' running statistics.
 
     Args:
         x: (N, C, H, W), as ``can_compute`` wants it.
         convs: depthwise, without bias, padded to keep the size.
         norms: one a convolution.
+        act: activation of each branch, one of ``CEILINGS``; None for none.
     """
     weights = [conv.weight for conv in convs]
     with torch.no_grad():
@@ -116,38 +137,59 @@ def sum_of_branches(x: Tensor, convs: Sequence[nn.Conv2d], norms: Sequence[nn.Ba
         eps = torch.tensor([norm.eps for norm in norms], dtype=torch.float64)
         inverse = (var + eps[:, None]).rsqrt()
     scale, shift = (torch.stack([getattr(norm, name) for norm in norms]) for name in ("weight", "bias"))
-    out: Tensor = _SumOfBranches.apply(x, scale, shift, mean, inverse, *weights)
+    ceiling = None if act is None else CEILINGS[type(act)]
+    out: Tensor = _SumOfBranches.apply(x, scale, shift, mean, inverse, ceiling, *weights)
     return out
 
 
 class _SumOfBranches(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, inverse: Tensor, *weights: Tensor
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        mean: Tensor,
+        inverse: Tensor,
+        ceiling: float | None,
+        *weights: Tensor,
     ) -> Tensor:
-        ctx.save_for_backward(x, scale, mean, inverse, *weights)
         factor = scale.double() * inverse
+        plus = shift.double() - factor * mean
+        ctx.save_for_backward(x, scale, mean, inverse, plus, *weights)
+        ctx.ceiling = ceiling
+        if ceiling is not None:
+            return _gated_sum(x, weights, factor.float(), plus.float(), ceiling)
         sides = [max(weight.shape[dim] for weight in weights) for dim in (2, 3)]
         merged = sum(
             one[:, None, None, None] * _padded(weight, sides) for one, weight in zip(factor, weights, strict=True)
         )
-        bias = (shift.double() - factor * mean).sum(0).float()
         assert isinstance(merged, Tensor)
-        return _depthwise(x, merged.float().contiguous(), bias)
+        return _depthwise(x, merged.float().contiguous(), plus.sum(0).float())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, scale, mean, inverse, *weights = ctx.saved_tensors
+        x, scale, mean, inverse, plus, *weights = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
-        of_grad, of_product = _sums(x, grad, weights, mean.float())
-        count = x.numel() // x.shape[1]
         by_grad = scale.double() * inverse
+        gate = None if ctx.ceiling is None else _Gate(by_grad.float(), plus.float(), ctx.ceiling)
+        of_grad, of_product = _sums(x, grad, weights, mean.float(), gate)
+        count = x.numel() // x.shape[1]
         by_map = -by_grad * inverse.square() * of_product / count
         constant = -by_grad * of_grad / count - by_map * mean
-        of_input, of_weights = _gradients(x, grad, weights, by_grad.float(), constant.float(), by_map.float())
+        of_input, of_weights = _gradients(x, grad, weights, by_grad.float(), constant.float(), by_map.float(), gate)
         of_scale, of_shift = (inverse * of_product).float(), of_grad.float().expand_as(scale)
-        return of_input, of_scale, of_shift, None, None, *of_weights
+        return of_input, of_scale, of_shift, None, None, None, *of_weights
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """What is behind each branch's convolution: min(max(factor * map + plus, 0), ceiling); both (branches, C)."""
+
+    factor: Tensor
+    plus: Tensor
+    ceiling: float
 
 
 def _padded(weight: Tensor, sides: Sequence[int]) -> Tensor:
@@ -200,28 +242,56 @@ def _depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out
 
 
-def _sums(x: Tensor, grad: Tensor, weights: Sequence[Tensor], mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums of the gradient, (C), and of the gradient times each centred branch, (branches, C), float64."""
-    of_grad = torch.empty(x.shape[1], dtype=torch.float64)
+def _gated_sum(x: Tensor, weights: Sequence[Tensor], factor: Tensor, plus: Tensor, ceiling: float) -> Tensor:
+    out = torch.empty_like(x, memory_format=torch.channels_last)
+    _flat, addresses, sides = _weights(weights)
+    _kernel().lmnet_gated_sum(
+        x.data_ptr(), _shape(x), len(weights), addresses, sides, factor.data_ptr(), plus.data_ptr(), ceiling,
+        out.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
+    return out
+
+
+def _sums(
+    x: Tensor, grad: Tensor, weights: Sequence[Tensor], mean: Tensor, gate: _Gate | None
+) -> tuple[Tensor, Tensor]:
+    """Return the sums of the gradient, and of the gradient times each centred branch, (branches, C), float64.
+
+    The first is (C) without a gate, (branches, C) with one: each branch then has a gradient of its own.
+    """
+    of_grad = torch.empty(mean.shape if gate else x.shape[1], dtype=torch.float64)
     of_product = torch.empty(len(weights), x.shape[1], dtype=torch.float64)
     _flat, addresses, sides = _weights(weights)
-    _kernel().lmnet_branch_sums(
-        x.data_ptr(), grad.data_ptr(), _shape(x), len(weights), addresses, sides, mean.data_ptr(), of_grad.data_ptr(),
-        of_product.data_ptr(), torch.get_num_threads(),
-    )  # fmt: skip
+    given = (x.data_ptr(), grad.data_ptr(), _shape(x), len(weights), addresses, sides, mean.data_ptr())
+    results = (of_grad.data_ptr(), of_product.data_ptr(), torch.get_num_threads())
+    if gate is None:
+        _kernel().lmnet_branch_sums(*given, *results)
+    else:
+        _kernel().lmnet_gated_sums(*given, gate.factor.data_ptr(), gate.plus.data_ptr(), gate.ceiling, *results)
     return of_grad, of_product
 
 
 def _gradients(
-    x: Tensor, grad: Tensor, weights: Sequence[Tensor], by_grad: Tensor, constant: Tensor, by_map: Tensor
+    x: Tensor,
+    grad: Tensor,
+    weights: Sequence[Tensor],
+    by_grad: Tensor,
+    constant: Tensor,
+    by_map: Tensor,
+    gate: _Gate | None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradients of the input and of each weight."""
     of_input = torch.empty_like(x, memory_format=torch.channels_last)
     _flat, addresses, sides = _weights(weights)
     of_weights = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
     to = (ctypes.c_void_p * len(weights))(*(each.data_ptr() for each in of_weights))
-    _kernel().lmnet_branch_gradients(
+    given = (
         x.data_ptr(), grad.data_ptr(), _shape(x), len(weights), addresses, sides, by_grad.data_ptr(),
-        constant.data_ptr(), by_map.data_ptr(), of_input.data_ptr(), to, torch.get_num_threads(),
+        constant.data_ptr(), by_map.data_ptr(),
     )  # fmt: skip
+    results = (of_input.data_ptr(), to, torch.get_num_threads())
+    if gate is None:
+        _kernel().lmnet_branch_gradients(*given, *results)
+    else:
+        _kernel().lmnet_gated_gradients(*given, gate.plus.data_ptr(), gate.ceiling, *results)
     return of_input, of_weights

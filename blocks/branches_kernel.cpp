@@ -1,5 +1,5 @@
-// Parallel depthwise convolutions of one map, each with its batch norm, summed: statistics, result and gradients on the
-// CPU, float32, channels last. A plain C interface, without Python or torch.
+// Parallel depthwise convolutions of one map, each with its batch norm and, if asked, ReLU or ReLU6, summed: statistics,
+// result and gradients on the CPU, float32, channels last. A plain C interface, without Python or torch.
 //
 // The map is worked on 8 channels at a time, in bands of rows that are copied into a tile with zeros around it. No
 // branch's map is ever stored: convolutions are computed again wherever they are needed, which is cheaper than moving
@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t LANES = 8, BAND = 16, PIXELS = 8, TAPS = 5;
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t Mask __attribute__((vector_size(LANES * sizeof(int32_t))));
 
 inline Vector load(const float* p) {
   Vector v;
@@ -22,6 +23,24 @@ inline Vector load(const float* p) {
   return v;
 }
 inline void store(float* p, Vector v) { std::memcpy(p, &v, sizeof v); }
+
+// What is behind each branch's convolution, where branches are activated: min(max(factor * map + plus, 0), high).
+struct Gate {
+  const float *factor, *plus;  // (branches, channels)
+  float high;
+};
+
+// Not-a-number passes, as in torch.
+inline Vector activated(Vector value, float high) {
+  const Vector most = Vector{} + high;
+  value = (Vector)(~(value <= Vector{}) & (Mask)value);
+  const Mask above = value > most;
+  return (Vector)((above & (Mask)most) | (~above & (Mask)value));
+}
+// The gradient where the activation lets it through, else 0.
+inline Vector let_through(Vector gradient, Vector value, float high) {
+  return (Vector)(~((value <= Vector{}) | (value >= Vector{} + high)) & (Mask)gradient);
+}
 
 struct Map {
   int64_t n, height, width, channels;
@@ -143,6 +162,132 @@ void for_bands(const Map& map, int64_t threads, const Run& run) {
   }
 }
 
+// Sums over all pixels: of the gradient (channels), and of the gradient times (branch - its mean) (branches, channels).
+// Where branches are activated, the gradient is each branch's own: of_grad is (branches, channels) then.
+template <bool Gated>
+void branch_sums(const float* input, const float* grad, const int64_t* shape, int64_t count,
+                 const float* const* weights, const int64_t* sides, const float* mean, const Gate& gate,
+                 double* of_grad, double* of_product, int64_t threads) {
+  const Map map{shape[0], shape[1], shape[2], shape[3]};
+  const Branches branches(count, weights, sides);
+  const int64_t gradients = (Gated ? count : 1) * map.channels, numbers = gradients + count * map.channels;
+  std::vector<double> sums(map.tasks() * numbers);
+  for_bands(map, threads, [&](int64_t task, int64_t image, int64_t top, int64_t rows) {
+    Tile tile(BAND, branches.up, map.width, branches.left), grads(BAND, 0, map.width, 0);
+    std::unique_ptr<Vector[]> taps(new Vector[branches.taps]), row(new Vector[map.width + PIXELS]);
+    for (int64_t chunk = 0; chunk < map.chunks(); ++chunk) {
+      const int64_t channel = map.first_channel(chunk);
+      fill(map, input, image, top, channel, -branches.up, rows + branches.up, &tile);
+      fill(map, grad, image, top, channel, 0, rows, &grads);
+      double* all = &sums[task * numbers + channel];
+      std::fill(all, all + LANES, 0.0);
+      for (int64_t y = 0; y < rows && !Gated; ++y) {
+        Vector sum{};
+        for (int64_t x = 0; x < map.width; ++x) sum += grads.row(y)[x];
+        for (int64_t lane = 0; lane < LANES; ++lane) all[lane] += sum[lane];
+      }
+      for (int64_t branch = 0; branch < count; ++branch) {
+        const Kernel& kernel = branches.kernels[branch];
+        read_taps(kernel, channel, false, taps.get());
+        const int64_t number = branch * map.channels + channel;
+        const Vector middle = load(mean + number);
+        const Vector factor = Gated ? load(gate.factor + number) : Vector{};
+        const Vector plus = Gated ? load(gate.plus + number) : Vector{};
+        double* at = &sums[task * numbers + gradients + number];
+        std::fill(at, at + LANES, 0.0);
+        if (Gated) {
+          all = &sums[task * numbers + number];
+          std::fill(all, all + LANES, 0.0);
+        }
+        for (int64_t y = 0; y < rows; ++y) {
+          convolve_row<false>(tile, kernel, taps.get(), y, map.width, row.get());
+          Vector sum{}, through{};
+          for (int64_t x = 0; x < map.width; ++x) {
+            Vector from = grads.row(y)[x];
+            if (Gated) through += from = let_through(from, factor * row[x] + plus, gate.high);
+            sum += from * (row[x] - middle);
+          }
+          for (int64_t lane = 0; lane < LANES; ++lane) at[lane] += sum[lane];
+          for (int64_t lane = 0; lane < LANES && Gated; ++lane) all[lane] += through[lane];
+        }
+      }
+    }
+  });
+  for (int64_t number = 0; number < numbers; ++number) {
+    double sum = 0;
+    for (int64_t task = 0; task < map.tasks(); ++task) sum += sums[task * numbers + number];
+    (number < gradients ? of_grad[number] : of_product[number - gradients]) = sum;
+  }
+}
+
+// The gradient of branch i's map is by_grad[i] * grad + constant[i] + by_map[i] * map (each (branches, channels)).
+// Writes the gradient of the input and of each branch's weight (channels, height, width).
+// Where branches are activated, grad is what the activation lets through.
+template <bool Gated>
+void branch_gradients(const float* input, const float* grad, const int64_t* shape, int64_t count,
+                      const float* const* weights, const int64_t* sides, const float* by_grad, const float* constant,
+                      const float* by_map, const Gate& gate, float* of_input, float* const* of_weights,
+                      int64_t threads) {
+  const Map map{shape[0], shape[1], shape[2], shape[3]};
+  const Branches branches(count, weights, sides);
+  std::vector<int64_t> begin(count + 1);
+  for (int64_t i = 0; i < count; ++i) begin[i + 1] = begin[i] + branches.kernels[i].taps() * map.channels;
+  std::vector<float> sums(map.tasks() * begin[count]);
+  for_bands(map, threads, [&](int64_t task, int64_t image, int64_t top, int64_t rows) {
+    Tile tile(BAND, 2 * branches.up, map.width, branches.left), grads(BAND, branches.up, map.width, 0);
+    Tile own(BAND, branches.up, map.width, branches.left), out(BAND, 0, map.width, 0);
+    std::unique_ptr<Vector[]> taps(new Vector[branches.taps]), turned(new Vector[branches.taps]),
+        found(new Vector[branches.taps]);
+    for (int64_t chunk = 0; chunk < map.chunks(); ++chunk) {
+      const int64_t channel = map.first_channel(chunk);
+      fill(map, input, image, top, channel, -2 * branches.up, rows + 2 * branches.up, &tile);
+      fill(map, grad, image, top, channel, -branches.up, rows + branches.up, &grads);
+      for (int64_t y = 0; y < rows; ++y) std::fill(out.row(y), out.row(y) + map.width, Vector{});
+      for (int64_t branch = 0; branch < count; ++branch) {
+        const Kernel& kernel = branches.kernels[branch];
+        read_taps(kernel, channel, false, taps.get());
+        read_taps(kernel, channel, true, turned.get());
+        const int64_t number = branch * map.channels + channel;
+        const Vector factor = load(by_grad + number), plus = load(constant + number), times = load(by_map + number);
+        const Vector scale = Gated ? load(gate.factor + number) : Vector{};
+        const Vector shift = Gated ? load(gate.plus + number) : Vector{};
+        for (int64_t y = -kernel.up(); y < rows + kernel.up(); ++y) {
+          Vector* row = own.row(y);
+          if (top + y < 0 || top + y >= map.height) {
+            std::fill(row, row + map.width, Vector{});
+            continue;
+          }
+          convolve_row<false>(tile, kernel, taps.get(), y, map.width, row);
+          const Vector* from = grads.row(y);
+          for (int64_t x = 0; x < map.width; ++x) {
+            const Vector own = Gated ? let_through(from[x], scale * row[x] + shift, gate.high) : from[x];
+            row[x] = factor * own + plus + times * row[x];
+          }
+          std::fill(row + map.width, row + map.width + std::max(PIXELS, branches.left), Vector{});
+        }
+        std::fill(found.get(), found.get() + kernel.taps(), Vector{});
+        for (int64_t y = 0; y < rows; ++y) {
+          correlate_row(tile, kernel, own.row(y), y, map.width, found.get());
+          convolve_row<true>(own, kernel, turned.get(), y, map.width, out.row(y));
+        }
+        float* at = &sums[task * begin[count] + begin[branch]];
+        for (int64_t tap = 0; tap < kernel.taps(); ++tap)
+          for (int64_t lane = 0; lane < LANES; ++lane) at[(channel + lane) * kernel.taps() + tap] = found[tap][lane];
+      }
+      for (int64_t y = 0; y < rows; ++y) {
+        float* to = map.at(of_input, image, top + y, channel);
+        for (int64_t x = 0; x < map.width; ++x) store(to + x * map.channels, out.row(y)[x]);
+      }
+    }
+  });
+  for (int64_t branch = 0; branch < count; ++branch)
+    for (int64_t i = 0; i < begin[branch + 1] - begin[branch]; ++i) {
+      double sum = 0;
+      for (int64_t task = 0; task < map.tasks(); ++task) sum += sums[task * begin[count] + begin[branch] + i];
+      of_weights[branch][i] = (float)sum;
+    }
+}
+
 }  // namespace
 
 extern "C" {
@@ -219,109 +364,66 @@ void lmnet_depthwise(const float* input, const int64_t* shape, const float* weig
   });
 }
 
-// Sums over all pixels: of the gradient (channels), and of the gradient times (branch - its mean) (branches, channels).
+// See branch_sums and branch_gradients; the sum of activated branches is at the end.
 void lmnet_branch_sums(const float* input, const float* grad, const int64_t* shape, int64_t count,
                        const float* const* weights, const int64_t* sides, const float* mean, double* of_grad,
                        double* of_product, int64_t threads) {
-  const Map map{shape[0], shape[1], shape[2], shape[3]};
-  const Branches branches(count, weights, sides);
-  const int64_t numbers = (count + 1) * map.channels;
-  std::vector<double> sums(map.tasks() * numbers);
-  for_bands(map, threads, [&](int64_t task, int64_t image, int64_t top, int64_t rows) {
-    Tile tile(BAND, branches.up, map.width, branches.left), grads(BAND, 0, map.width, 0);
-    std::unique_ptr<Vector[]> taps(new Vector[branches.taps]), row(new Vector[map.width + PIXELS]);
-    for (int64_t chunk = 0; chunk < map.chunks(); ++chunk) {
-      const int64_t channel = map.first_channel(chunk);
-      fill(map, input, image, top, channel, -branches.up, rows + branches.up, &tile);
-      fill(map, grad, image, top, channel, 0, rows, &grads);
-      double* at = &sums[task * numbers + channel];
-      std::fill(at, at + LANES, 0.0);
-      for (int64_t y = 0; y < rows; ++y) {
-        Vector sum{};
-        for (int64_t x = 0; x < map.width; ++x) sum += grads.row(y)[x];
-        for (int64_t lane = 0; lane < LANES; ++lane) at[lane] += sum[lane];
-      }
-      for (int64_t branch = 0; branch < count; ++branch) {
-        const Kernel& kernel = branches.kernels[branch];
-        read_taps(kernel, channel, false, taps.get());
-        const Vector middle = load(mean + branch * map.channels + channel);
-        at = &sums[task * numbers + (branch + 1) * map.channels + channel];
-        std::fill(at, at + LANES, 0.0);
-        for (int64_t y = 0; y < rows; ++y) {
-          convolve_row<false>(tile, kernel, taps.get(), y, map.width, row.get());
-          Vector sum{};
-          for (int64_t x = 0; x < map.width; ++x) sum += grads.row(y)[x] * (row[x] - middle);
-          for (int64_t lane = 0; lane < LANES; ++lane) at[lane] += sum[lane];
-        }
-      }
-    }
-  });
-  for (int64_t number = 0; number < numbers; ++number) {
-    double sum = 0;
-    for (int64_t task = 0; task < map.tasks(); ++task) sum += sums[task * numbers + number];
-    (number < map.channels ? of_grad[number] : of_product[number - map.channels]) = sum;
-  }
+  branch_sums<false>(input, grad, shape, count, weights, sides, mean, {}, of_grad, of_product, threads);
 }
 
-// The gradient of branch i's map is by_grad[i] * grad + constant[i] + by_map[i] * map (each (branches, channels)).
-// Writes the gradient of the input and of each branch's weight (channels, height, width).
+void lmnet_gated_sums(const float* input, const float* grad, const int64_t* shape, int64_t count,
+                      const float* const* weights, const int64_t* sides, const float* mean, const float* factor,
+                      const float* plus, double high, double* of_grad, double* of_product, int64_t threads) {
+  branch_sums<true>(input, grad, shape, count, weights, sides, mean, {factor, plus, (float)high}, of_grad, of_product,
+                    threads);
+}
+
 void lmnet_branch_gradients(const float* input, const float* grad, const int64_t* shape, int64_t count,
                             const float* const* weights, const int64_t* sides, const float* by_grad,
                             const float* constant, const float* by_map, float* of_input, float* const* of_weights,
                             int64_t threads) {
+  branch_gradients<false>(input, grad, shape, count, weights, sides, by_grad, constant, by_map, {}, of_input,
+                          of_weights, threads);
+}
+
+// by_grad is the gate's factor.
+void lmnet_gated_gradients(const float* input, const float* grad, const int64_t* shape, int64_t count,
+                           const float* const* weights, const int64_t* sides, const float* by_grad,
+                           const float* constant, const float* by_map, const float* plus, double high,
+                           float* of_input, float* const* of_weights, int64_t threads) {
+  branch_gradients<true>(input, grad, shape, count, weights, sides, by_grad, constant, by_map,
+                         {by_grad, plus, (float)high}, of_input, of_weights, threads);
+}
+
+// out = the sum over branches of min(max(factor * branch + plus, 0), high), factor and plus (branches, channels).
+void lmnet_gated_sum(const float* input, const int64_t* shape, int64_t count, const float* const* weights,
+                     const int64_t* sides, const float* factor, const float* plus, double high, float* out,
+                     int64_t threads) {
   const Map map{shape[0], shape[1], shape[2], shape[3]};
   const Branches branches(count, weights, sides);
-  std::vector<int64_t> begin(count + 1);
-  for (int64_t i = 0; i < count; ++i) begin[i + 1] = begin[i] + branches.kernels[i].taps() * map.channels;
-  std::vector<float> sums(map.tasks() * begin[count]);
-  for_bands(map, threads, [&](int64_t task, int64_t image, int64_t top, int64_t rows) {
-    Tile tile(BAND, 2 * branches.up, map.width, branches.left), grads(BAND, branches.up, map.width, 0);
-    Tile own(BAND, branches.up, map.width, branches.left), out(BAND, 0, map.width, 0);
-    std::unique_ptr<Vector[]> taps(new Vector[branches.taps]), turned(new Vector[branches.taps]),
-        found(new Vector[branches.taps]);
+  for_bands(map, threads, [&](int64_t, int64_t image, int64_t top, int64_t rows) {
+    Tile tile(BAND, branches.up, map.width, branches.left), total(BAND, 0, map.width, 0);
+    std::unique_ptr<Vector[]> taps(new Vector[branches.taps]), row(new Vector[map.width + PIXELS]);
     for (int64_t chunk = 0; chunk < map.chunks(); ++chunk) {
       const int64_t channel = map.first_channel(chunk);
-      fill(map, input, image, top, channel, -2 * branches.up, rows + 2 * branches.up, &tile);
-      fill(map, grad, image, top, channel, -branches.up, rows + branches.up, &grads);
-      for (int64_t y = 0; y < rows; ++y) std::fill(out.row(y), out.row(y) + map.width, Vector{});
+      fill(map, input, image, top, channel, -branches.up, rows + branches.up, &tile);
+      for (int64_t y = 0; y < rows; ++y) std::fill(total.row(y), total.row(y) + map.width, Vector{});
       for (int64_t branch = 0; branch < count; ++branch) {
         const Kernel& kernel = branches.kernels[branch];
         read_taps(kernel, channel, false, taps.get());
-        read_taps(kernel, channel, true, turned.get());
         const int64_t number = branch * map.channels + channel;
-        const Vector factor = load(by_grad + number), plus = load(constant + number), times = load(by_map + number);
-        for (int64_t y = -kernel.up(); y < rows + kernel.up(); ++y) {
-          Vector* row = own.row(y);
-          if (top + y < 0 || top + y >= map.height) {
-            std::fill(row, row + map.width, Vector{});
-            continue;
-          }
-          convolve_row<false>(tile, kernel, taps.get(), y, map.width, row);
-          const Vector* from = grads.row(y);
-          for (int64_t x = 0; x < map.width; ++x) row[x] = factor * from[x] + plus + times * row[x];
-          std::fill(row + map.width, row + map.width + std::max(PIXELS, branches.left), Vector{});
-        }
-        std::fill(found.get(), found.get() + kernel.taps(), Vector{});
+        const Vector times = load(factor + number), more = load(plus + number);
         for (int64_t y = 0; y < rows; ++y) {
-          correlate_row(tile, kernel, own.row(y), y, map.width, found.get());
-          convolve_row<true>(own, kernel, turned.get(), y, map.width, out.row(y));
+          convolve_row<false>(tile, kernel, taps.get(), y, map.width, row.get());
+          for (int64_t x = 0; x < map.width; ++x) total.row(y)[x] += activated(times * row[x] + more, (float)high);
         }
-        float* at = &sums[task * begin[count] + begin[branch]];
-        for (int64_t tap = 0; tap < kernel.taps(); ++tap)
-          for (int64_t lane = 0; lane < LANES; ++lane) at[(channel + lane) * kernel.taps() + tap] = found[tap][lane];
       }
       for (int64_t y = 0; y < rows; ++y) {
-        float* to = map.at(of_input, image, top + y, channel);
-        for (int64_t x = 0; x < map.width; ++x) store(to + x * map.channels, out.row(y)[x]);
+        float* to = map.at(out, image, top + y, channel);
+        for (int64_t x = 0; x < map.width; ++x) store(to + x * map.channels, total.row(y)[x]);
       }
     }
   });
-  for (int64_t branch = 0; branch < count; ++branch)
-    for (int64_t i = 0; i < begin[branch + 1] - begin[branch]; ++i) {
-      double sum = 0;
-      for (int64_t task = 0; task < map.tasks(); ++task) sum += sums[task * begin[count] + begin[branch] + i];
-      of_weights[branch][i] = (float)sum;
-    }
 }
 
 }  // extern "C"

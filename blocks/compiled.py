@@ -7,10 +7,11 @@ from torch import nn
 from lmnet.blocks.branches_compiled import build_branch_kernel
 from lmnet.blocks.cpu_kernels import can_build
 from lmnet.blocks.multi_branch import MultiBranchConv
+from lmnet.blocks.multi_kernel import MultiKernelConv
 from lmnet.blocks.neighborhood_attention import NeighborhoodAttention2d, NeighborhoodAttentionTokens
 from lmnet.blocks.neighborhood_compiled import build_attention_kernel
 
-_USERS = (MultiBranchConv, NeighborhoodAttention2d, NeighborhoodAttentionTokens)
+_USERS = (MultiBranchConv, MultiKernelConv, NeighborhoodAttention2d, NeighborhoodAttentionTokens)
 
 
 def build_kernels(model: nn.Module | None = None) -> bool:

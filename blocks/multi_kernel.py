@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
+from lmnet.blocks import branches_compiled
 from lmnet.blocks.checks import check_map, check_odd, check_positive
 from lmnet.blocks.conv_norm_act import ConvNormAct
 from lmnet.blocks.rearrange import shuffled
@@ -52,7 +54,8 @@ class MultiKernelConv(nn.Module):
         MK-UNet, arXiv 2509.18493, MKIR, with ReLU6; EMCAD, arXiv 2405.06880, MSCB, with ReLU.
 
     Differs:
-        the branches cannot be merged into one convolution as those of ``multi_branch`` can: each is activated.
+        the branches cannot be merged into one convolution as those of ``multi_branch`` can: each is activated. On a
+        CPU they are trained by the same compiled kernel, where the activation is relu or relu6.
     """
 
     def __init__(
@@ -87,8 +90,17 @@ class MultiKernelConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed map."""
         check_map("multi_kernel", x, self.in_channels)
-        hidden = self.expand(x)
-        mixed = self.branches[0](hidden)
-        for branch in self.branches[1:]:
-            mixed = mixed + branch(hidden)
+        mixed = self._sum_of_branches(self.expand(x))
         return self.shortcut(x) + self.project(shuffled(mixed, self.groups))
+
+    def _sum_of_branches(self, hidden: Tensor) -> Tensor:
+        branches = [cast("ConvNormAct", branch) for branch in self.branches]
+        if self.training and type(branches[0].act) in branches_compiled.CEILINGS:
+            convs = [branch.conv for branch in branches]
+            norms = [cast("nn.BatchNorm2d", branch.norm) for branch in branches]
+            if branches_compiled.can_compute(hidden, convs, norms):
+                return branches_compiled.sum_of_branches(hidden, convs, norms, act=branches[0].act)
+        mixed: Tensor = branches[0](hidden)
+        for branch in branches[1:]:
+            mixed = mixed + branch(hidden)
+        return mixed

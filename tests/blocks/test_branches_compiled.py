@@ -9,6 +9,7 @@ from torch import nn
 
 from lmnet.blocks import (
     MultiBranchConv,
+    MultiKernelConv,
     branches_compiled,
     build_branch_kernel,
     build_kernels,
@@ -67,6 +68,43 @@ def test_outputs_gradients_and_statistics_are_those_of_pure_pytorch(channels, he
         scale = want.abs().max().clamp(min=1e-6)
         error, usual = ((each - want).abs().max() / scale for each in (one, other))
         assert error <= max(1e-5, 3 * usual)
+
+
+@needs_compiler
+@pytest.mark.parametrize("act_layer", ["relu", "relu6"])
+@pytest.mark.parametrize(("width", "height", "kernels"), [(4, 37, (1, 3, 5)), (6, 9, (3,)), (11, 16, (7, 1))])
+def test_branches_with_an_activation_train_as_in_pure_pytorch(width, height, kernels, act_layer, monkeypatch):
+    used = []
+    monkeypatch.setattr(
+        branches_compiled,
+        "sum_of_branches",
+        lambda *all, act: (used.append(type(act)), sum_of_branches(*all, act=act))[1],
+    )
+    torch.manual_seed(1)
+    block = MultiKernelConv(width, out_channels=8, kernels=kernels, act_layer=act_layer)
+    for norm in (each for each in block.modules() if isinstance(each, nn.BatchNorm2d)):
+        nn.init.normal_(norm.weight, 3.0), nn.init.normal_(norm.bias, 1.0)  # many values below 0 and above 6
+    block = block.to(memory_format=torch.channels_last).train()
+    x = (2 * torch.randn(3, width, height, 13) + 1).contiguous(memory_format=torch.channels_last)
+    exact = trained(copy.deepcopy(block).double(), x.double())
+    with branch_kernel(False):
+        pure = trained(copy.deepcopy(block), x)
+    assert used == []
+    with branch_kernel(True):
+        found = trained(block, x)
+    assert used == [nn.ReLU if act_layer == "relu" else nn.ReLU6]
+    for one, other, want in zip(found, pure, exact, strict=True):
+        scale = want.abs().max().clamp(min=1e-6)
+        error, usual = ((each - want).abs().max() / scale for each in (one, other))
+        assert error <= max(2e-5, 3 * usual)
+
+
+@needs_compiler
+def test_a_branch_that_is_not_a_number_stays_one():
+    block = MultiKernelConv(8, out_channels=8).to(memory_format=torch.channels_last)
+    x = torch.full((1, 8, 9, 9), torch.nan).contiguous(memory_format=torch.channels_last)
+    with branch_kernel(True):
+        assert block(x).isnan().all()
 
 
 @needs_compiler
