@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 import lmnet
 from lmnet.builder.drawing import to_svg
@@ -34,6 +41,7 @@ from lmnet.builder.zoo_table import (
 PAGE = Path(__file__).with_name("zoo.md")
 GRAPHS = Path(__file__).with_name("zoo")
 PLOT = Path(__file__).with_name("dice_against_gmacs.svg")
+BESIDE = Path(__file__).parents[1] / "benchmarks" / "zoo.md"
 README = Path(__file__).parents[1] / "README.md"
 MARK = "<!-- weights: written by docs/make_zoo.py -->"
 HEADER = """\
@@ -43,6 +51,11 @@ HEADER = """\
 
 The nets of the zoo, the best first. Dice is that of the 90 test images of Kvasir-SEG (split of seed 0), at the images'
 own size.
+
+![Dice against GMACs of our nets and of nets of other packages, with 95 % intervals](dice_against_gmacs.svg)
+
+Full circles are shipped weights. Hollow points are nets that were all trained alike, for 16 epochs at 128 px
+([benchmarks/zoo.md](../benchmarks/zoo.md)): compare them with each other.
 
 """
 OTHERS = """\
@@ -155,25 +168,90 @@ def with_table(readme: str) -> str:
     return f"{before}{mark}\n{readme_table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
 
 
+@dataclass(frozen=True)
+class Point:
+    """A net in the plot: its cost, Dice with interval, and how it was trained."""
+
+    name: str
+    gmacs: float
+    dice: tuple[float, float, float]
+    kind: str
+
+
+KINDS = {
+    "shipped weights": {"fmt": "o", "color": "#0969da"},
+    "our nets, 16 epochs at 128 px": {"fmt": "o", "color": "#0969da", "markerfacecolor": "white"},
+    "other packages' nets, 16 epochs at 128 px": {"fmt": "s", "color": "#cf222e", "markerfacecolor": "white"},
+}
+"""How a point was trained → how it is drawn; those of 16 epochs were all trained alike (benchmarks/zoo.md)."""
+
+
+def points() -> list[Point]:
+    """Return the nets of the plot: those with shipped weights, and those of benchmarks/zoo.md."""
+    shipped, ours, others = KINDS
+    found = [
+        Point(f"{row.name} {row.size[0]}px", row.gmacs, (row.dice.mean, row.dice.low, row.dice.high), shipped)
+        for row in select(own_rows(), pretrained=True, sort="gmacs")
+        if row.dice is not None
+    ]
+    for line in BESIDE.read_text(encoding="utf-8").splitlines():
+        match = re.match(r"\| ([^|]+) \| [^|]+ \| ([0-9.]+) [^|]*\|.*\| ([0-9.]+) \[([0-9.]+), ([0-9.]+)\] \|", line)
+        if match is not None:
+            name, gmacs, *dice = match.groups()
+            kind = ours if name in list_models() or "ours" in name else others
+            found.append(Point(name, float(gmacs), tuple(map(float, dice)), kind))  # type: ignore[arg-type]
+    return found
+
+
 def plot() -> bytes:
-    """Return the plot of Dice against GMACs as SVG."""
-    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    """Return the plot of Dice against GMACs as SVG; no label covers another, a point or an interval."""
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for row in select(own_rows(), pretrained=True, sort="gmacs"):
-        if row.dice is None:
-            continue
-        dice = row.dice.mean
-        axes.errorbar(
-            row.gmacs, dice, [[dice - row.dice.low], [row.dice.high - dice]], fmt="o", color="#0969da", capsize=3
-        )
-        label = f"{row.name}\n{row.size[0]}x{row.size[1]}"
-        axes.annotate(label, (row.gmacs, dice), (6, -14), textcoords="offset points", fontsize=7)
-    axes.set(xscale="log", xlabel="GMACs", ylabel="test lesion Dice, Kvasir-SEG", xlim=(0.008, 4))
+    shown = points()
+    for kind, style in KINDS.items():
+        each = [point for point in shown if point.kind == kind]
+        middle = [point.dice[0] for point in each]
+        away = [[point.dice[0] - point.dice[1] for point in each], [point.dice[2] - point.dice[0] for point in each]]
+        axes.errorbar([point.gmacs for point in each], middle, away, label=kind, elinewidth=0.7, **style)
+    axes.set(xscale="log", xlabel="GMACs", ylabel="test lesion Dice, Kvasir-SEG", xlim=(0.008, 8))
     axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower left", fontsize=8, frameon=False)
+    figure.draw_without_rendering()
+    place_labels(axes, shown)
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "lmnet"}):
+    with matplotlib.rc_context({"svg.hashsalt": "lmnet", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
+
+
+def place_labels(axes: Axes, shown: Sequence[Point]) -> None:
+    """Write each name at the nearest place beside its point where it covers nothing."""
+    taken = [box for point in shown for box in _drawn(axes, point)]
+    taken.append(axes.get_legend().get_window_extent())
+    renderer = axes.figure.canvas.get_renderer()
+    for point in sorted(shown, key=lambda each: each.gmacs):
+        for distance, angle in itertools.product(range(7, 90, 4), range(0, 360, 15)):
+            offset = (distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle)))
+            label = axes.annotate(
+                point.name, (point.gmacs, point.dice[0]), offset, textcoords="offset points", fontsize=7,
+                ha="left" if offset[0] >= 0 else "right", va="center",
+                arrowprops={"arrowstyle": "-", "lw": 0.4, "color": "#888888"} if distance > 15 else None,
+            )  # fmt: skip
+            label.update_positions(renderer)
+            box = Text.get_window_extent(label, renderer).expanded(1.02, 1.05)  # without its line
+            if axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1) and not box.count_overlaps(taken):
+                taken.append(box)
+                break
+            label.remove()
+
+
+def _drawn(axes: Axes, point: Point) -> list[Bbox]:
+    """Return where a point and its interval are drawn."""
+    x, middle = axes.transData.transform((point.gmacs, point.dice[0]))
+    _, low = axes.transData.transform((point.gmacs, point.dice[1]))
+    _, high = axes.transData.transform((point.gmacs, point.dice[2]))
+    return [Bbox([[x - 6, middle - 6], [x + 6, middle + 6]]), Bbox([[x - 2, low], [x + 2, high]])]
 
 
 def main() -> int:
