@@ -191,13 +191,18 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
     name = name or spec.name
     if timm.is_model(name):
         raise ValueError(f"timm: there is a model {name!r} already. Pass another name.")
-    plan = plan_spec(spec)
-    maps = encoder_levels(plan)
-    levels = len(maps)
-    # timm takes features from modules of one map each; where one module gives several, it must ask the net for them
-    is_asked = any(level.output for level in maps)
+    encoder_levels(plan_spec(spec))  # refused here, not when a model is made
+    return _register(spec, name)
+
+
+def _register(spec: Spec, name: str) -> str:
+    """Register a spec that has an encoder, which is planned when a model is made: the whole zoo takes seconds."""
 
     def entry(pretrained: bool = False, **options: Any) -> nn.Module:
+        maps = encoder_levels(plan_spec(spec))
+        levels = len(maps)
+        # timm takes features from modules of one map each; where one module gives several, it must ask the net for them
+        is_asked = any(level.output for level in maps)
         if options.get("features_only"):
             check_indices(name, options.get("out_indices", ()), levels)
             options["num_classes"] = 0
@@ -221,7 +226,7 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
         generate_default_cfgs(
             {
                 name: {
-                    "input_size": (3, *plan.input_shape[1:]),
+                    "input_size": (3, *spec.layout.input.size),
                     "mean": IMAGENET_DEFAULT_MEAN,
                     "std": IMAGENET_DEFAULT_STD,
                     "num_classes": 1000,
@@ -237,4 +242,4 @@ def register_spec(spec: str | Path | Spec, name: str | None = None) -> str:
 
 
 for _name in list_models():
-    register_spec(_name, registered_name(_name))
+    _register(load_spec(_name), registered_name(_name))
