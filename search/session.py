@@ -121,6 +121,8 @@ def prepare(
     """Survey the space and choose the objective, before anything is written."""
     began = time.monotonic()
     space = make_space(specs)
+    if len(space.families) > 1 and options.sampler == "tpe":
+        raise ValueError("search: the sampler tpe searches one family. Use model or random, or give one spec.")
     device = str(resolve_device(options.device))
     latency = LatencyMeter(device, options.runtime)
     pricer = make_pricer(space, limits, latency)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ KNOB_LENGTH_SCALE = 0.5
 """Length scale of the knob kernel, as root mean square over all knobs; a knob's values are from 0 to 1."""
 NOISE_VARIANCES = (0.05, 0.3, 1.0)
 """Variances of the noise of a score; the variance of all scores is 1."""
-FAMILY_VARIANCES = (0.3, 1.0, 3.0)
-"""Variances of the families' offsets; the likeliest one is used."""
+FAMILY_VARIANCES = (0.5, 2.0)
+"""Variances of the families' offsets; the likelier one is used."""
 ACROSS_FAMILIES = 0.3
 """Share of the cost kernel that holds between nets of different families."""
 PRIOR_SLOPE = 1.0
@@ -50,17 +50,27 @@ MAX_OBSERVATIONS = 128
 
 @dataclass(frozen=True)
 class Distances:
-    """Squared distances between two lists of nets.
+    """How far two lists of nets lie apart.
 
     Args:
-        costs: between the standardised log costs.
-        knobs: mean over the knobs.
+        costs: squared distances between the standardised log costs.
+        by_knob: kernel of the knobs.
         is_same_family: whether two nets are of one family; None if there is one family only.
     """
 
     costs: Array
-    knobs: Array
+    by_knob: Array
     is_same_family: NDArray[np.bool_] | None
+    _by_cost: dict[float, Array] = field(default_factory=dict)
+
+    def by_cost(self, length: float) -> Array:
+        """Return the kernel of the costs."""
+        if length not in self._by_cost:
+            found = np.exp(-0.5 * self.costs / length**2)
+            if self.is_same_family is not None:
+                found *= np.where(self.is_same_family, 1.0, ACROSS_FAMILIES)
+            self._by_cost[length] = found
+        return self._by_cost[length]
 
 
 @dataclass(frozen=True)
@@ -79,12 +89,9 @@ class Kernel:
 
     def __call__(self, distances: Distances) -> Array:
         """Return the kernel of two lists of nets."""
-        by_cost = self.share * np.exp(-0.5 * distances.costs / self.length**2)
-        by_knob = (1 - self.share) * np.exp(-0.5 * distances.knobs / KNOB_LENGTH_SCALE**2)
-        same = distances.is_same_family
-        if same is None:
-            return by_cost + by_knob
-        kernel: Array = by_cost * np.where(same, 1.0, ACROSS_FAMILIES) + same * (by_knob + self.family)
+        kernel: Array = self.share * distances.by_cost(self.length) + (1 - self.share) * distances.by_knob
+        if distances.is_same_family is not None:
+            kernel += self.family * distances.is_same_family
         return kernel
 
 
@@ -231,9 +238,10 @@ def _solve_lower(lower: Array, right: Array, *, transposed: bool = False) -> Arr
 def _distances(nets: tuple[Array, Array, Array | None], others: tuple[Array, Array, Array | None]) -> Distances:
     """Return the distances between two lists of nets: their costs, knobs and families."""
     (costs, knobs, families), (other_costs, other_knobs, other_families) = nets, others
-    by_knob = cdist(knobs, other_knobs, "sqeuclidean") / max(1, knobs.shape[1])
+    apart = cdist(knobs, other_knobs, "sqeuclidean") / max(1, knobs.shape[1])
+    by_knob = np.exp(-0.5 * apart / KNOB_LENGTH_SCALE**2)
     same = None if families is None or other_families is None else families[:, None] == other_families[None, :]
-    return Distances(cdist(costs, other_costs, "sqeuclidean"), by_knob, same)
+    return Distances(cdist(costs, other_costs, "sqeuclidean"), by_knob if same is None else by_knob * same, same)
 
 
 def _kernels(*, has_families: bool) -> list[Kernel]:

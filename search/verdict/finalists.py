@@ -68,7 +68,7 @@ def confirm_search(
     roles = _roles(tally, pricer, top[0])
     points |= {one.hash: one.point for _, one in roles}
     if len(points) == 1:
-        same = " and ".join(ROLES[role] for role, _ in roles)
+        same = " and ".join(dict.fromkeys(ROLES[role] for role, _ in roles))
         return no_verdict(f"The best net is {same}: there is no other net to compare.", best=top[0].hash)
     specs = {hash_: pricer.spec(point) for hash_, point in points.items()}
     again = ConfirmingObjective(objective, epochs)

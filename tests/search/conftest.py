@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from lmnet.builder.spec import parse_spec
+from tests.search.families import DEEP, PLAIN, WIDE
 
 # a net whose nodes are priced in a moment
 SMALL = """\
@@ -30,6 +31,21 @@ search:
 @pytest.fixture(scope="session")
 def small():
     return parse_spec(SMALL)
+
+
+@pytest.fixture(scope="session")
+def deep():
+    return parse_spec(DEEP)
+
+
+@pytest.fixture(scope="session")
+def plain():
+    return parse_spec(PLAIN)
+
+
+@pytest.fixture(scope="session")
+def wide():
+    return parse_spec(WIDE)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from tests.warm import Program
 TRIALS = 24
 
 
-def start(storage, folder, workers=1, cluster=None):
-    return Program(run_search, storage, str(folder / "out"), TRIALS, workers, cluster)
+def start(storage, folder, workers=1, cluster=None, search=run_search):
+    return Program(search, storage, str(folder / "out"), TRIALS, workers, cluster)
 
 
 def trials_of(storage):
@@ -26,9 +26,9 @@ def scored(storage):
     return {trial.number: (trial.user_attrs["hash"], trial.value) for trial in done}
 
 
-def kill_once(storage, folder, delay_s, workers=1, cluster=None):
+def kill_once(storage, folder, delay_s, workers=1, cluster=None, search=run_search):
     """Start the search, kill it (and its workers) some time after its first training began; return what it had."""
-    process = start(storage, folder, workers, cluster)
+    process = start(storage, folder, workers, cluster, search)
     log = folder / "trained.log"
     size = log.stat().st_size if log.exists() else 0
     while process.is_running() and (log.stat().st_size if log.exists() else 0) <= size:
@@ -38,15 +38,15 @@ def kill_once(storage, folder, delay_s, workers=1, cluster=None):
     return scored(storage)
 
 
-def crash(storage, folder, times, rng, workers=1, cluster=None):
+def crash(storage, folder, times, rng, workers=1, cluster=None, search=run_search):
     before = {}
     for _ in range(times):
-        after = kill_once(storage, folder, rng.uniform(0, 1.5), workers, cluster)
+        after = kill_once(storage, folder, rng.uniform(0, 1.5), workers, cluster, search)
         assert before.items() <= after.items()  # nothing finished is lost
         before = after
         if len(before) == TRIALS:
             break
-    process = start(storage, folder, workers, cluster)
+    process = start(storage, folder, workers, cluster, search)
     assert process.wait() == 0, process.err
     assert before.items() <= scored(storage).items()
     check_complete(storage, folder)

@@ -14,55 +14,7 @@ from lmnet.search.nets.space import Space
 from lmnet.search.nets.survey import survey
 from lmnet.search.propose.pool import FeasiblePool
 from lmnet.search.propose.surrogate import fit_surrogate
-
-# nets whose nodes are priced in a moment
-DEEP = """\
-schema: lmnet/1
-name: deep
-input: {channels: 3, size: [64, 64]}
-vars: {num_classes: 2, widths: [4, 6, 8], kernel: 1}
-nodes:
-  stem: {block: downsample, from: input, out_channels: "${widths[0]}"}
-  down: {block: downsample, from: stem, out_channels: "${widths[1]}"}
-  last: {block: downsample, from: down, out_channels: "${widths[2]}"}
-  head: {block: segmentation_head, from: last, num_classes: "${num_classes}", scale: 8, kernel_size: "${kernel}"}
-outputs: {logits: head}
-search:
-  widths: {each: {low: 2, high: 20, step: 2}}
-  kernel: {choices: [1, 3]}
-"""
-PLAIN = """\
-schema: lmnet/1
-name: plain
-input: {channels: 3, size: [32, 32]}
-vars: {num_classes: 2, first: 4, second: 6, third: 8}
-nodes:
-  stem: {block: downsample, from: input, out_channels: "${first}"}
-  down: {block: downsample, from: stem, out_channels: "${second}"}
-  last: {block: downsample, from: down, out_channels: "${third}"}
-  head: {block: segmentation_head, from: last, num_classes: "${num_classes}", scale: 8, kernel_size: 5}
-outputs: {logits: head}
-search:
-  first: {low: 2, high: 20, step: 2}
-  second: {low: 2, high: 20, step: 2}
-  third: {low: 2, high: 20, step: 2}
-"""
-WIDE = PLAIN.replace("name: plain", "name: wide").replace("kernel_size: 5", "kernel_size: 7")
-
-
-@pytest.fixture(scope="session")
-def plain():
-    return parse_spec(PLAIN)
-
-
-@pytest.fixture(scope="session")
-def deep():
-    return parse_spec(DEEP)
-
-
-@pytest.fixture(scope="session")
-def wide():
-    return parse_spec(WIDE)
+from tests.search.families import PLAIN
 
 
 def families(*specs, **limits):
@@ -159,9 +111,9 @@ def proposals(pricer, count, *, seed=0, score):
 def test_proposals_over_three_families_are_feasible_and_new(deep, plain, wide):
     pricer = families(deep, plain, wide, max_gflops=0.0004, min_gflops=0.0001)
 
-    found = proposals(pricer, 60, score=lambda one: one.gmacs)
+    found = proposals(pricer, 30, score=lambda one: one.gmacs)
 
-    assert len({one.hash for one in found}) == 60
+    assert len({one.hash for one in found}) == 30
     assert all(one.is_feasible and 0.0001 <= one.gmacs <= 0.0004 for one in found)
     assert {one.point[0] for one in found} == {0, 1, 2}
 
