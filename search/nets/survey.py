@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lmnet.search.nets.families import FamiliesPricer
 from lmnet.search.nets.limits import COSTS, Limit
@@ -81,11 +81,15 @@ def _survey_families(pricer: FamiliesPricer, *, seed: int, samples: int) -> Surv
         more = f" And {len(left_out) - SHOWN} more." if len(left_out) > SHOWN else ""
         raise ValueError(f"search: no family has a net within the limits, {limits}. {' '.join(reasons)}{more}")
     pricer.space.left_out = left_out
-    surveys = list(found.values())
+    surveys, places = list(found.values()), pricer.space.open
+    ends = [
+        [replace(one, point=(place, *one.point)) for place, one in zip(places, each, strict=True)]
+        for each in ([one.cheapest for one in surveys], [one.dearest for one in surveys])
+    ]
     return Survey(
         sum(one.size for one in surveys),
-        min((one.cheapest for one in surveys), key=lambda one: one.gmacs),
-        max((one.dearest for one in surveys), key=lambda one: one.gmacs),
+        min(ends[0], key=lambda one: one.gmacs),
+        max(ends[1], key=lambda one: one.gmacs),
         sum(one.feasible_share for one in surveys) / len(surveys),
         None,
         found,

@@ -175,7 +175,8 @@ class TrainingObjective:
     @cached_property
     def chooser(self) -> Chooser:
         """What scores rest on: the validation images as a net sees them, at its smallest size."""
-        return make_chooser(self.sets().val.at(self.smallest or self.recipe.size, self.in_channels), self.num_classes)
+        sides = [self.smallest or self.recipe.size, *([] if self.own_size else [self.recipe.size])]
+        return make_chooser(self.sets().val.at(min(sides), self.in_channels), self.num_classes)
 
     def check_scores(self) -> str:
         """Return in one line what nets are chosen by.

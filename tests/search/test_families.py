@@ -88,6 +88,8 @@ def test_the_survey_leaves_out_a_family_that_cannot_meet_the_limits(deep, plain,
     assert pricer.space.left_out.keys() == found.left_out.keys() == {"deep"}
     assert found.left_out["deep"].startswith("no net meets max_gflops=5e-05; the lowest that was found in this space")
     assert found.size == pricer.space.size == sum(one.size for one in found.families.values())
+    assert pricer.plan(found.cheapest.point).hash == found.cheapest.hash
+    assert pricer.plan(found.dearest.point).hash == found.dearest.hash
     assert {pricer.space.sample(random.Random(seed))[0] for seed in range(20)} == {1, 2}
     assert [point[0] for point in pricer.space.starts] == [1, 2]
     assert pricer.space.point(pricer.space.params((0, 1, 2, 3, 0))) == (0, 1, 2, 3, 0)  # trials of before are read
