@@ -9,8 +9,8 @@ import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -168,8 +168,7 @@ def with_table(readme: str) -> str:
     return f"{before}{mark}\n{readme_table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """A net in the plot: its cost, Dice with interval, and how it was trained."""
 
     name: str
