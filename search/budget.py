@@ -66,14 +66,16 @@ class Pace:
         """Make the first plan."""
         self.plan = make_plan(self.work, self.speed, self.end - self.now())
         self._done = 0
+        self._own: set[int] = set()  # trials of this machine: others may be slower or faster
 
     def see(self, counts: Tally) -> None:
         """Plan again, by the trials that have ended and those that train."""
         done = [one for one in counts.scored if one.number not in self.known]
+        self._own |= {one.trial for one in counts.under_way}
         epochs, work = self.work.epochs, self.work
         usual_s = self.speed.run_s(epochs, work.gmacs)
         slow = slowness(
-            [(one.seconds, self.speed.run_s(epochs, one.gmacs)) for one in done],
+            [(one.seconds, self.speed.run_s(epochs, one.gmacs)) for one in done if one.number in self._own],
             [(one.seconds, usual_s) for one in counts.under_way],
         )
         left = {name: max(0, getattr(work, name) - len(done)) for name in ("trials", "least", "first")}

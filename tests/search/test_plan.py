@@ -106,14 +106,13 @@ class Clock:
     def train(self, pace):
         """Train two nets at a time as long as there is time; return when the trials ended."""
         while pace.may_begin() and len(self.scored) < pace.work.trials:
-            begun, left = self.now, 6.0
+            begun, left, number = self.now, 6.0, len(self.scored)
             while left > 0:
                 self.now += 0.5
                 left -= 0.5 / self.rate()
-                pace.see(self.tally([UnderWay(0, "h", "worker 1", 1, self.now - begun)] * 2))
+                pace.see(self.tally(UnderWay(number + i, "h", "here", 1, self.now - begun) for i in range(2)))
                 if self.now >= pace.ends_at():
                     return
-            number = len(self.scored)
             costs = {"gmacs": 5.0, "params": 10}
             self.scored += [
                 Scored(number + i, (number + i,), str(number + i), 0.5, costs, 6, self.now - begun) for i in range(2)
@@ -145,6 +144,19 @@ def test_a_slower_machine_has_fewer_trials_and_says_so():
     assert counts[0] == 40 > counts[1] > counts[2] >= 2
     assert clock.lines[0].startswith("plan: training runs take ")
     assert "the verdict keeps" in clock.lines[0]
+
+
+def test_the_trials_of_another_machine_do_not_tell_how_fast_this_one_is():
+    lines = []
+    pace = Pace(WORK, QUIET, 0.0, 300.0, note=lines.append, now=lambda: 10.0)
+    slow = tuple(Scored(i, (i,), str(i), 0.5, {"gmacs": 5.0, "params": 10}, 6, 60.0) for i in range(4))
+
+    pace.see(Tally(4, {}, 0, 0, 0, slow))
+
+    assert lines == []
+    assert pace.plan.trial_s == 6.0
+    pace.see(Tally(4, {}, 0, 0, 0, slow, under_way=(UnderWay(3, "h", "here", 1, 1.0),)))
+    assert len(lines) == 1
 
 
 def test_without_any_time_the_first_trials_are_trained_all_the_same():
