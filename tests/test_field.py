@@ -39,10 +39,15 @@ TOLERANCE = 1e-5
 """Largest difference of an output, relative to its largest absolute value."""
 
 
+CLASSES = {"simpleunet16": 2, "simpleunet32": 2}
+"""Classes of the authors' net, if it is not one."""
+
+
 def nets():
     """Zoo name → parameters and MACs at 256x256 that our net has beyond the authors' (with one class)."""
     found = dict.fromkeys(["unext", "unext_s", "cmunext", "cmunext_s"], (0, 0))
-    found |= dict.fromkeys(["ulite", "egeunet", "malunet", "lvunet", "tinyunet", "mobile_uvit", "simpleunet16"], (0, 0))
+    found |= dict.fromkeys(["ulite", "egeunet", "malunet", "lvunet", "tinyunet", "mobile_uvit"], (0, 0))
+    found |= dict.fromkeys(CLASSES, (0, 0))
     found["rolling_unet_s"] = (-1024, 0)  # layer norms that nobody uses are left out
     # MK-UNet: one spatial attention (98 weights) a level, not one in all; the heads that nobody uses are left out
     for name, unused_params, unused_macs in [
@@ -74,8 +79,6 @@ def with_masks(model, image):
 
 AFTER = {"malunet": torch.sigmoid}
 """What the authors have behind the logits, by net."""
-CLASSES = {"simpleunet16": 2}
-"""Classes of the authors' net, if it is not one."""
 CALLS = {"egeunet": with_masks}
 """How a net is called, where it has several outputs."""
 
