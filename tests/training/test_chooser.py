@@ -193,7 +193,7 @@ def remarks(train, val=(LESION,), test=(LESION,) * 20, classes=2):
         ({"test": [LESION] * 20, "classes": 3}, "note: no pixels of class 2 in the test images: these classes get no"),
         (
             {"test": [HEALTHY] * 20},
-            "note: no test image has a lesion: the test scores can only say how often one is fo",
+            "note: no test image has a lesion: the test scores can only say in how many of them one",
         ),
     ],
     ids=["inverted", "vanished", "few", "absent class", "no lesion"],
