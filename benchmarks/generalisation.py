@@ -88,8 +88,8 @@ def main() -> None:
     for name in args.models or polyps:
         rows[name] = row(name, args.kvasir, args.clinic)
         print(rows[name], flush=True)
-    text = HEAD.format(machine=describe_machine()) + "\n".join(rows[name] for name in sorted(rows)) + "\n"
-    OUT.write_text(text, encoding="utf-8")
+        text = HEAD.format(machine=describe_machine()) + "\n".join(rows[name] for name in sorted(rows)) + "\n"
+        OUT.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
