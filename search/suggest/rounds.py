@@ -169,6 +169,7 @@ class Rounds:
         """Score each net's best lap on the validation images at their own size, until the time is up."""
         for each in finalists:
             each.model.load_state_dict(each.state.best_weights)
+            self.say(f"scoring {each.choice.name} on the {len(self.data.val)} val images at their own size")
             try:
                 each.scores = evaluate(
                     each.model,

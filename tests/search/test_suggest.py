@@ -324,7 +324,7 @@ def test_without_data_it_answers_at_once_from_the_table(capsys):
     assert found.line.startswith("take efficientnet_lite0_lm_s at 160 px: Dice 0.880 on polyps")
     assert main(["--max-gmacs", "1e-9"]) == 1
     printed = capsys.readouterr().out
-    assert "no net of the zoo meets max_gmacs 1e-09: the cheapest, lmnet_xxs at 128 px, needs" in printed
+    assert "no net of the zoo meets max_gmacs 1e-09: the cheapest, efficientnet_lite0_lm_xxs at 48 px, needs" in printed
 
 
 def test_wrong_words_are_one_line(capsys, tmp_path):
