@@ -231,10 +231,9 @@ def _encoders(space: Space, options: SearchOptions) -> Encoders | None:
 
 
 def _notes(space: Space, objective: Objective, encoders: Encoders | None) -> tuple[str, ...]:
-    size = None
-    if isinstance(objective, TrainingObjective) and not objective.own_size:
-        size = objective.recipe.size
-    return family_notes(space, size=size, encoders=encoders)
+    if not isinstance(objective, TrainingObjective):
+        return family_notes(space, size=None, encoders=encoders)
+    return family_notes(space, size=objective.recipe.size, encoders=encoders, is_own_size=objective.own_size)
 
 
 def _default_objective(space: Space, options: SearchOptions, encoders: Encoders | None) -> TrainingObjective:

@@ -64,19 +64,22 @@ def sides(space: Space) -> dict[str, int]:
     return {spec.name: max(spec.layout.input.size) for spec in specs}
 
 
-def family_notes(space: Space, *, size: int | None, encoders: Encoders | None) -> tuple[str, ...]:
+def family_notes(
+    space: Space, *, size: int | None, encoders: Encoders | None, is_own_size: bool = False
+) -> tuple[str, ...]:
     """Return in words what a search does with its families; nothing if there is only one.
 
     Args:
         space: the families.
         size: side of the training images; None with an objective of the user's own, or if each net has its own.
         encoders: which families start from a pretrained encoder; None if that was not asked for.
+        is_own_size: whether each net is trained at its own size.
     """
     if not isinstance(space, Families):
         return ()
     lines = []
     if len(set(sides(space).values())) > 1:
-        lines.append(_size_note(space, size))
+        lines.append(_size_note(space, size, is_own_size=is_own_size))
     if encoders is not None:
         lines.append(f"pretrained encoder: {_named(encoders.loaded)}")
         lines += [f"no pretrained encoder for {name}: {reason}" for name, reason in encoders.missing.items()]
@@ -85,11 +88,14 @@ def family_notes(space: Space, *, size: int | None, encoders: Encoders | None) -
     return tuple(lines)
 
 
-def _size_note(space: Families, size: int | None) -> str:
+def _size_note(space: Families, size: int | None, *, is_own_size: bool) -> str:
     own = sides(space)
     each = [f"{side} px {_named([name for name in own if own[name] == side])}" for side in sorted(set(own.values()))]
     text = f"input sizes: {'; '.join(each)}. The cost of a net counts at its own size"
-    if size is not None:
+    if is_own_size:
+        varied = [space.families[place].spec.name for place in space.open if space.families[place].moves_size]
+        text += f", and it is trained at it, as input.size is a knob of {_named(varied)}"
+    elif size is not None:
         smaller = " (smaller ones at their own size)" if min(own.values()) < size else ""
         text += f", and all are trained at {size} px{smaller}"
     return f"{text}. --set input.size=[S,S] gives all the same size."

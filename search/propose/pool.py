@@ -7,7 +7,7 @@ small steps: a generator yields after each net whose cost it has computed, and r
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,10 +128,14 @@ class FeasiblePool:
         wanted, draws = (
             (self._size + DRAWS, DRAWS) if self.nets else (self._scale * FIRST_SIZE, self._scale * FIRST_DRAWS)
         )
+        near: dict[int, list[Candidate]] = {}
+        for one in self.nets.values():
+            near.setdefault(self._pricer.space.family_of(one.point), []).append(one)
         for _ in range(draws):
             if len(self.nets) < wanted:
-                point = yield from self._drawn()
-                self._add(point, known)
+                point = yield from self._drawn(near)
+                if (added := self._add(point, known)) is not None:
+                    near.setdefault(self._pricer.space.family_of(point), []).append(added)
                 yield
         if not self.nets:
             points = self._pricer.space.few_points(ENUMERABLE)
@@ -174,15 +178,17 @@ class FeasiblePool:
         for hash_ in list(self.nets)[: max(0, len(self.nets) - self._size)]:
             del self.nets[hash_]
 
-    def _drawn(self) -> Generator[None, None, Point]:
+    def _drawn(self, near: Mapping[int, Sequence[Candidate]]) -> Generator[None, None, Point]:
         """Return a random point, or one near a net of the pool, as a feasible net often has feasible neighbours.
 
         Of several families, each gets as many.
+
+        Args:
+            near: the nets of the pool by family.
         """
-        space, nets, family = self._pricer.space, list(self.nets.values()), None
-        if len(space.families) > 1:
-            family = self._rng.choice(space.open)
-            nets = [one for one in nets if space.family_of(one.point) == family]
+        space = self._pricer.space
+        family = self._rng.choice(space.open) if len(space.families) > 1 else 0
+        nets = near.get(family, [])
         if nets and self._rng.random() < 0.5:
             return space.mutated(self._rng.choice(nets).point, self._rng, self._rng.randint(1, 3))
         point = space.sample(self._rng, family)
@@ -203,10 +209,13 @@ class FeasiblePool:
                 one = moved
         return one.point
 
-    def _add(self, point: Point, known: Collection[str]) -> None:
+    def _add(self, point: Point, known: Collection[str]) -> Candidate | None:
+        """Add the net at a point and return it; None if it misses a limit, is known or is there already."""
         one = self._pricer.plan(point)
-        if one.is_feasible and one.hash not in self.nets and one.hash not in known:
-            self.nets[one.hash] = one
+        if not one.is_feasible or one.hash in self.nets or one.hash in known:
+            return None
+        self.nets[one.hash] = one
+        return one
 
     def _described(self, nets: Sequence[Candidate]) -> tuple[Array, Array, Array | None]:
         """Return the costs of nets, multiply-accumulates first, their knobs, each from 0 to 1, and their families."""

@@ -201,6 +201,12 @@ def test_nets_of_a_smaller_input_are_trained_at_their_own_size(specs):
     assert "all are trained at 64 px (smaller ones at their own size). --set input.size=[S,S]" in note
 
 
+def test_where_a_family_varies_the_size_the_note_says_that_each_net_has_its_own(deep):
+    sized = parse_spec(PLAIN + "  input.size: {choices: [32, 48]}\n")
+    note = family_notes(make_space([deep, sized]), size=64, encoders=None, is_own_size=True)[0]
+    assert "counts at its own size, and it is trained at it, as input.size is a knob of plain. --set" in note
+
+
 def test_pretrained_encoders_are_loaded_where_they_are_found_and_named_where_not(specs, monkeypatch):
     space = make_space([specs[0], load_spec("efficientnet_lite0_lm_s"), load_spec("lraspp_mobilenetv3_small")])
 
