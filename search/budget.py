@@ -1,4 +1,4 @@
-"""The time of a search: how fast the machine trains is measured, and the plan is kept up to date with the trials."""
+"""The time plan of a search: measure how fast the machine trains, and update the plan while trials run."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from lmnet.search.verdict.plan import (
 from lmnet.search.verdict.speed import measure_epoch_s
 
 MEASURING_SHARE = 0.2
-"""Largest share of the time that is spent on measuring how fast the machine trains."""
-WORTH_SAYING = 1.25
-"""A change of the machine's speed by this factor is printed."""
+"""Upper limit on the time for measuring the training speed, as a share of the whole time."""
+NOTED_CHANGE = 1.25
+"""If the speed of the machine changes by this factor, a line is printed."""
 
 Note = Callable[[str], None]
 
 
 @dataclass
 class Pace:
-    """The plan of a search while it runs: it follows the speed of the machine, so that the verdict keeps its time.
+    """The time plan of a running search. It follows the speed of the machine, so that the verdict keeps its time.
 
     Args:
-        work: what was to do when it began.
-        speed: how fast the machine trained then.
-        begin: when that was, on ``now``.
-        end: when the search must end, the verdict included.
-        known: numbers of the trials that had a score before.
-        note: called with a line for people.
-        now: the clock.
+        work: what remains to be done when the plan is made.
+        speed: speed of the machine, measured then.
+        begin: time of that measurement, on the clock ``now``.
+        end: time at which the search must end, the verdict included.
+        known: numbers of the trials that had a score before this session.
+        note: called with a line of text for the user.
+        now: returns the time in seconds.
     """
 
     work: Work
@@ -66,10 +66,10 @@ class Pace:
         """Make the first plan."""
         self.plan = make_plan(self.work, self.speed, self.end - self.now())
         self._done = 0
-        self._own: set[int] = set()  # trials of this machine: others may be slower or faster
+        self._own: set[int] = set()  # trials of this machine; other machines may be slower or faster
 
     def see(self, counts: Tally) -> None:
-        """Plan again, by the trials that have ended and those that train."""
+        """Update the plan from the finished trials and those in training."""
         done = [one for one in counts.scored if one.number not in self.known]
         self._own |= {one.trial for one in counts.under_way}
         epochs, work = self.work.epochs, self.work
@@ -81,35 +81,35 @@ class Pace:
         left = {name: max(0, getattr(work, name) - len(done)) for name in ("trials", "least", "first")}
         self.plan = make_plan(replace(work, **left), self.speed.times(slow), self.end - self.now())
         self._done = len(done)
-        if done and max(slow / self._shown, self._shown / slow) >= WORTH_SAYING:
+        if done and max(slow / self._shown, self._shown / slow) >= NOTED_CHANGE:
             self._shown = slow
             self.note(changed_text(slow, self.plan))
 
     def ends_at(self) -> float:
-        """Return when the trials must have ended, so that the verdict has its time."""
+        """Return the time at which all trials must have ended, so that enough is left for the verdict."""
         if self.work.first and not self._done:
-            return self.end  # without any result there is nothing to compare
+            return self.end  # without a trained net there is nothing to compare
         end = self.end - self.plan.verdict_s / (1 - SPARE_SHARE)
         return end if self._done >= self.work.first else max(end, (self.begin + self.end) / 2)
 
     def may_begin(self) -> bool:
-        """Return whether another trial would end in time; before there is any result, one always may."""
+        """Return whether another trial would end in time. Until the first nets have scores, one always may begin."""
         return self._done < self.work.first or self.now() + self.plan.trial_s <= self.ends_at()
 
 
 def is_planned(search: Session) -> bool:
-    """Return whether a search has a time to divide: it is limited, and there is a verdict to keep time for."""
+    """Return whether a search needs a time plan: its time is limited, and a verdict needs a part of it."""
     return search.overview.timeout_s is not None and search.confirming > 0
 
 
 def plan_search(search: Session, counts: Tally, *, is_new: bool, note: Note) -> tuple[Session, Pace]:
-    """Measure how fast the machine trains, and divide the time; a new search takes a setting that fits.
+    """Measure how fast the machine trains and plan the time. A new search takes image size and epochs that fit.
 
     Args:
         search: the search.
         counts: the study so far.
         is_new: whether image size and epochs may still be chosen.
-        note: called with lines for people.
+        note: called with lines of text for the user.
     """
     objective, end = search.objective, search.deadline()
     assert isinstance(objective, TrainingObjective)
@@ -119,7 +119,7 @@ def plan_search(search: Session, counts: Tally, *, is_new: bool, note: Note) -> 
     epoch_s = measure_epoch_s(
         search.pricer.spec(net.point), objective, search.pool, most_s=MEASURING_SHARE * (end - time.monotonic())
     )
-    if epoch_s is None:  # a step is timed instead; if training fails, the trials will say why
+    if epoch_s is None:  # time one step instead; if training fails, the trials report why
         epoch_s = objective.estimate_s(seeded_model(search.pricer.spec(net.point), 0)) / objective.recipe.epochs
     sets, tested = objective.sets(), ConfirmingObjective(objective, 1).test_count
     speed = Speed(epoch_s, net.gmacs, len(sets.train), len(sets.val), tested)
@@ -193,14 +193,14 @@ def _measured_net(search: Session) -> Candidate:
 
 
 def plan_lines(search: Session, given: Setting, wanted: Plan, chosen: Setting, plan: Plan, workers: int) -> list[str]:
-    """Return the lines that say how the time is divided, and what was chosen for it."""
+    """Return the lines that explain the plan, and image size and epochs if they were changed for it."""
     lines = []
     if chosen != given:
         changes = [f"--{key} {getattr(chosen, key)}" for key in ("size", "epochs") if _differs(key, given, chosen)]
         lines.append(
             f"time: with --size {given.size} and --epochs {given.epochs} one training run takes about "
             f"{clock(wanted.trial_s)} here now, {workers} at a time. That leaves time for {_count(wanted)}, so this "
-            f"search takes {' and '.join(changes)}."
+            f"search uses {' and '.join(changes)}."
         )
     seeds = f"{plan.seeds} training run{'s' if plan.seeds > 1 else ''} each"
     lines.append(
@@ -233,7 +233,7 @@ def _others(search: Session) -> str:
 
 
 def _advice(search: Session, plan: Plan) -> str:
-    """Say what would make room."""
+    """Return what the user can change to get enough time."""
     assert search.overview.timeout_s is not None
     needed = plan.verdict_s + LEAST_TRIALS / search.workers * plan.trial_s
     if plan.seeds < search.options.confirm_seeds:
@@ -250,7 +250,7 @@ def _advice(search: Session, plan: Plan) -> str:
 
 
 def changed_text(slow: float, plan: Plan) -> str:
-    """Return the line that says that the plan has changed with the machine's speed."""
+    """Return the line about a plan that has changed with the speed of the machine."""
     how = f"{slow:.1f} times as long as" if slow > 1 else f"{slow:.2f} times as long as"
     return (
         f"plan: training runs take {how} measured before trial 0. Time for about {plan.trials} further trials; the "

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "lmnet-search"
 SPEC = "lmnet_paper"
-"""The spec around which a search looks if none is given."""
+"""The default spec."""
 EPILOG = """\
 more commands:
   lmnet-search status --storage URL --study-name NAME    show the state of a study; trains nothing
@@ -44,7 +44,7 @@ exit codes: 0 done, 1 no net has a score, 2 usage, a wrong spec or an unreachabl
 
 
 ELSEWHERE = ("data", "seed", "changes", "imports")
-"""Options that other functions add."""
+"""Options that are added by other functions."""
 FLAGS = {"timeout_s": "--timeout", "trial_timeout_s": "--trial-timeout", "batch": "--sync"}
 METAVARS = {
     "trials": "N", "timeout_s": "S", "trial_timeout_s": "S", "workers": "N", "storage": "URL",
@@ -97,7 +97,7 @@ def _flag(name: str) -> str:
 
 
 def _kind(field: Field[Any]) -> dict[str, Any]:
-    """Return what argparse has to know about an option beside its name, default and help."""
+    """Return the further arguments of ``add_argument`` for an option."""
     if field.name in SPECIAL:
         return SPECIAL[field.name]
     if field.type == "bool":

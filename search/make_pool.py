@@ -1,4 +1,4 @@
-"""The pool that trains the nets of a search, by its options: here, in processes, on Ray, or one of the caller's."""
+"""Choose the pool that trains the nets: in this process, in worker processes, on Ray, or the caller's own."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def make_pool(
         objective: trains and scores a net.
         options: options of the search.
         workers: number of training runs at a time, on this machine.
-        is_own: whether the objective is the user's, and may be any function.
+        is_own: whether the objective is the user's function.
         executor: makes the pool instead.
 
     Raises:
-        ImportError: a cluster is asked for and ray is not installed.
-        ValueError: the objective is not picklable, or the cluster is not there or lacks the data.
+        ImportError: the option cluster needs ray, and it is not installed.
+        ValueError: the objective is not picklable, the cluster does not answer, or it lacks the data.
     """
     if executor is not None:
         return executor(objective)
@@ -69,14 +69,14 @@ def data_choice(options: SearchOptions) -> DataChoice:
 
 
 def threads_of(options: SearchOptions, workers: int) -> int:
-    """Return torch's threads of each worker: its share of the cores, no more than OMP_NUM_THREADS allows."""
+    """Return the number of torch threads of each worker: its share of the cores, at most OMP_NUM_THREADS."""
     if options.batch:
         return 1
     return min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // workers))
 
 
 def check_reachable(cluster: str | None) -> None:
-    """Check within seconds that something listens at a cluster's address; Ray itself tries for minutes.
+    """Check within seconds that a cluster answers at its address; Ray itself would try for minutes.
 
     Raises:
         ValueError: nothing answers there.

@@ -33,9 +33,9 @@ class SearchOptions:
 
     Args:
         data: data to train on: a folder, a .csv or .json list of images and masks, or synthetic (default: synthetic).
-            In Python also a ``lmnet.training.runs.train_run.DataChoice``, which says how to split and what values mean.
+            In Python also a ``lmnet.training.runs.train_run.DataChoice``, with the split and what mask values mean.
         trials: total number of trained nets in the study, including earlier runs (default: 40).
-        timeout_s: seconds that this call may take (default: 560 without a number of trials, else no limit).
+        timeout_s: upper limit in seconds for this call (default: 560 without a number of trials, else no limit).
         trial_timeout_s: seconds after which a training run counts as failed.
         epochs: epochs of a training run (default: 6).
         size: side in pixels of the training images (default: 64). The limits do not depend on it.
@@ -122,7 +122,7 @@ class SearchOptions:
                 raise ValueError(f"search: {name} must be above 0, got {name}={value}. Leave it out for the default.")
         if self.sampler in REMOVED_SAMPLERS:
             raise ValueError(
-                f"search: the sampler {self.sampler} was removed, as it found worse nets in more time. Use model, the "
+                f"search: the sampler {self.sampler} was removed: it found worse nets in more time. Use model, the "
                 "default."
             )
         if self.sampler not in SAMPLERS:

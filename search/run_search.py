@@ -1,4 +1,4 @@
-"""``lmnet.search.run``: a search from a spec to a folder of results, as open, prepare, train, write."""
+"""``lmnet.search.run``: the whole search, from a spec to a folder of results."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def run(
             ``search`` section.
         objective: ``objective(model, spec)`` returns a score, higher is better. With a third parameter ``report``,
             ``report(epoch, score)`` returns True when training is to stop early. None trains on ``data``.
-        on_overview: called with what is known before trial 0.
+        on_overview: called before trial 0 with the costs found in the space and the time.
         on_progress: called with the study's counts after each trial and in between.
-        on_note: called with a line for people when the plan of the time is made or changes.
-        executor: takes the objective and returns a pool that trains by it, see ``lmnet.search.train.pools.Pool``;
-            None for a pool by the options.
+        on_note: called with a line of text when the time plan is made or changes.
+        executor: takes the objective and returns a pool that trains with it, see ``lmnet.search.train.pools.Pool``;
+            None to choose the pool by the options.
         options: limits by the names of ``LIMITS`` (``max_gflops=5``) and the fields of ``SearchOptions``
             (``trials=30``).
 
@@ -156,7 +156,7 @@ def _train(
 def _watcher(
     search: Session, ledger: Ledger, pace: Pace | None, on_progress: Callable[[Tally], None] | None
 ) -> Callable[[tuple[UnderWay, ...]], None]:
-    """Return a function that shows the progress of a search, and writes its results so far now and then."""
+    """Return a function that shows the progress and, at most once a minute, writes the results so far."""
     written_at, written = time.monotonic(), 0
 
     def watch(under_way: tuple[UnderWay, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A search before it begins: its space, its limits, its objective, and the study that these belong to."""
+"""Preparation of a search: its space, limits, objective and study."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ from lmnet.training.fitting.recipe import load_recipe
 from lmnet.training.prediction.inference import resolve_device
 
 ESTIMATED = 4
-"""Families of which a training step is timed before the search."""
+"""Number of families for which a training step is timed before the search."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """All that is decided before the study is opened, and when that began."""
+    """The settings of a search, fixed before the study is opened, and the time at which it began."""
 
     began: float
     space: Space
@@ -143,7 +143,7 @@ def prepare(
 
 
 def open_study(search: Session, storage: RDBStorage) -> tuple[Session, optuna.Study]:
-    """Return the study, and the search with the image size and the epochs that a begun study has.
+    """Return the study, and the search with the image size and epochs that an earlier session of the study chose.
 
     Raises:
         ValueError: the study, or the folder of its results, belongs to another search.
@@ -159,12 +159,12 @@ def open_study(search: Session, storage: RDBStorage) -> tuple[Session, optuna.St
 
 
 def is_begun(study: optuna.Study) -> bool:
-    """Return whether a study is of a search that has begun, so that image size and epochs are decided."""
+    """Return whether a search has begun in this study; its image size and epochs are then fixed."""
     return FINGERPRINT in retry(lambda: study.user_attrs)
 
 
 def _continued(search: Session, study: optuna.Study) -> Session:
-    """Return the search with the image size and the epochs of its study, as far as the user gives none."""
+    """Return the search with the image size and epochs of its study, unless the user gives them."""
     facts: dict[str, Any] = retry(lambda: study.user_attrs).get(FINGERPRINT, {})
     recipe = facts.get("objective", {}).get("recipe")
     if not isinstance(recipe, dict) or not isinstance(search.objective, TrainingObjective):
@@ -174,7 +174,7 @@ def _continued(search: Session, study: optuna.Study) -> Session:
 
 
 def begin_study(search: Session, study: optuna.Study) -> None:
-    """Write down what a new study is about, or check that an old one is about the same.
+    """Store the settings of a new study, or check that they equal those of an old one.
 
     Raises:
         ValueError: the study belongs to another search.
@@ -194,7 +194,7 @@ def begin_study(search: Session, study: optuna.Study) -> None:
 
 
 def _about(search: Session) -> dict[str, Any]:
-    """Return what the head of the report says of the training runs."""
+    """Return the facts about the training runs for the head of the report."""
     about: dict[str, Any] = {"machine": describe_machine(), "workers": search.workers, "seed": search.options.seed}
     if isinstance(search.objective, TrainingObjective):
         recipe = search.objective.recipe
@@ -215,13 +215,13 @@ def _identities(space: Space) -> str | dict[str, str]:
 
 
 def _identity(spec: Spec) -> str:
-    """Return a hash of a spec without its search section, which is compared knob by knob, and without its figures."""
+    """Return a hash of a spec without ``search`` (compared knob by knob), ``expect`` and ``source``."""
     data = {key: value for key, value in spec.document.data.items() if key not in ("search", "expect", "source")}
     return short_hash(data)
 
 
 def _encoders(space: Space, options: SearchOptions) -> Encoders | None:
-    """Find the pretrained encoders of several families; of one, its own is refused here, not in a dozen trainings."""
+    """Find the pretrained encoders. For one family, an encoder without weights raises here, before any training."""
     if options.pretrained_encoder is None:
         return None
     if len(space.families) > 1:
@@ -241,8 +241,8 @@ def _default_objective(space: Space, options: SearchOptions, encoders: Encoders 
     size = options.size or options.changes.get("size")
     if space.moves_size and size is not None:
         raise ValueError(
-            f"search: size must be left out if the space varies input.size, got size={size}. Each net is trained at "
-            "its own size."
+            f"search: size={size} is given, but the space varies input.size and each net is trained at its own size. "
+            "Leave --size out."
         )
     for key in ("epochs", "size"):
         if getattr(options, key) is not None and key in options.changes:
@@ -290,12 +290,12 @@ def _described(objective: Objective) -> dict[str, Any]:
 
 
 def _name_of(objective: Any) -> str:
-    """Return an objective's name, the same in every session; refuse what only this process knows."""
+    """Return the name of an objective, which must be the same in every session."""
     if isinstance(objective, functools.partial):
         given = ", ".join([*map(repr, objective.args), *(f"{k}={v!r}" for k, v in sorted(objective.keywords.items()))])
         if " at 0x" in given:
             raise ValueError(
-                f"search: the arguments of the objective, {given}, have no name that the next session knows. Give the "
+                f"search: the arguments of the objective, {given}, change from session to session. Give the "
                 "objective a method describe() that returns them as plain data."
             )
         return f"{_name_of(objective.func)}({given})"
@@ -313,7 +313,7 @@ def _default_workers(device: str, *, is_own: bool) -> int:
 
 
 def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> float | None:
-    """Return about how long one training run takes; None if the objective does not say."""
+    """Return the estimated seconds of one training run; None if the objective has no estimate."""
     if not hasattr(objective, "estimate_s"):
         return None
     points = [(found.start or found.cheapest).point]

@@ -1,4 +1,4 @@
-"""What a search of several families has to settle before it begins: pretrained encoders, sizes, what is left out."""
+"""Preparation of a search over several families: pretrained encoders, image sizes, and notes for the user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lmnet.search.nets.space import Space
 
 ENCODER = "timm_encoder"
 NAMED = 6
-"""Families that a line names one by one."""
+"""Most families that one line of text names."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Encoders:
 
     Args:
         loaded: names of the families whose encoder has weights.
-        missing: why others with a timm encoder start at random, by name.
+        missing: for families with a timm encoder but no weights, the reason by family name.
         without: names of the families without a timm encoder.
     """
 
@@ -52,7 +52,7 @@ def find_encoders(space: Space, source: str) -> Encoders:
     if not loaded:
         reasons = "".join(f" {name}: {reason}" for name, reason in list(missing.items())[:1])
         raise ValueError(
-            f"search: no family has a timm encoder with pretrained weights, got pretrained_encoder={source}.{reasons} "
+            f"search: pretrained_encoder={source}: no family has a timm encoder with pretrained weights.{reasons} "
             "Leave pretrained_encoder out, or add a family like efficientnet_lite0_lm_s."
         )
     return Encoders(tuple(loaded), missing, tuple(without))
@@ -67,12 +67,12 @@ def sides(space: Space) -> dict[str, int]:
 def family_notes(
     space: Space, *, size: int | None, encoders: Encoders | None, is_own_size: bool = False
 ) -> tuple[str, ...]:
-    """Return in words what a search does with its families; nothing if there is only one.
+    """Return lines of text about sizes and pretrained encoders; no line if there is only one family.
 
     Args:
         space: the families.
-        size: side of the training images; None with an objective of the user's own, or if each net has its own.
-        encoders: which families start from a pretrained encoder; None if that was not asked for.
+        size: side of the training images in pixels; None for a user's objective, or if each net has its own size.
+        encoders: the families that start from a pretrained encoder; None if the option is not used.
         is_own_size: whether each net is trained at its own size.
     """
     if not isinstance(space, Families):
@@ -91,10 +91,10 @@ def family_notes(
 def _size_note(space: Families, size: int | None, *, is_own_size: bool) -> str:
     own = sides(space)
     each = [f"{side} px {_named([name for name in own if own[name] == side])}" for side in sorted(set(own.values()))]
-    text = f"input sizes: {'; '.join(each)}. The cost of a net counts at its own size"
+    text = f"input sizes: {'; '.join(each)}. The cost of a net is computed at its own size"
     if is_own_size:
         varied = [space.families[place].spec.name for place in space.open if space.families[place].moves_size]
-        text += f", and it is trained at it, as input.size is a knob of {_named(varied)}"
+        text += f", and each net is trained at its own size, because input.size is a knob of {_named(varied)}"
     elif size is not None:
         smaller = " (smaller ones at their own size)" if min(own.values()) < size else ""
         text += f", and all are trained at {size} px{smaller}"

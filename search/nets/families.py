@@ -1,4 +1,4 @@
-"""Several families in one search: the space of all their nets, and what these cost.
+"""Several families in one search: the space of all their nets, and the costs of these.
 
 A family is a spec with its own space. A point of several families is the family's place, then the point in its space.
 """
@@ -43,13 +43,15 @@ class Families(Space):
         self.left_out: dict[str, str] = {}
         twice = next((name for place, name in enumerate(self.names) if name in self.names[:place]), None)
         if twice is not None:
-            raise ValueError(f"search: two families are called {twice}. Leave one out, or change the name in its spec.")
+            raise ValueError(
+                f"search: two families have the name {twice}. Leave one out, or change the name in its spec."
+            )
         for what, key in (("input channels", "input.channels"), ("classes", "num_classes")):
             found = {family.spec.name: _number(family.spec, key) for family in families}
             if len(set(found.values())) > 1:
                 each = ", ".join(f"{name} {number}" for name, number in found.items())
                 raise ValueError(
-                    f"search: all families must have the same number of {what}, got {each}. Change them all by "
+                    f"search: the families differ in the number of {what}: {each}. Give them all the same by "
                     f"--set {key}=N."
                 )
         self.distributions: dict[str, BaseDistribution] = {FAMILY: CategoricalDistribution(sorted(self.names))}
@@ -89,7 +91,7 @@ class Families(Space):
 
     @property
     def moves_size(self) -> bool:
-        """Whether a family varies the size of the image; each net is then trained at its own size."""
+        """Whether a family varies the input size; each net is then trained at its own size."""
         return any(family.moves_size for family in self._families)
 
     def family_of(self, point: Point) -> int:
@@ -133,8 +135,8 @@ class Families(Space):
     def coordinates(self, points: Sequence[Point]) -> tuple[Array, Array]:
         """Return the knobs of points, (N, K), and their families, (N,).
 
-        K is that of the family with the most knobs. Those of a family with fewer are longer, so that the mean square
-        over K is the mean over the family's own knobs.
+        K is the largest number of knobs of any family. Values of a family with fewer knobs are scaled up, so that the
+        mean square over K equals the mean over its own knobs.
         """
         knobs, families = np.zeros((len(points), self._widest)), np.array([point[0] for point in points], float)
         for place in {point[0] for point in points}:
@@ -153,7 +155,7 @@ class Families(Space):
             yield from ((place, *point) for point in self._families[place].all_points())
 
     def describe(self) -> dict[str, Any]:
-        """Return every family's knobs with their values, to recognise the space by."""
+        """Return the values of each family's knobs, to compare spaces."""
         return {name: family.describe() for name, family in zip(self.names, self._families, strict=True)}
 
     def _of(self, point: Point) -> Space:
@@ -165,8 +167,8 @@ class FamiliesPricer(Pricer):
 
     Args:
         space: the families.
-        limits: what a net may cost.
-        measure: as of ``Pricer``.
+        limits: limits on the costs of a net.
+        measure: returns a measured cost, see ``Pricer``.
 
     Attributes:
         each: computes the costs of each family.
@@ -182,11 +184,11 @@ class FamiliesPricer(Pricer):
         )
 
     def price(self, point: Point) -> Candidate:
-        """Return what the net at a point costs and by how much it misses the limits."""
+        """Return the costs of the net at a point, and by how much it misses the limits."""
         return replace(self.each[point[0]].price(point[1:]), point=point)
 
     def plan(self, point: Point) -> Candidate:
-        """Return what ``price`` does without measuring anything: limits on measured costs are left out."""
+        """Return the same as ``price`` without measured costs and limits on them."""
         return replace(self.each[point[0]].plan(point[1:]), point=point)
 
     def spec(self, point: Point) -> Spec:
@@ -202,12 +204,12 @@ def make_space(specs: Sequence[Spec]) -> Space:
         ValueError: there is no spec, one has no search section, or families do not go together.
     """
     if not specs:
-        raise ValueError("search: a search needs a spec, got none. Give a zoo name or a file.")
+        raise ValueError("search: no spec is given. Give a zoo name or a file.")
     return Space(specs[0]) if len(specs) == 1 else Families([Space(spec) for spec in specs])
 
 
 def make_pricer(space: Space, limits: Limits, measure: Callable[[str, Spec], float] | None = None) -> Pricer:
-    """Return what computes the costs in a space."""
+    """Return the pricer of a space."""
     return FamiliesPricer(space, limits, measure) if isinstance(space, Families) else Pricer(space, limits, measure)
 
 

@@ -12,14 +12,14 @@ from lmnet.builder.zoo import list_models
 ZOO = "zoo"
 """Stands for all specs of the zoo that have a search section."""
 NAMED = 3
-"""Families that the name of a study names one by one."""
+"""Most families that the name of a study lists."""
 
 GivenSpec = str | Path | Spec
 Given = GivenSpec | Sequence[GivenSpec]
 
 
 def expand(given: Given) -> list[GivenSpec]:
-    """Return the specs that are given, with the zoo's in place of ``zoo``; those that are given by name stay once.
+    """Return the given specs, with those of the zoo in place of ``zoo``; none is there twice.
 
     Raises:
         ValueError: a spec is given twice.
@@ -51,7 +51,7 @@ def read_specs(given: Given) -> list[Spec]:
 
 
 def title(specs: Sequence[Spec]) -> str:
-    """Return the specs' names for the name of a study: the spec's own, a few joined, or what many are."""
+    """Return the first part of a study's name: the names of a few specs, ``zoo``, or their number and a hash."""
     names = [spec.name for spec in specs]
     if len(names) <= NAMED:
         return "+".join(names)

@@ -1,4 +1,4 @@
-"""What a net costs, and the limits on it. A cost is one row of COSTS, a limit is one row of LIMITS.
+"""The costs of a net and the limits on them. A cost is one row of COSTS, a limit is one row of LIMITS.
 
 The command line, the survey, the costs of candidates, trials, tables and reports read these rows.
 """
@@ -33,7 +33,7 @@ class Cost:
     of: Callable[[Plan], float] | None
 
     def text(self, value: float | None) -> str:
-        """Return a value for people."""
+        """Return a value as text."""
         return "-" if value is None else format(value, self.digits)
 
 
@@ -87,7 +87,7 @@ class Limits:
 
     Raises:
         TypeError: a name is unknown.
-        ValueError: a bound is not above 0, or the least allowed is above the most allowed.
+        ValueError: a bound is not above 0, or a lower limit is above the upper one.
     """
 
     def __init__(self, **values: float | None) -> None:

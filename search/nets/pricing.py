@@ -1,4 +1,4 @@
-"""What an architecture would cost, known in a millisecond and before any weight exists."""
+"""The costs of an architecture, computed in about a millisecond and before it is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lmnet.search.nets.space import Point, Space
 
 T = TypeVar("T")
 KEPT = 20_000
-"""Candidates that a search remembers."""
+"""Number of candidates that are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Candidate:
 
     Args:
         point: its place in the space.
-        hash: the architecture's, with ``@`` and its input's side if that is a knob; empty if no net can be built.
+        hash: hash of the architecture, with ``@`` and the input size if that is a knob; empty if no net can be built.
         costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size. A measured cost is
             there only if a limit needs it and all other limits are met.
         violations: relative excess over each limit; feasible if none is above 0.
@@ -63,13 +63,13 @@ class Candidate:
 
 
 class Pricer:
-    """Computes the costs of points, and remembers them.
+    """Computes the costs of points, and keeps them in memory.
 
     Args:
         space: the space.
-        limits: what a net may cost.
+        limits: limits on the costs of a net.
         measure: returns the named measured cost of a spec's net; needed if a limit is on a measured cost.
-        kept: candidates that are remembered; the oldest go first.
+        kept: number of candidates to keep in memory; the oldest are dropped first.
         is_sized: whether nets of different input sizes are different candidates; None: if the space varies the size.
     """
 
@@ -90,11 +90,11 @@ class Pricer:
         self._measured: dict[tuple[str, str], float] = {}
 
     def price(self, point: Point) -> Candidate:
-        """Return what the net at a point costs and by how much it misses the limits."""
+        """Return the costs of the net at a point, and by how much it misses the limits."""
         return self._remember(self._known, point, self._price)
 
     def plan(self, point: Point) -> Candidate:
-        """Return what ``price`` does without measuring anything: limits on measured costs are left out."""
+        """Return the same as ``price`` without measured costs and limits on them."""
         return self._remember(self._planned, point, self._plan)
 
     def spec(self, point: Point) -> Spec:
@@ -135,7 +135,7 @@ class Pricer:
 
 
 def finish(steps: Generator[None, None, T]) -> T:
-    """Take all steps of a search for a net at once, and return what it finds."""
+    """Run a generator to its end and return its result."""
     while True:
         try:
             next(steps)

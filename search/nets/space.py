@@ -1,4 +1,4 @@
-"""The space of a search: its knobs as points, and points as what the builder, Optuna and people read."""
+"""The space of a search: its points, and their conversion for the builder and for Optuna."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lmnet.builder.spec import Spec
 
 Array = NDArray[np.floating[Any]]
 Point = tuple[int, ...]
-"""A place in a space: for each knob, which of its values."""
+"""A place in a space: for each knob, the index of its value."""
 
 
 class Space:
@@ -39,7 +39,7 @@ class Space:
         self.knobs: tuple[Knob, ...] = read_knobs(spec)
         if not self.knobs:
             raise ValueError(
-                f"search: a spec must have a search section, got none in {spec.name}. "
+                f"search: {spec.name} has no search section. "
                 "Add search: {width: {low: 8, high: 16, step: 4}} with a variable of its vars."
             )
         self.distributions: dict[str, BaseDistribution] = {knob.name: _distribution(knob) for knob in self.knobs}
@@ -80,7 +80,7 @@ class Space:
 
     @property
     def moves_size(self) -> bool:
-        """Whether the size of the image is a knob, so that each net has a size of its own."""
+        """Whether the input size is a knob, so that each net has its own input size."""
         return any(knob.variable == INPUT_SIZE for knob in self.knobs)
 
     def family_of(self, point: Point) -> int:
@@ -146,7 +146,7 @@ class Space:
         return product(*(range(len(knob.values)) for knob in self.knobs))
 
     def describe(self) -> dict[str, list[Any]]:
-        """Return every knob's values, to recognise the space by."""
+        """Return the values of each knob, to compare spaces."""
         return {knob.name: list(knob.values) for knob in self.knobs}
 
 

@@ -1,4 +1,4 @@
-"""The survey before trial 0: how large a space is, what its nets cost, how much of it is feasible."""
+"""The survey before trial 0: the size of a space, the costs of its nets, and the share that is feasible."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from lmnet.search.nets.space import Point
 
 SAMPLES = 32
 SHOWN = 4
-"""Families of which a message says why they were left out."""
+"""Most families for which a message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known about a space before anything is trained.
+    """Facts about a space before anything is trained.
 
     Args:
         size: number of points.
         cheapest: the buildable net with the fewest MACs that was found.
-        dearest: the buildable net with the most.
+        dearest: the buildable net with the most MACs that was found.
         feasible_share: share of evenly sampled points that meet every limit.
         start: the starting net; None if its values are outside the ranges, or if there are several families.
         families: the survey of each family that is searched, by name; empty if there is only one.
@@ -40,7 +40,7 @@ class Survey:
 
 
 def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
-    """Look over a space. Of several families, those without a net within the limits are left out of it.
+    """Survey a space. Families without a net within the limits are left out.
 
     Raises:
         ValueError: no net can be built, or none meets the limits; the message names the knob to widen.
@@ -55,7 +55,7 @@ def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     buildable = [candidate for candidate in priced if not candidate.problem]
     if not buildable:
         raise ValueError(
-            f"search: a space must hold nets that can be built, got none of {len(priced)}: {priced[0].problem} "
+            f"search: none of {len(priced)} sampled nets of the space can be built: {priced[0].problem} "
             "Change the ranges in search."
         )
     ends = [_end(pricer, buildable, "gmacs", sign) for sign in (1, -1)]
@@ -100,12 +100,12 @@ def _survey_families(pricer: FamiliesPricer, *, seed: int, samples: int) -> Surv
 def repair(
     pricer: Pricer, point: Point, rng: random.Random, *, steps: int = 200
 ) -> Generator[None, None, Candidate | None]:
-    """Find a feasible net near a point: knobs are moved, one at a time, as long as that lowers the excess.
+    """Find a feasible net near a point: change one knob at a time, as long as that lowers the excess.
 
     A generator that yields after each net that it has priced.
 
     Returns:
-        None if the net that it ends at still misses a limit.
+        The net; None if no change lowers the excess any more.
     """
     here = pricer.price(point)
     for _ in range(steps):
@@ -125,7 +125,7 @@ def repair(
 
 
 def repaired(pricer: Pricer, point: Point, rng: random.Random) -> Candidate | None:
-    """Return what ``repair`` finds, in one go."""
+    """Return the result of ``repair``, without steps."""
     return finish(repair(pricer, point, rng))
 
 
@@ -151,7 +151,7 @@ def _badness(candidate: Candidate) -> tuple[bool, float]:
 def _end(pricer: Pricer, buildable: list[Candidate], cost: str, sign: int) -> Candidate:
     """Return the net with the lowest cost that is found, or with the highest if the sign is -1.
 
-    One knob at a time is moved to its best value, until none helps.
+    Each knob in turn is set to its best value, until no change helps.
     """
 
     def key(candidate: Candidate) -> tuple[bool, float]:
@@ -170,7 +170,7 @@ def _end(pricer: Pricer, buildable: list[Candidate], cost: str, sign: int) -> Ca
 
 
 def _check_reach(pricer: Pricer, limit: Limit, buildable: list[Candidate]) -> None:
-    """Refuse a limit that no net meets, as far as this is known without measuring."""
+    """Raise if no net meets a limit; limits on measured costs are not checked."""
     cost = next(cost for cost in COSTS if cost.name == limit.cost)
     if cost.of is None:
         return
@@ -185,7 +185,7 @@ def _check_reach(pricer: Pricer, limit: Limit, buildable: list[Candidate]) -> No
 
 
 def _check_any(pricer: Pricer, buildable: list[Candidate], cheapest: Candidate, rng: random.Random) -> None:
-    """Refuse limits that no net meets together, the measured latency included."""
+    """Raise if no net meets all limits together, the measured latency included."""
     for one in [cheapest, *sorted(buildable, key=lambda one: one.gmacs)[:: max(1, len(buildable) // 8)]]:
         if repaired(pricer, one.point, rng) is not None:
             return
@@ -193,13 +193,13 @@ def _check_any(pricer: Pricer, buildable: list[Candidate], cheapest: Candidate, 
     worst = max(misses, key=lambda name: misses[name])
     limits = ", ".join(f"{name}={value:g}" for name, value in pricer.limits.describe().items())
     raise ValueError(
-        f"search: no net was found that meets all limits together, {limits}; the cheapest net ({cheapest.gmacs:.4g} "
+        f"search: no net was found that meets all limits ({limits}); the cheapest net ({cheapest.gmacs:.4g} "
         f"GMACs, {cheapest.params} parameters) misses {worst}. {_widen(pricer, cheapest, 'gmacs', 1)}"
     )
 
 
 def _widen(pricer: Pricer, at: Candidate, cost: str, sign: int) -> str:
-    """Name the knob that changes a cost most, and its end at which the cost is lower (sign 1) or higher (sign -1)."""
+    """Return advice: the knob that changes a cost most, and the end of its range to widen (lower cost for sign 1)."""
 
     def ends(position: int) -> list[tuple[float, int]]:
         last = len(pricer.space.knobs[position].values) - 1

@@ -1,4 +1,4 @@
-"""The search's way to propose nets, as a sampler for any Optuna study."""
+"""The default proposals of a search, as a sampler for any Optuna study."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class FeasibleSampler(BaseSampler):
         study = optuna.create_study(direction="maximize", sampler=sampler)
 
         def objective(trial: optuna.Trial) -> float:
-            model = build_model(sampler.suggest(trial))  # of lmnet.builder.models
+            model = build_model(sampler.suggest(trial))  # from lmnet.builder.models
             return score(model)  # your training
 
     A Gaussian process over costs and knobs, which expects more of larger nets, chooses among some hundreds of nets.
-    Other parameters of a trial, which are no knobs of the space, are sampled at random.
+    Other parameters of a trial, which are not knobs of the space, are sampled at random.
 
     Args:
         space: a zoo name, a spec's file, a spec, or its space.
@@ -49,7 +49,7 @@ class FeasibleSampler(BaseSampler):
     def __init__(self, space: str | Path | Spec | Space, limits: Limits, *, seed: int = 0) -> None:
         if limits.measured:
             raise ValueError(
-                "FeasibleSampler: its limits must be on costs known before a net is built, got max_latency_ms. Use "
+                "FeasibleSampler: max_latency_ms is measured on a built net, and this sampler only computes costs. Use "
                 "lmnet.search.run for a limit on latency."
             )
         if not isinstance(space, Space):
@@ -66,7 +66,7 @@ class FeasibleSampler(BaseSampler):
         return self._pricer.spec(self.space.point(params))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the knobs, which are proposed together; Optuna calls this."""
+        """Return the distributions of the knobs, which are proposed together; Optuna calls this."""
         return dict(self.space.distributions)
 
     def sample_relative(
@@ -79,8 +79,8 @@ class FeasibleSampler(BaseSampler):
         """
         if len(study.directions) != 1:
             raise ValueError(
-                f"FeasibleSampler: a study must have one direction, got {len(study.directions)}. Put the costs in the "
-                "limits."
+                f"FeasibleSampler: the study has {len(study.directions)} directions, and only one is possible. Give "
+                "costs as limits."
             )
         sign = -1 if study.direction == StudyDirection.MINIMIZE else 1
         observed, taken = list[Observation](), set(self._given.values())
@@ -102,7 +102,7 @@ class FeasibleSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return a value at random for a parameter that is no knob; Optuna calls this."""
+        """Return a random value for a parameter that is not a knob; Optuna calls this."""
         return self._others.sample_independent(study, trial, param_name, param_distribution)
 
 

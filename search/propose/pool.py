@@ -18,21 +18,21 @@ from lmnet.search.nets.survey import repair
 from lmnet.search.propose.surrogate import MAX_OBSERVATIONS, Array, fit_surrogate
 
 POOL_SIZE = 512
-"""Most nets in the pool, of one family."""
+"""Upper limit on the nets in the pool, for each family."""
 MOST_FAMILIES = 3
 """With more families than this, the pool does not grow."""
 SAMPLED_SCORES = 256
-"""Nets, those with the highest expected scores, of which a score is sampled."""
+"""Number of nets, with the highest expected scores, for which a score is sampled."""
 DRAWS = 8
-"""New points for each choice; as many mutations of the best nets."""
+"""New points for each choice, and mutations of the best nets for each choice."""
 GROWN, GROWING = 1, 12
-"""Nets that are enlarged towards the limits for each choice, and tries for each."""
+"""Number of nets that are enlarged towards the limits for each choice, and tries for each net."""
 ENUMERABLE = 20_000
-"""Largest space of a family whose points are all tried when random ones bring nothing new."""
+"""If random points bring nothing new, all points of a family are tried, up to this size of its space."""
 FIRST_SIZE, FIRST_DRAWS = 256, 768
-"""Nets that fill an empty pool, and most points that are tried for them."""
+"""Number of nets that fill an empty pool, and upper limit on the points that are tried for them."""
 FIRST_GROWN, FIRST_GROWING = 160, 40
-"""Nets that are enlarged when the pool is filled for the first time, and tries for each."""
+"""Number of nets that are enlarged when the pool is first filled, and tries for each net."""
 
 Observation = tuple[Candidate, float]
 Look = Callable[[], tuple[Sequence[Observation], Collection[str]]]
@@ -42,7 +42,7 @@ Steps = Generator[None, None, Candidate | None]
 
 
 class FeasiblePool:
-    """Chooses feasible nets that nobody has trained.
+    """Chooses feasible nets that are not trained yet.
 
     Args:
         pricer: computes the costs of points.
@@ -149,7 +149,7 @@ class FeasiblePool:
             self._add(point, known)
 
     def _ranked(self, observed: Sequence[Observation]) -> list[str]:
-        """Return the hashes of the pool's nets in the order in which they are tried, most promising first."""
+        """Return the hashes of the nets in the pool, most promising first."""
         nets = list(self.nets.values())
         if self._is_random:
             return [one.hash for one in self._rng.sample(nets, len(nets))]
@@ -181,7 +181,7 @@ class FeasiblePool:
     def _drawn(self, near: Mapping[int, Sequence[Candidate]]) -> Generator[None, None, Point]:
         """Return a random point, or one near a net of the pool, as a feasible net often has feasible neighbours.
 
-        Of several families, each gets as many.
+        Each of several families gets the same number of points.
 
         Args:
             near: the nets of the pool by family.
@@ -218,7 +218,7 @@ class FeasiblePool:
         return one
 
     def _described(self, nets: Sequence[Candidate]) -> tuple[Array, Array, Array | None]:
-        """Return the costs of nets, multiply-accumulates first, their knobs, each from 0 to 1, and their families."""
+        """Return the costs (GMACs, parameters), the knobs (each from 0 to 1) and the families of nets."""
         space = self._pricer.space
         costs = np.array([[one.gmacs, one.params] for one in nets], float).reshape(-1, 2)
         knobs, families = space.coordinates([one.point for one in nets])
@@ -226,7 +226,7 @@ class FeasiblePool:
 
 
 def _promising(means: Array, families: Array | None) -> NDArray[np.intp]:
-    """Return the places of the nets with the highest means; of several families, as many of each."""
+    """Return the indices of the nets with the highest means, the same number from each family."""
     if families is None:
         return np.argsort(-means)[:SAMPLED_SCORES]
     groups = [np.flatnonzero(families == family) for family in np.unique(families)]

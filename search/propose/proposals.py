@@ -1,4 +1,4 @@
-"""Where the next net comes from: what was cut off, the starting net, then the sampler."""
+"""The next net to train: interrupted ones first, then the starting net, then the choice of the sampler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lmnet.search.propose.sampler import Sampler
 
 
 class Study(Protocol):
-    """What proposals need to know of a study; the ledger knows it."""
+    """The facts about a study that proposals need; the ledger has them."""
 
     def taken(self) -> set[str]:
         """Return the hashes of nets that must not be trained again."""
@@ -29,12 +29,12 @@ class Study(Protocol):
 
 
 class Proposals:
-    """Gives feasible nets that nobody has trained.
+    """Proposes feasible nets that are not trained yet.
 
     Args:
         pricer: computes the costs of points.
         sampler: chooses among feasible nets.
-        study: the trials until now.
+        study: the study so far.
         may_be_early: whether nets may be proposed before the sampler is prepared, so that no worker waits for it.
             Which ones they are then depends on the machine's speed if several workers train.
     """
@@ -58,9 +58,9 @@ class Proposals:
         return found or (yield from self._sampler.choose(self._look))
 
     def _first(self, point: Point) -> Steps:
-        """Return a family's first net: the starting net, or if that misses a limit, the net that it becomes within it.
+        """Return the first net of a family: its starting net, repaired if that misses a limit.
 
-        A search of one family leaves out a starting net that misses a limit.
+        In a search of one family, a starting net that misses a limit is left out.
         """
         start = self._pricer.price(point)
         if start.is_feasible:

@@ -19,13 +19,13 @@ from lmnet.search.nets.survey import repair
 from lmnet.search.propose.pool import ENUMERABLE, FeasiblePool, Look, Observation, Steps
 
 STARTUP = 8
-"""Nets with a score before TPE is used; the proposals until then are random."""
+"""Number of nets with a score from which TPE is used; proposals before are random."""
 INFEASIBLE_IN_ROW = 20
-"""Infeasible proposals in a row after which the last one is moved into the limits instead of asking again."""
+"""After this many infeasible proposals in a row, the last one is repaired instead of asking again."""
 KNOWN_IN_ROW = 3
-"""Known proposals in a row after which a neighbour of the last one is taken instead."""
+"""After this many proposals of known nets in a row, a neighbour of the last one is taken."""
 NEIGHBOURS = 300
-"""Neighbours that are tried."""
+"""Upper limit on the neighbours that are tried."""
 
 
 class Sampler(Protocol):
@@ -35,7 +35,7 @@ class Sampler(Protocol):
         """Prepare the sampler, or go on with that."""
 
     def choose(self, look: Look) -> Steps:
-        """Choose a net that meets every limit and is not known."""
+        """Choose a net that meets every limit and is not trained yet."""
 
     def choose_early(self, look: Look) -> Steps:
         """Choose a net before the sampler is prepared; None if nothing is to be gained by that."""
@@ -56,7 +56,7 @@ def make_sampler(name: str, pricer: Pricer, *, seed: int, session: int) -> Sampl
 
 
 class Tpe:
-    """Optuna's TPE. It may propose nets over a limit; these are refused, and in the end moved into the limits.
+    """Optuna's TPE. It may propose nets over a limit; these are rejected, and after many the last one is repaired.
 
     Args:
         pricer: computes the costs of points.

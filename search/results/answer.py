@@ -16,7 +16,7 @@ Rows = list[tuple[str, ...]]
 
 
 def answer_text(result: SearchResult) -> str:
-    """Return what ``lmnet-search`` prints at its end."""
+    """Return the text that ``lmnet-search`` prints at its end."""
     counts, folder = result.tally, result.folder
     best, start = counts.best, counts.start(result.space)
     if best is None:
@@ -50,7 +50,7 @@ def test_rows(verdict: Mapping[str, Any] | None) -> Rows:
         if one["dice"] is None:
             continue
         time_ms = "-" if one["ms"] is None else f"{one['ms']:.1f}"
-        low, high = one.get("interval") or (None, None)  # verdicts of before have none
+        low, high = one.get("interval") or (None, None)  # verdicts of earlier versions have none
         interval = "-" if low is None else f"{low:.3f} to {high:.3f}"
         seeds = " ".join(f"{dice:.3f}" for dice in one["dice_by_seed"])
         name, gmacs, dice = role_name(one["role"], one.get("family", "")), f"{one['gmacs']:.3f}", f"{one['dice']:.3f}"
@@ -59,7 +59,7 @@ def test_rows(verdict: Mapping[str, Any] | None) -> Rows:
 
 
 def test_caption(verdict: Mapping[str, Any] | None) -> str:
-    """Return what the scores in ``test_rows`` are."""
+    """Return a caption for ``test_rows``."""
     verdict = verdict or {}
     images = (
         f"{verdict['images']} images with a lesion" if verdict.get("images") else "images that the search never saw"
@@ -81,7 +81,7 @@ def family_rows(result: SearchResult) -> Rows:
 
 
 def search_caption(result: SearchResult) -> str:
-    """Return what the scores of the search are."""
+    """Return a caption for the scores of the search."""
     if result.is_own:
         return "scores of the search, by your objective"
     return "scores of the search, on val images, from one training run each (they chose the net, so they are too high)"

@@ -20,9 +20,9 @@ class Column:
 
     Args:
         name: key in trials.csv and trials.json.
-        of: reads the fact; None if the trial lacks it.
+        of: returns the fact of a trial, or None.
         label: heading in the report; empty to leave it out there.
-        text: writes the fact for people.
+        text: formats the fact for the report.
     """
 
     name: str
@@ -66,7 +66,7 @@ def trial_row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def table_for_people(trials: list[FrozenTrial], *, has_families: bool = False) -> list[list[str]]:
-    """Return headings and rows for the report; a column that no trial has a value for is left out."""
+    """Return headings and rows for the report; a column without any value is left out."""
     columns = [*COLUMNS, FAMILY_COLUMN] if has_families else COLUMNS
     shown = [column for column in columns if column.label and any(column.of(trial) is not None for trial in trials)]
     rows = [[column.label for column in shown]]

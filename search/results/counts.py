@@ -41,11 +41,11 @@ class Scored:
         number: number of its trial.
         point: its point in the space.
         hash: hash of its architecture.
-        score: what the objective returned.
-        costs: the net's costs by the names of ``COSTS``, re-parameterised, at the spec's input size; measured ones only
+        score: its score, from the objective.
+        costs: costs by the names of ``COSTS``, re-parameterised, at the spec's input size; measured ones only
             if a limit needed them.
-        epochs: number of epochs that it was trained for.
-        seconds: time that this took.
+        epochs: number of epochs of its training run.
+        seconds: duration of its training run.
     """
 
     number: int
@@ -79,14 +79,14 @@ class Tally:
     Args:
         trials: number of trials with a score.
         failed: number of training runs that gave no score, by reason.
-        cut_off: number of training runs that were interrupted, or whose process died; they start again.
+        cut_off: number of training runs that were interrupted or whose process died; they are repeated.
         running: number of training runs under way.
-        infeasible: number of proposals that missed a limit; none was trained.
+        infeasible: number of proposals that missed a limit and were not trained.
         scored: the nets with a score, in the order of their trials.
         last_error: message of the last failed training run.
         under_way: the training runs of this process, while it searches.
-        confirming: finished training runs that confirm the result and their number, while they run; else None.
-        chosen: hash of the net that further training runs showed to be the best of the finalists; None without them.
+        confirming: during the confirmation, its finished training runs and their total; else None.
+        chosen: hash of the best finalist by the confirmation; None without a confirmation.
     """
 
     trials: int
@@ -102,7 +102,7 @@ class Tally:
 
     @property
     def best(self) -> Scored | None:
-        """The net that was chosen among the finalists, else that with the highest score; of equals, the cheaper one."""
+        """The net chosen by the verdict, else the one with the highest score; of equals, the cheaper one."""
         chosen = [one for one in self.scored if one.hash == self.chosen]
         return next(iter([*chosen, *self.ranked]), None)
 
@@ -113,7 +113,7 @@ class Tally:
 
     @property
     def front(self) -> tuple[Scored, ...]:
-        """The nets that no other net beats in both score and MACs, the cheapest first."""
+        """The Pareto front of score and MACs, the cheapest net first."""
         front: list[Scored] = []
         for one in sorted(self.scored, key=lambda one: (one.gmacs, -one.score)):
             if not front or one.score > front[-1].score:
@@ -159,7 +159,7 @@ def tally(trials: Iterable[FrozenTrial], space: Space) -> Tally:
 
 
 def with_verdict(verdict: dict[str, Any] | None, counts: Tally) -> tuple[Tally, dict[str, Any] | None]:
-    """Return the counts with the verdict's choice, and the verdict; without both if other nets are the best now."""
+    """Return the counts with the chosen net, and the verdict; neither if the finalists are other nets now."""
     if verdict is None:
         return counts, None
     finalists = verdict.get("finalists", [verdict.get("best")])
@@ -169,7 +169,7 @@ def with_verdict(verdict: dict[str, Any] | None, counts: Tally) -> tuple[Tally, 
 
 
 def used_up_text(counts: Tally) -> str:
-    """Say that no feasible net is left to train, and why some of them have no score."""
+    """Return the line for a space without a further feasible net, with the number of failures."""
     failures = sum(counts.failed.values())
     why = f" or has failed ({failures} failed; the last: {counts.last_error})" if failures else ""
     return f"Stopped: every feasible net is trained{why}."

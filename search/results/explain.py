@@ -11,19 +11,19 @@ from lmnet.search.nets.families import first_point
 from lmnet.search.nets.pricing import Candidate, Pricer
 
 MINOR = 0.01
-"""A knob that changes less than this share of the cost is called minor."""
+"""A knob that changes the cost by less than this share is shown as minor."""
 
 
 @dataclass(frozen=True)
 class KnobEffect:
-    """One knob turned from end to end, all others as they are in one net.
+    """One knob over its whole range, with all other knobs fixed.
 
     Args:
         name: name of the knob.
-        values: its values, for people.
+        values: its values, as text.
         cheapest: the net with the fewest multiply-accumulates along it.
         dearest: the net with the most.
-        share: their difference, of the cost of the net in the middle of it all.
+        share: their difference, as a share of the cost of the net with all knobs fixed.
     """
 
     name: str
@@ -34,10 +34,10 @@ class KnobEffect:
 
 
 def explain(pricer: Pricer) -> tuple[Candidate, list[KnobEffect]]:
-    """Turn each knob of a space; return the net that the others stay at, and the effects, the largest first.
+    """Vary each knob of a space alone; return the net at which the others are fixed, and the effects, largest first.
 
-    The net is the starting net, or the middle of the ranges if that is outside of them. Values with which no net can
-    be built are left out.
+    That net is the starting net, or the middle of the ranges if the start is outside of them. Values with which no net
+    can be built are left out.
 
     Raises:
         ValueError: no net can be built there.

@@ -23,13 +23,13 @@ from lmnet.search.results.summary import SearchResult, as_dict
 
 
 def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, is_final: bool = True) -> None:
-    """Write all results of a study; what an earlier call wrote is replaced.
+    """Write all results of a study over those of an earlier call.
 
     Args:
         result: result of the search so far.
         pricer: computes costs in its space.
         study: the study with its trials.
-        is_final: whether the training runs are over; only then are weights dropped that nobody needs.
+        is_final: whether the training runs are over; only then are unneeded weights deleted.
     """
     folder = result.folder
     assert folder is not None
@@ -55,7 +55,7 @@ def write_folder(result: SearchResult, pricer: Pricer, study: optuna.Study, *, i
 
 
 def found_spec(pricer: Pricer, one: Scored, study: str) -> Spec:
-    """Return the spec of a found net as the zoo holds specs: with its figures in ``expect``."""
+    """Return the spec of a found net in the form of the zoo: with its costs in ``expect``."""
     spec = pricer.spec(one.point)
     data: dict[str, Any] = {}
     layout = spec.layout
@@ -78,7 +78,7 @@ def found_spec(pricer: Pricer, one: Scored, study: str) -> Spec:
 
 
 def diff(pricer: Pricer, tally: Any, start: Any) -> str:
-    """Return the knobs in which the best net differs from the starting net, one per line, and what both cost."""
+    """Return the knobs in which the best net differs from the starting net, one per line, and the costs of both."""
     space, best = pricer.space, tally.best
     first, own = pricer.plan(start), tally.at(start)
     lines = [f"{'':24}{'starting net':>22}{'best net':>22}"]
@@ -105,7 +105,7 @@ def trials_csv(trials: list[FrozenTrial]) -> str:
 
 
 def _write_front(front: Path, specs: dict[str, str]) -> None:
-    """Write the specs of the front and drop older ones; the folder stays, since another search may be writing to it."""
+    """Write the specs of the front and delete older ones; the folder stays, as another search may write to it."""
     names = {f"{place:02d}_{hash_}.yaml": spec for place, (hash_, spec) in enumerate(specs.items())}
     if names:
         front.mkdir(exist_ok=True)
@@ -121,7 +121,7 @@ def _write_best_weights(folder: Path, tally: Tally) -> None:
     place = folder / "best.safetensors"
     try:
         content = None if tally.best is None else (folder / "weights" / f"{tally.best.hash}.safetensors").read_bytes()
-    except FileNotFoundError:  # an own objective keeps none; a score may be another study's
+    except FileNotFoundError:  # a user's objective keeps no weights
         content = None
     if content is None:
         place.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def _write_best_weights(folder: Path, tally: Tally) -> None:
 
 
 def _drop_weights(folder: Path, tally: Tally, *, finalists: Collection[str]) -> None:
-    """Drop the weights of nets that are not on the front, not the best, and not among the finalists."""
+    """Delete the weights of nets that are not on the front, not the best, and not among the finalists."""
     kept = {one.hash for one in tally.front} | set(finalists) | {tally.best.hash if tally.best else ""}
     for file in (folder / "weights").glob("*.safetensors"):
         if file.stem not in kept:

@@ -16,16 +16,16 @@ from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview
 
 MAX_ROWS = 8
-"""Training runs that are shown one by one."""
+"""Most training runs that are listed."""
 QUIET_S = 60.0
-"""Longest silence in seconds if stderr is no terminal."""
+"""Seconds after which a line is printed without any news, if stderr is not a terminal."""
 
 
 class LiveProgress:
-    """A display that is redrawn in place, as a context manager; if stderr is no terminal, a line now and then.
+    """The live progress, as a context manager: redrawn in place, or single lines if stderr is not a terminal.
 
     Args:
-        console: to draw on.
+        console: the console to print on.
     """
 
     def __init__(self, console: Console) -> None:
@@ -34,8 +34,8 @@ class LiveProgress:
         self._began = time.monotonic()
         self._first: int | None = None
         self._overview: Overview | None = None
-        self._said: tuple[int, tuple[int, int] | None] | None = None
-        self._said_at = 0.0
+        self._printed: tuple[int, tuple[int, int] | None] | None = None
+        self._printed_at = 0.0
 
     def __enter__(self) -> LiveProgress:
         if self._live is not None:
@@ -47,12 +47,12 @@ class LiveProgress:
             self._live.stop()
 
     def overview(self, overview: Overview) -> None:
-        """Print what is known before trial 0."""
+        """Print the overview before trial 0."""
         self._overview, self._began = overview, time.monotonic()
         self._console.print(overview_text(overview), highlight=False)
 
     def note(self, line: str) -> None:
-        """Print a line about the plan."""
+        """Print a line about the time plan."""
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def update(self, counts: Tally) -> None:
@@ -73,18 +73,18 @@ class LiveProgress:
             done, total = counts.confirming
             head = f"confirming the result: training runs {done}/{total}"
         if self._live is None:
-            self._say(counts, "  ".join(filter(None, [head, shown])))
+            self._print(counts, "  ".join(filter(None, [head, shown])))
         else:
             bar = ProgressBar(total=max(1, total), completed=done, width=60)
             lines: list[Text | ProgressBar] = [Text(head), bar, Text()]  # a bar does not end its line
             self._live.update(Group(*lines, *([Text(shown)] if shown else []), *self._tables(counts)))
 
-    def _say(self, counts: Tally, line: str) -> None:
+    def _print(self, counts: Tally, line: str) -> None:
         """Print a line when a training run has ended, and after a minute of silence."""
         now, ended = time.monotonic(), (counts.trials, counts.confirming)
-        if ended == self._said and now - self._said_at < QUIET_S:
+        if ended == self._printed and now - self._printed_at < QUIET_S:
             return
-        self._said, self._said_at = ended, now
+        self._printed, self._printed_at = ended, now
         shown = counts.under_way[:MAX_ROWS]
         training = ", ".join(f"{each.trial} epoch {each.epoch or 0} {clock(each.seconds)}" for each in shown)
         if len(counts.under_way) > MAX_ROWS:
@@ -94,7 +94,7 @@ class LiveProgress:
         )
 
     def _tables(self, counts: Tally) -> list[Table]:
-        trainings = Table("trial", "where", "epoch", "time", box=None)
+        trainings = Table("trial", "worker", "epoch", "time", box=None)
         for each in counts.under_way[:MAX_ROWS]:
             trainings.add_row(f"{each.trial} {each.hash[:8]}", each.place, str(each.epoch or ""), clock(each.seconds))
         if len(counts.under_way) > MAX_ROWS:
@@ -117,7 +117,7 @@ class LiveProgress:
 
 
 def overview_text(overview: Overview) -> str:
-    """Return what is known before trial 0, for people."""
+    """Return the overview before trial 0 as text."""
     seen = overview.survey
     lines = [
         f"space: {seen.size:,} combinations of values, {seen.feasible_share:.0%} of the sampled ones within the limits",

@@ -22,7 +22,7 @@ from lmnet.training.page import render
 
 TEMPLATE = Path(__file__).with_name("report.html")
 ENOUGH = 24
-"""Number of trials with a score from which importances are shown."""
+"""Least number of trials with a score for which importances are shown."""
 
 
 def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> str:
@@ -58,7 +58,7 @@ def report_html(result: SearchResult, pricer: Pricer, study: optuna.Study) -> st
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """Return the share of each knob in what makes a net one of the best (PED-ANOVA), the largest first."""
+    """Return the importance of each knob for a high score (PED-ANOVA, shares of 1), the largest first."""
     scores = [trial.value for trial in study.get_trials(deepcopy=False) if trial.value is not None]
     if len(scores) < ENOUGH or len(set(scores)) == 1:
         return {}
@@ -68,7 +68,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def _cases(result: SearchResult) -> list[tuple[str, str]]:
-    """Return caption and picture of the test images that the confirmation drew."""
+    """Return caption and image (as a data URL) of the test images of the confirmation."""
     found = []
     for caption, file in (result.verdict or {}).get("cases", []):
         path = None if result.folder is None else result.folder / "cases" / file

@@ -1,4 +1,4 @@
-"""The state of a study in a storage, without running anything."""
+"""Read the state of a study from its storage; nothing is trained."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ def read_status(storage: str, study_name: str | None = None, *, folder: str | Pa
     Args:
         storage: Optuna's URL.
         study_name: name of the study; None if the storage has one only.
-        folder: folder with its results, to name the spec files; None for the folder of a SQLite storage.
+        folder: folder with its results; None for the folder of a SQLite storage.
 
     Raises:
-        ValueError: there is no such study, or it is not a search's.
+        ValueError: there is no such study, or it is from another program.
     """
     if storage.startswith("sqlite:///") and not Path(storage.removeprefix("sqlite:///")).is_file():
-        raise ValueError(f"storage: the file must exist, got {storage}. Start a study with lmnet-search.")
+        raise ValueError(f"storage: there is no file for {storage}. Start a study with lmnet-search.")
     with open_storage(storage) as opened:
         names = retry(lambda: optuna.get_all_study_names(opened))
         if study_name is None and len(names) == 1:
             study_name = names[0]
         if study_name is None or study_name not in names:
+            missing = "no study_name is given" if study_name is None else f"there is no study {study_name}"
             raise ValueError(
-                f"status: a study of the storage must be named, got study_name={study_name}. "
-                f"{without_password(storage)} has: {', '.join(names) or 'none'}."
+                f"status: {missing}. {without_password(storage)} has these studies: {', '.join(names) or 'none'}."
             )
         study = retry(lambda: optuna.load_study(study_name=study_name, storage=opened))
         attrs = study.user_attrs
         if FINGERPRINT not in attrs or SPEC not in attrs:
-            raise ValueError(f"status: {study_name} is a study of another program. Name one that lmnet-search made.")
+            raise ValueError(f"status: {study_name} is a study of another program. Give one that lmnet-search made.")
         space = kept_space(attrs[SPEC])
         counts, verdict = with_verdict(attrs.get(VERDICT), tally(study.get_trials(deepcopy=False), space))
     if folder is None and storage.startswith("sqlite:///"):

@@ -15,15 +15,15 @@ from lmnet.search.study.storage import without_password
 
 @dataclass(frozen=True)
 class Overview:
-    """What is known before trial 0.
+    """The facts that are printed before trial 0.
 
     Args:
         survey: survey of the space.
         trials: total number of trained nets in the study, including earlier runs.
-        seconds: estimate of how long that takes; None if it is not known.
-        timeout_s: seconds after which the search ends anyway.
-        chooses: what nets are chosen by, in words; empty with an objective of your own.
-        notes: what else is to be known of several families, in words.
+        seconds: estimated seconds for these trials; None if unknown.
+        timeout_s: seconds after which the search ends; None for no limit.
+        chooses: a line about the metric by which nets are chosen; empty with an objective of your own.
+        notes: lines about several families.
     """
 
     survey: Survey
@@ -44,12 +44,11 @@ class SearchResult:
         folder: folder with the results; None if nothing was written.
         space: the space.
         tally: counts and nets.
-        overview: what was known before trial 0.
-        verdict: whether the best net is better than the starting net, see ``make_verdict``; None if nothing was
-            confirmed.
-        is_used_up: whether the space has no feasible net left.
+        overview: the facts before trial 0.
+        verdict: comparison of the best net with others, see ``make_verdict``; None without a confirmation.
+        is_used_up: whether no feasible net of the space is left.
         is_interrupted: whether Ctrl-C ended the search.
-        is_own: whether the scores are those of the user's own objective, and not of val images.
+        is_own: whether the scores are from the user's objective, not from val images.
     """
 
     study: str
@@ -67,7 +66,7 @@ class SearchResult:
 def as_dict(result: SearchResult) -> dict[str, Any]:
     """Return the result as plain data, the same for ``lmnet-search --json`` and ``lmnet-search status --json``.
 
-    Keys stay from version to version; more may come.
+    Keys do not change from version to version; new ones may be added.
     """
     counts, folder = result.tally, result.folder
     best, start = counts.best, counts.start(result.space)

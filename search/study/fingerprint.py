@@ -1,4 +1,4 @@
-"""A study's fingerprint: what must not change between two sessions; an error names each difference."""
+"""The fingerprint of a study: settings that must be the same in every session; an error lists each difference."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ABOUT = "lmnet:about"
 
 
 def kept_specs(space: Space) -> str | list[str]:
-    """Return what a study keeps of its specs: the text of one, or those of several families."""
+    """Return the specs as a study stores them: the text of one spec, or a list of texts."""
     specs = [family.spec.dump() for family in space.families]
     return specs[0] if len(specs) == 1 else specs
 
 
 def kept_space(kept: str | list[str]) -> Space:
-    """Return the space of what ``kept_specs`` returned."""
+    """Return the space from the specs that a study stores, see ``kept_specs``."""
     return make_space([parse_spec(text) for text in ([kept] if isinstance(kept, str) else kept)])
 
 
@@ -38,20 +38,22 @@ def short_hash(content: Any) -> str:
 
 
 def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any]) -> None:
-    """Write the facts into a new study, or compare them with an old one's.
+    """Store the settings in a new study, or compare them with those of an old one.
 
     Args:
-        study: the study.
-        facts: what the study is about, by name; nested facts are compared one by one.
+        study: the Optuna study.
+        facts: the settings by name; nested ones are compared one by one.
 
     Raises:
-        ValueError: a fact differs; all that do are named.
+        ValueError: a setting differs; the message lists all that differ.
     """
     now = json.loads(json.dumps(dict(facts), default=str))
     before = retry(lambda: study.user_attrs).get(FINGERPRINT)
     if before is None:
         if retry(lambda: study.get_trials(deepcopy=False)):
-            raise ValueError(f"study {study.study_name}: it has trials of another program. Use another --study-name.")
+            raise ValueError(
+                f"study {study.study_name}: its trials are from another program. Use another --study-name."
+            )
         retry(lambda: study.set_user_attr(FINGERPRINT, now))
         return
     old, new = _flat(before), _flat(now)
@@ -59,16 +61,16 @@ def check_fingerprint(study: optuna.Study, facts: Mapping[str, Any]) -> None:
                for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]  # fmt: skip
     if changed:
         raise ValueError(
-            f"study {study.study_name}: a study must continue as it began, got {', '.join(changed)}. "
+            f"study {study.study_name}: these settings differ from those it began with: {', '.join(changed)}. "
             "Use --study-name for a new study, or the old values to continue."
         )
 
 
 def check_machine(study: optuna.Study, machine: str) -> None:
-    """Keep the machine whose latencies a study compares, or check that this is it.
+    """Store the machine on which a study measures latency, or check that it is this one.
 
     Raises:
-        ValueError: the study's latencies are another machine's.
+        ValueError: the study measured latency on another machine.
     """
     before = retry(lambda: study.user_attrs).get(MACHINE)
     if before is None:

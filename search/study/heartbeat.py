@@ -14,12 +14,12 @@ TICK_S = 1.0
 
 
 class Heartbeat:
-    """A thread that beats for every open trial, as a context manager.
+    """A thread that marks every open trial as alive, as a context manager.
 
     Args:
         open_trials: returns the keys of the trials in training.
-        beat: marks one alive.
-        every_s: between two beats of one trial.
+        beat: marks one trial as alive, by its key.
+        every_s: seconds between two marks of one trial.
     """
 
     def __init__(self, open_trials: Callable[[], Collection[int]], beat: Callable[[int], None], every_s: float) -> None:

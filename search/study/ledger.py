@@ -1,8 +1,8 @@
-"""The ledger: which trials a study has, who may train what, and the outcomes - exact with any number of searches.
+"""The ledger of a study: claims of nets, and outcomes. It is exact with any number of searches at a time.
 
 A candidate is claimed by writing a running trial with its hash. Numbers of trials rise in the order in which they are
-committed, so two searches that claim the same architecture, or the last place of the budget, agree without a lock on
-whose the claim is: the lower number's.
+committed, so two searches that claim the same architecture, or the last trial of the budget, agree without a lock:
+the lower number wins.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lmnet.search.study.storage import fail_stale, retry
 from lmnet.search.study.trials import is_cut_off
 
 ATTEMPTS = 3
-"""How often a candidate is trained whose training run was cut off by a dying process."""
+"""Most training runs of one candidate, if each is cut off by a process that dies."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Claim:
     Args:
         trial_id: the trial's key in the storage.
         number: the trial's number in the study.
-        candidate: what to train.
+        candidate: the net to train.
     """
 
     trial_id: int
@@ -52,7 +52,7 @@ class Ledger:
         storage: storage that holds the study.
         study: the study.
         space: space of the study.
-        total: number of trials with a score that the study shall have; None for no end.
+        total: number of trials with a score at which the study is complete; None for no limit.
     """
 
     def __init__(self, storage: RDBStorage, study: optuna.Study, space: Space, *, total: int | None) -> None:
@@ -67,7 +67,7 @@ class Ledger:
     def refresh(self, *, older_than_s: float = 0.0) -> list[FrozenTrial]:
         """Read the study again and return its trials.
 
-        Every running trial is read anew with its reports, so with hundreds of them this takes long.
+        Every running trial is read again with its reports, which takes long with hundreds of them.
 
         Args:
             older_than_s: do nothing if the last reading is younger. What this process wrote since is known anyway.
@@ -78,7 +78,7 @@ class Ledger:
         return self.trials
 
     def fail_dead_trials(self) -> int:
-        """Fail the running trials whose process is dead, and return how many they were."""
+        """Fail the running trials whose process is dead, and return their number."""
         running = [trial for trial in self.trials if trial.state == TrialState.RUNNING]
         dead = [
             trial for trial in running if trial._trial_id not in self.open and is_dead(trial.user_attrs.get("owner"))
@@ -99,19 +99,19 @@ class Ledger:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the study has as many trials with a score as it is to have."""
+        """Whether the study has its total number of trials with a score."""
         return self.total is not None and self.finished >= self.total
 
     @property
     def room(self) -> int:
-        """How many more trials may be begun now."""
+        """Number of further trials that may begin now."""
         if self.total is None:
             return 2**31
         running = sum(trial.state == TrialState.RUNNING for trial in self.trials)
         return self.total - self.finished - running
 
     def taken(self) -> set[str]:
-        """Return the architectures that are not to be trained again: scored, in training, or failed for good."""
+        """Return the hashes of nets that must not be trained again: scored, in training, or failed for good."""
         deaths = Counter(trial.user_attrs.get("hash", "") for trial in self.trials if is_cut_off(trial))
         taken = {hash_ for hash_, count in deaths.items() if count >= ATTEMPTS}
         for trial in self.trials:
@@ -134,7 +134,7 @@ class Ledger:
         ]
 
     def unfinished(self) -> list[FrozenTrial]:
-        """Return the trials that were cut off and are to be trained again, the oldest first, one per architecture."""
+        """Return the interrupted trials to train again, the oldest first, one per architecture."""
         taken = self.taken()
         found: dict[str, FrozenTrial] = {}
         for trial in self.trials:
@@ -167,8 +167,8 @@ class Ledger:
     def _read_new(self, trial_id: int) -> FrozenTrial:
         """Read a trial that was just created, and all others if some came in between; return it.
 
-        If none did, the states of known trials may be out of date, which a claim can bear: a trial that has ended
-        since counts as one that runs. So a claim costs the same however many nets are in training.
+        If none did, states of known trials may be out of date. That does no harm: a trial that has ended since then
+        counts as running. So a claim takes the same time with any number of nets in training.
         """
         mine: FrozenTrial = retry(lambda: self._storage.get_trial(trial_id))
         if mine.number == len(self.trials):
@@ -178,14 +178,14 @@ class Ledger:
         return mine
 
     def report(self, claim: Claim, epoch: int, score: float) -> None:
-        """Write down the score after an epoch."""
+        """Store the score after an epoch."""
         retry(lambda: self._report(claim.trial_id, epoch, score))
         mine = next((trial for trial in self.trials if trial._trial_id == claim.trial_id), None)
         if mine is not None:
             mine.intermediate_values[epoch] = score
 
     def close(self, claim: Claim, outcome: Outcome) -> bool:
-        """Write down the outcome of a training run; False if another search closed the trial: nothing counts then."""
+        """Store the outcome of a training run; return False if another search has closed the trial."""
         self.open.pop(claim.trial_id, None)
         result = {
             name: value for name, value in asdict(outcome).items() if value not in (None, False) and name != "score"
@@ -201,7 +201,7 @@ class Ledger:
         return is_closed
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """Say that a trial's process is alive."""
+        """Mark the process of a trial as alive."""
         self._storage.record_heartbeat(trial_id)
 
     def _trial(self, candidate: Candidate, state: TrialState, attrs: Mapping[str, Any]) -> FrozenTrial:

@@ -1,4 +1,4 @@
-"""The outcome of a training run, as a trial keeps it."""
+"""The outcome of a training run, as it is stored in a trial."""
 
 from __future__ import annotations
 

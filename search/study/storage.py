@@ -28,13 +28,13 @@ CONNECT_S = 8
 """Seconds within which a database server must answer."""
 PASSWORD = "In a password, write %40 for @, %3A for :, %2F for /, %3F for ?."
 FINAL = ("permission denied", "read-only", "readonly", "insufficient privilege")
-"""Parts of errors that do not go away by waiting."""
+"""Parts of messages of errors that waiting does not solve."""
 T = TypeVar("T")
 
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Keep Optuna's log of each trial off the screen, and put its level back at the end."""
+    """Suppress the log line that Optuna prints for each trial, inside the block."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -53,7 +53,7 @@ def open_storage(url: str) -> Iterator[RDBStorage]:
         url: ``sqlite:///FILE`` or ``postgresql://USER:PASSWORD@HOST/NAME``.
 
     Raises:
-        ValueError: the URL is not one, its driver is not installed, or the database cannot be reached.
+        ValueError: the URL is invalid, its driver is not installed, or the database cannot be reached.
     """
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("postgresql") and "connect_timeout" not in url:
@@ -67,8 +67,8 @@ def open_storage(url: str) -> Iterator[RDBStorage]:
             storage = _connected(url, options)
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as err:
             raise ValueError(
-                f"storage: it must be sqlite:///FILE or postgresql://USER@HOST/NAME, got {without_password(url)} "
-                f"({_cause(err, url)}). {PASSWORD} For PostgreSQL, pip install 'lmnet[postgres]'."
+                f"storage: {without_password(url)} cannot be opened ({_cause(err, url)}). Give sqlite:///FILE or "
+                f"postgresql://USER@HOST/NAME. {PASSWORD} For PostgreSQL, pip install 'lmnet[postgres]'."
             ) from None
         except (DBAPIError, StorageInternalError) as err:
             raise ValueError(
@@ -86,7 +86,7 @@ def open_storage(url: str) -> Iterator[RDBStorage]:
 
 
 def _tune_sqlite(connection: Any, record: Any) -> None:
-    """Write ahead and sync at checkpoints: safe when a process dies, and several times quicker."""
+    """Use write-ahead logging and sync at checkpoints: safe if a process dies, and several times faster."""
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=NORMAL")
@@ -94,7 +94,7 @@ def _tune_sqlite(connection: Any, record: Any) -> None:
 
 
 def _use_utc(connection: Any, record: Any) -> None:
-    """Set a session's time zone: heartbeats of hosts in several zones are compared, and are kept without one."""
+    """Use UTC in a session: times of heartbeats are stored without a zone, and hosts may be in several zones."""
     cursor = connection.cursor()
     cursor.execute("SET TIME ZONE 'UTC'")
     cursor.close()
@@ -115,7 +115,7 @@ def _connected(url: str, options: dict[str, Any]) -> RDBStorage:
 
 
 def _is_being_made(error: BaseException) -> bool:
-    """Whether an error says that another process makes the tables right now, rather than that nothing is there."""
+    """Return whether an error means that another process is creating the tables right now."""
     if not isinstance(error, (DBAPIError, StorageInternalError)):
         return True  # Optuna has found half of its own tables
     text = f"{error} {error.__cause__ or ''}".lower()
@@ -155,21 +155,21 @@ def _cause(error: BaseException, url: str) -> str:
     credentials, at, _ = url.partition("://")[2].rpartition("@")
     password = credentials.partition(":")[2] if at else ""
     parts = {part for whole in (password, unquote(password)) for part in (whole, *re.split(r"[^\w]+", whole)) if part}
-    return "its text is left out, as it shows the password" if any(part in text for part in parts) else text
+    return "its text contains the password and is left out" if any(part in text for part in parts) else text
 
 
 def _first_line(error: BaseException) -> str:
-    """Return what a database says, without the class of the driver's error before it."""
+    """Return the first line of an error of a database, without the name of the driver's class."""
     text = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
     return text.splitlines()[0]
 
 
 def retry(call: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
-    """Return what a storage call returns, trying again while the database is away or its connection breaks.
+    """Call a storage and return the result; try again while the database is away or its connection breaks.
 
     Args:
-        call: a call that does no harm when it is made twice.
-        patience_s: seconds to try again.
+        call: a call that may be made twice without harm.
+        patience_s: seconds during which it is tried again.
     """
     end, pause = time.monotonic() + patience_s, 0.1
     while True:

@@ -1,4 +1,4 @@
-"""What a trial in the storage says: whether it was infeasible or cut off."""
+"""Tests of a trial in the storage: whether it was infeasible or interrupted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def is_infeasible(trial: FrozenTrial) -> bool:
 
 
 def is_cut_off(trial: FrozenTrial) -> bool:
-    """Return whether Ctrl-C or a dying process cut a trial's training off, so that it says nothing about its net."""
+    """Return whether Ctrl-C or the death of a process interrupted a trial, so that it says nothing about its net."""
     if trial.state != TrialState.FAIL:
         return False
     return trial.user_attrs.get("result", {}).get("reason", CUT_OFF[1]) in CUT_OFF

@@ -13,8 +13,8 @@ class Interrupt:
     """Notes Ctrl-C while it is entered; outside the main thread it does nothing.
 
     Args:
-        is_urgent: asked at Ctrl-C: whether to raise KeyboardInterrupt at once, as this process is training a net. A
-            second Ctrl-C always raises.
+        is_urgent: returns whether Ctrl-C must raise KeyboardInterrupt at once, because this process is training a net.
+            A second Ctrl-C always raises.
     """
 
     def __init__(self, is_urgent: Callable[[], bool]) -> None:

@@ -20,17 +20,17 @@ WARM_UP, RUNS = 2, 5
 
 
 class LatencyMeter:
-    """Measures the costs that cannot be computed, while nothing else runs.
+    """Measures the costs that cannot be computed, while the training runs of this search are paused.
 
     Args:
         device: cpu, cuda or cuda:N.
         runtime: torch, onnxruntime or openvino.
 
     Attributes:
-        paused: context manager that holds the training runs of this search still.
+        paused: returns a context manager that pauses the training runs of this search.
 
     Raises:
-        ValueError: an unknown runtime, or another than torch on a GPU.
+        ValueError: the runtime is unknown, or it is not torch on a GPU.
         ImportError: the runtime is not installed.
     """
 
@@ -40,7 +40,8 @@ class LatencyMeter:
             check_installed(runtime)
             if device.startswith("cuda"):
                 raise ValueError(
-                    f"search: {runtime} is measured on the CPU, got device={device}. Give --device cpu, or torch."
+                    f"search: {runtime} runs on the CPU only, and device={device} is given. Give --device cpu or "
+                    "--runtime torch."
                 )
         self.device, self.runtime = device, runtime
         self.paused: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
@@ -53,7 +54,7 @@ class LatencyMeter:
 
 
 def machine_name(device: str, runtime: str = "torch") -> str:
-    """Return what latencies depend on: the host, its processor or GPU, torch's threads, the runtime."""
+    """Return what latency depends on: the host, its processor or GPU, the number of torch threads, the runtime."""
     kind = (
         torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor() or platform.machine()
     )
@@ -65,7 +66,7 @@ def measure_latency_ms(spec: Spec, device: str = "cpu", *, runtime: str = "torch
     """Return the median time of one image at the spec's input size, re-parameterised, in milliseconds.
 
     Args:
-        spec: of the net.
+        spec: spec of the net.
         device: cpu, cuda or cuda:N.
         runtime: torch, onnxruntime or openvino; the last two take seconds more, as the net is exported.
     """

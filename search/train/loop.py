@@ -1,7 +1,7 @@
-"""The loop of a search: proposals into free slots, reports into the ledger, outcomes into the ledger.
+"""The main loop of a search: give proposed nets to free slots, and store reports and outcomes in the ledger.
 
-Nothing in it takes longer than a slice of time, so that training runs get their answers: looking for the next net is
-done in small steps (``Proposals.steps``), some for each turn of the loop.
+No turn of the loop takes longer than a slice of time, so that training runs get answers to their reports: the next net
+is looked for in small steps (``Proposals.steps``), some in each turn.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from lmnet.search.train.pools import Pool
 from lmnet.search.train.under_way import UnderWay
 
 FAILURES_TO_GIVE_UP = 12
-"""Failures in a row after which the fault is the objective's or the machine's."""
+"""After this many failures in a row the search ends: the objective or the machine is at fault."""
 SLICE_S = 0.05
-"""Seconds that the search looks for the next net before it looks at the training runs again."""
+"""Seconds of looking for the next net between two looks at the training runs."""
 POLL_S = 0.5
-"""Seconds that it waits for training runs when it has nothing else to do."""
+"""Seconds to wait for messages of training runs if there is nothing else to do."""
 DEAD_CHECK_S = 5.0
-"""Seconds between two looks for trials of dead processes."""
+"""Seconds between two checks for trials of dead processes."""
 LOOK_S = 1.0
-"""Age in seconds up to which the known state of other searches is used when a training run has ended."""
+"""When a training run has ended, the study is read again only if the last reading is older than this (seconds)."""
 WATCH_S = 0.25
-"""Seconds between two displays of the progress, if no training run ends."""
+"""Seconds between two updates of the progress, if no training run ends."""
 
 
 @dataclass(frozen=True)
 class TrainingRules:
-    """How a search goes about its training runs.
+    """Settings of the training runs.
 
     Args:
         seed: random seed of the initial weights.
-        deadline: time on ``time.monotonic`` at which the search ends; None for no end.
-        trial_timeout_s: seconds after which a training run is a failure.
+        deadline: time on ``time.monotonic`` at which the search ends; None for no limit.
+        trial_timeout_s: seconds after which a training run counts as failed.
         sync_batch: number of nets that are proposed and finished together, so that the study is the same with any
-            number of workers; 0: each slot continues by itself.
+            number of workers; 0 for no batches.
         weights: folder for the weights of trained nets; None to keep none.
     """
 
@@ -75,14 +75,14 @@ class Loop:
 
     Args:
         ledger: the trials of the study.
-        proposals: gives the nets to train.
-        pricer: makes specs of points.
-        pool: trains.
-        rules: how to train.
-        watch: called now and then, to show progress.
+        proposals: proposes the nets to train.
+        pricer: returns the spec of a point.
+        pool: trains the nets.
+        rules: settings of the training runs.
+        watch: called at least every ``WATCH_S`` with the training runs under way, to show progress.
         is_stopped: returns True once the search should stop.
-        ends_at: returns the time on ``time.monotonic`` at which no net may be in training any more, as far as is known
-            now; None for the rules' deadline.
+        ends_at: returns the time on ``time.monotonic`` at which all training runs must have ended, by the plan of now;
+            None for the deadline in ``rules``.
         may_begin: returns whether there is time for another training run.
     """
 
@@ -107,14 +107,14 @@ class Loop:
     def run(self) -> None:
         """Train until the study is complete, the time is up or the space is used up.
 
-        Whatever ends it, Ctrl-C too, training runs under way are closed as interrupted, to be done again later.
+        At the end, also after Ctrl-C, training runs under way are closed as interrupted; a later session repeats them.
         """
         try:
             while not self._is_over():
-                is_thinking = self._fill()
+                has_more = self._fill()
                 if not self.busy and self.is_used_up and not self._others_run():
                     return
-                ended = self.pool.poll(0.0 if is_thinking else POLL_S, self._on_report)
+                ended = self.pool.poll(0.0 if has_more else POLL_S, self._on_report)
                 for slot, outcome in ended:
                     self._end(slot, outcome)
                 self._show(at_once=bool(ended))
@@ -143,7 +143,7 @@ class Loop:
         return any(not trial.state.is_finished() for trial in self.ledger.trials)
 
     def _fill(self) -> bool:
-        """Put work into the free slots, for a slice of time; return whether there is more to think about."""
+        """Give nets to free slots, for a slice of time; return whether more steps are waiting."""
         end = time.monotonic() + SLICE_S
         free = [slot for slot in range(self.pool.slots) if slot not in self.busy]
         if self.rules.sync_batch and not self.busy and not self.waiting and self._wanted(0) <= 0:
@@ -157,7 +157,7 @@ class Loop:
         return self._steps is not None and self._wanted(len(free)) > 0
 
     def _wanted(self, free: int) -> int:
-        """Return how many nets to claim now."""
+        """Return the number of nets to claim now."""
         if self.is_used_up or not self.may_begin():
             return 0
         wanted = self._to_claim if self.rules.sync_batch else free - len(self.waiting)

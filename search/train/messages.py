@@ -1,6 +1,6 @@
 """The messages between a pool and its workers.
 
-Each carries the number of its job, so that one which comes late is not taken for an answer to another job.
+Each carries the number of its job, so that a late message is not matched with another job.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from lmnet.search.study.outcome import Outcome
 
 @dataclass(frozen=True)
 class Job:
-    """What to train.
+    """One training run to do.
 
     Args:
         spec: the net.
         seed: random seed of the initial weights.
-        time_limit_s: seconds after which the training run is a failure; None for no limit.
+        time_limit_s: seconds after which the training run counts as failed; None for no limit.
         weights: file for the trained weights; None to keep none.
         number: set by the pool, another one for each job.
     """
@@ -37,7 +37,7 @@ class Begun:
 
     Args:
         job: number of the job.
-        node: name of the machine, if that is not this one.
+        node: name of the machine, if it is another one.
     """
 
     job: int
@@ -52,7 +52,7 @@ class Report:
         job: number of the job.
         number: number of the report, another one for each report of a worker.
         epoch: epochs done.
-        score: the score until now.
+        score: the score so far.
     """
 
     job: int
@@ -92,4 +92,4 @@ class Ended:
 
 
 Message = Begun | Report | Ended
-"""What a worker sends."""
+"""A message from a worker."""

@@ -1,4 +1,4 @@
-"""The default objective: train on a data set by a recipe, score by the foreground Dice of the validation images."""
+"""The default objective: train on a data set with a recipe, and score by the lesion Dice of the validation images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lmnet.training.fitting.fit import training_facts
 from lmnet.training.runs.train_run import DataChoice
 
 SYNTHETIC_COUNTS = {"train": 32, "val": 32, "test": 8}
-"""Images on each side of the synthetic data set: few, for searches of minutes."""
+"""Images in each split of the synthetic data set: few, for searches of minutes."""
 SMALL_BATCH = 4
 
 
@@ -35,8 +35,8 @@ class TrainingObjective:
     """Trains a net by ``lmnet.training.fit``.
 
     Args:
-        data: a folder, a list or synthetic; or with it, how to split and what values mean.
-        recipe: how to train; size and epochs are in it.
+        data: a folder, a list or synthetic; or a ``DataChoice``, with the split and the meaning of mask values.
+        recipe: recipe of the training runs, with image size and epochs.
         seed: random seed of split, order and augmentation.
         num_classes: classes of the nets, background included.
         in_channels: input channels of the nets.
@@ -78,7 +78,7 @@ class TrainingObjective:
         Args:
             model: the net.
             spec: its spec.
-            report: called after each epoch with the same mean of the epochs until then.
+            report: called after each epoch with the epoch and the mean over the last third of the epochs so far.
             seed: random seed of order and augmentation.
             epochs: None for the recipe's.
         """
@@ -110,12 +110,12 @@ class TrainingObjective:
             )
         score = last_third(scores)
         if self.own_size or self.largest_is_own:
-            # nets of all sizes are compared at the images' own: the best epoch shows the difference
+            # compare nets of all sizes at the images' own size; the best epoch gives the difference
             score += self.evaluate(model, spec, sets.val).value(METRIC) - result.score
         return score
 
     def recipe_of(self, model: nn.Module, spec: Spec) -> Recipe:
-        """Return the recipe that a net is trained by: its own size, and its encoder's mean and deviation."""
+        """Return the recipe for a net, with its own image size and the mean and deviation of its encoder."""
         recipe = self.recipe
         if self.own_size or (self.largest_is_own and max(spec.layout.input.size) < recipe.size):
             recipe = replace(recipe, size=spec.layout.input.size[0])
@@ -125,7 +125,7 @@ class TrainingObjective:
         return recipe
 
     def weights_facts(self, model: nn.Module, spec: Spec, seed: int) -> dict[str, str]:
-        """Return the facts to keep beside a net's weights, the same as of ``lmnet-train``: size, mean, std, ..."""
+        """Return the facts to store with the weights, as ``lmnet-train`` does: size, mean, std, ..."""
         recipe = self.recipe_of(model, spec)
         return training_facts(recipe, recipe.size, seed, self.in_channels, self.sets())
 
@@ -146,18 +146,18 @@ class TrainingObjective:
         """Return the data, read once."""
         if self._sets is None:
             if self.choice == DataChoice():  # synthetic
-                drawn = load_data(SYNTHETIC, seed=self.seed, count=sum(SYNTHETIC_COUNTS.values()))
-                names, sides, begin = drawn.cases.names, {}, 0
+                sampled = load_data(SYNTHETIC, seed=self.seed, count=sum(SYNTHETIC_COUNTS.values()))
+                names, sides, begin = sampled.cases.names, {}, 0
                 for side, count in SYNTHETIC_COUNTS.items():
                     sides[side] = tuple(names[begin : begin + count])
                     begin += count
-                self._sets = DataSets(drawn.name, drawn.cases, Split(**sides), drawn.notes)
+                self._sets = DataSets(sampled.name, sampled.cases, Split(**sides), sampled.notes)
             else:
                 self._sets = self.choice.load(seed=self.seed, num_classes=self.num_classes)
         return self._sets
 
     def describe(self) -> dict[str, Any]:
-        """Return all that a score depends on beside the net."""
+        """Return everything except the net on which a score depends."""
         return {
             "data": self.sets().fingerprint,
             "recipe": self.recipe.facts(),
@@ -174,12 +174,12 @@ class TrainingObjective:
 
     @cached_property
     def chooser(self) -> Chooser:
-        """What scores rest on: the validation images as a net sees them, at its smallest size."""
+        """The metric that chooses nets and epochs, decided on the validation images at the smallest size."""
         sides = [self.smallest or self.recipe.size, *([] if self.own_size else [self.recipe.size])]
         return make_chooser(self.sets().val.at(min(sides), self.in_channels), self.num_classes)
 
     def check_scores(self) -> str:
-        """Return in one line what nets are chosen by.
+        """Return one line about the metric by which nets are chosen.
 
         Raises:
             ValueError: no validation image has a lesion, so that nets have no score.
@@ -192,7 +192,7 @@ class TrainingObjective:
         return f"nets and epochs are chosen{self.chooser.text.removeprefix('the best epoch is chosen')}"
 
     def estimate_s(self, model: GraphModel) -> float:
-        """Return about how long one full training run of a net takes: one step is timed."""
+        """Return the estimated seconds of one full training run of a net, from the time of one step."""
         size, batch = self.recipe_of(model, model.spec).size, self.recipe.batch_size
         image = torch.randn(batch, self.in_channels, size, size)
         model.train()
@@ -204,8 +204,8 @@ class TrainingObjective:
             times.append(time.perf_counter() - start)
         torch.set_num_threads(threads)
         sides = self.sets()
-        pictures = self.recipe.epochs * (len(sides.train) + 0.35 * len(sides.val))
-        return times[-1] / batch * pictures
+        images = self.recipe.epochs * (len(sides.train) + 0.35 * len(sides.val))
+        return times[-1] / batch * images
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the images out: each worker reads them itself."""

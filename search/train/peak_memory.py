@@ -1,4 +1,4 @@
-"""The most memory that one training run held."""
+"""Peak memory of a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def reset_peak() -> None:
-    """Begin to watch: forget the peaks until now."""
+    """Reset the peak memory of this process."""
     with contextlib.suppress(OSError):
         _RESET.write_text("5")
     if torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The pools that train nets: in this process, or in processes that may crash or hang without harm to the search."""
+"""The pools that train nets: in this process, or in worker processes whose crashes do not harm the search."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from lmnet.search.train.training import Objective, cause_of, run_training
 from lmnet.search.train.worker import exit_with_search, serve_jobs
 
 GRACE_S = 15.0
-"""Seconds beyond its limit after which a training run that does not react is killed with its process."""
+"""A training run that does not react is killed with its process this many seconds after its time limit."""
 
 OnReport = Callable[[int, int, float], bool]
 """Called with slot, epoch and score of a report; returns True to end the training run."""
 
 
 class Pool(Protocol):
-    """Slots that train one job each.
+    """A number of slots; each trains one job at a time.
 
     Attributes:
         is_training_here: whether a net is trained in this process and thread right now.
@@ -43,7 +43,7 @@ class Pool(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many jobs may be trained at a time; it may change from call to call."""
+        """Number of jobs at a time; it may change from call to call."""
 
     def submit(self, slot: int, job: Job) -> None:
         """Begin a job in a free slot."""
@@ -52,17 +52,17 @@ class Pool(Protocol):
         """Wait up to ``timeout_s`` for messages, answer reports, and return what has ended: slots and outcomes."""
 
     def place(self, slot: int) -> str:
-        """Return the process, worker or node that trains a slot's job, in a word or two for people."""
+        """Return a short name of the process, worker or node that trains the job of a slot."""
 
     def paused(self) -> AbstractContextManager[None]:
-        """Hold all training runs still."""
+        """Return a context manager that pauses all training runs."""
 
     def close(self) -> None:
-        """End everything at once."""
+        """End all training runs at once."""
 
 
 class InlinePool:
-    """One slot, in this process: no start-up time, and an objective may be any function."""
+    """One slot in this process: no start-up time, and the objective may be any function."""
 
     slots = 1
 
@@ -131,13 +131,13 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 class ProcessPool:
-    """Worker processes, one a slot; one that dies is replaced.
+    """Worker processes, one for each slot; one that dies is replaced.
 
     Args:
-        objective: what the workers run; it must be picklable: a function or an object of an importable module.
+        objective: trains and scores a net; it must be picklable: a function or object of an importable module.
         slots: number of workers.
         threads: number of torch threads in each.
-        imports: modules that each imports first.
+        imports: modules that each worker imports first.
         gpus: GPUs as CUDA_VISIBLE_DEVICES names them; each worker sees one. Empty: each sees all.
 
     Raises:
@@ -159,7 +159,7 @@ class ProcessPool:
             pickle.dumps(objective)
         except Exception as err:
             raise ValueError(
-                f"search: with several workers an objective must be picklable, got {objective!r} ({err}). "
+                f"search: the objective {objective!r} cannot be pickled ({err}), and several workers need that. "
                 "Define it at the top of a module, or use workers=1."
             ) from err
         self.slots = slots
@@ -172,7 +172,7 @@ class ProcessPool:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Hold all workers still, so that a time measured inside is not theirs too."""
+        """Pause all workers, so that they do not disturb a time measurement inside the block."""
         processes = [worker.process.pid for worker in self._workers if worker.job is not None]
         for pid in processes:
             _signal(pid, "SIGSTOP")

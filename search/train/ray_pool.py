@@ -36,22 +36,22 @@ from lmnet.search.train.training import MOST_TEXT, Objective
 from lmnet.search.train.worker import Worker
 
 LOST = ("worker died", "time-out")
-"""Reasons of failures after which an actor is not used again."""
+"""After failures with these reasons an actor is not used again."""
 ANSWER_S = 120.0
-"""Seconds that a node may take to say whether it has the data."""
+"""Seconds within which a node must report whether it has the data."""
 LOOK_EVERY_S = 5.0
-"""Seconds between two questions for the cluster's size."""
+"""Seconds between two readings of the size of the cluster."""
 
 
 class Trainer:
-    """Trains one net after the other, in a process of its own somewhere in the cluster.
+    """A Ray actor: trains one net after the other, in its own process on some node.
 
-    Its methods run in threads beside each other.
+    Its methods run in parallel threads.
 
     Args:
         pickled: the objective.
-        imports: modules of the user.
-        threads: torch's threads.
+        imports: modules to import first.
+        threads: number of torch threads.
     """
 
     def __init__(self, pickled: bytes, imports: Sequence[str], threads: int) -> None:
@@ -62,7 +62,7 @@ class Trainer:
         self._worker = Worker(objective, self._messages.put)
 
     def train(self, job: Job) -> None:
-        """Train a net; ``next_message`` returns what happens."""
+        """Train a net; ``next_message`` returns the messages about it."""
         node = f"{platform.node()} {ray.get_runtime_context().get_node_id()[:6]}"
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / "weights.safetensors" if job.weights is not None else None
@@ -92,7 +92,7 @@ class RayPool:
     """Slots on a Ray cluster, as many as it has room for; they follow the cluster as it grows and shrinks.
 
     Args:
-        objective: what the training runs execute; it must be picklable.
+        objective: trains and scores a net; it must be picklable.
         address: address of the cluster, as ``ray.init`` takes it; None for the one at RAY_ADDRESS, else a local one.
         cpus: CPUs for each training run.
         gpus: GPUs for each training run, may be a fraction.
@@ -121,8 +121,8 @@ class RayPool:
             self._pickled = cloudpickle.dumps(objective)  # by value if a script defines it
         except Exception as err:
             raise ValueError(
-                f"search: on a cluster an objective must be picklable, got {objective!r} ({err}). Leave out of it what "
-                "belongs to this process, such as locks and open files."
+                f"search: the objective {objective!r} cannot be pickled ({err}), and a cluster needs that. Remove from "
+                "it what belongs to this process, such as locks and open files."
             ) from err
         self._started = not ray.is_initialized()
         if self._started:
@@ -145,7 +145,7 @@ class RayPool:
 
     @property
     def slots(self) -> int:
-        """How many training runs the cluster has room for; at least 1, which then waits for room."""
+        """Number of training runs that the cluster has room for; at least 1, which may have to wait for room."""
         return max(self._look(), 1 + max(self._busy, default=0))
 
     def _look(self) -> int:
@@ -246,7 +246,7 @@ class RayPool:
 
 
 def _cause(err: RayError) -> str:
-    """Return the line of an error that says why an actor died: the last one if it could not begin."""
+    """Return the line of an error with the reason why an actor died; the last line if it could not begin."""
     lines = str(err).strip().splitlines()
     if "creation task" in lines[0]:
         return lines[-1].strip()[:MOST_TEXT]
@@ -279,14 +279,14 @@ def _check_paths(paths: Sequence[str]) -> None:
         answers = ray.get(asked, timeout=ANSWER_S)
     except GetTimeoutError:
         raise ValueError(
-            f"search: every node must answer within {ANSWER_S:g} s whether it has the data, and one did not. Look at "
+            f"search: a node of the cluster did not answer within {ANSWER_S:g} s whether it has the data. Look at "
             "`ray status`."
         ) from None
     for node, absent in zip(nodes, answers, strict=True):
         if absent:
             raise ValueError(
-                f"search: every node must have the data, and {node['NodeManagerHostname']} lacks {', '.join(absent)}. "
-                "Copy it there, or mount it at the same path."
+                f"search: the node {node['NodeManagerHostname']} does not have {', '.join(absent)}. "
+                "Copy the data there, or mount it at the same path."
             )
 
 

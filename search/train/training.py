@@ -1,4 +1,4 @@
-"""One training run: whatever goes wrong inside becomes an outcome with its reason."""
+"""One training run; every error inside becomes an outcome with a reason."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ Objective = Callable[..., float]
 
 
 MOST_TEXT = 500
-"""Longest text of a failure that is kept."""
+"""Most characters of an error message that are kept."""
 AGAIN_S = 1.0
-"""Seconds after a time-out was raised after which it is raised again."""
+"""Seconds after which a time-out is raised again, in case the first one was swallowed."""
 SWALLOWING = ("__del__", "gc_callback")
-"""Functions that the interpreter calls in between, and whose exceptions it prints and forgets."""
+"""Functions whose exceptions the interpreter prints and ignores."""
 
 
 class OutOfTime(BaseException):  # noqa: N818
-    """A training run took longer than its limit. As no ``Exception``, it passes by whatever catches these."""
+    """A training run took longer than its limit. It is not an ``Exception``, so that few handlers catch it."""
 
 
 def asks_for(objective: Objective) -> set[str]:
-    """Return what an objective wants besides model and spec: ``report``, and ``seed`` if it has no default."""
+    """Return the further parameters of an objective: ``report``, and ``seed`` if it has no default."""
     try:
         parameters = inspect.signature(objective).parameters
     except (TypeError, ValueError):
@@ -56,8 +56,8 @@ def asks_for(objective: Objective) -> set[str]:
 def run_training(job: Job, objective: Objective, report: Reporter) -> Outcome:
     """Build a net, train it by an objective, and return the outcome.
 
-    Nothing but KeyboardInterrupt gets through: an error, no memory, a score that is no number, and a run that takes too
-    long are outcomes with a reason.
+    Only KeyboardInterrupt is raised. An error, no memory, a score that is not a number, and a time-out are outcomes
+    with a reason.
     """
     epochs, is_stopped = 0, False
 
@@ -97,7 +97,7 @@ def run_training(job: Job, objective: Objective, report: Reporter) -> Outcome:
 
 
 def _write_weights(model: GraphModel, job: Job, objective: Objective) -> None:
-    """Write the trained weights; an objective's ``weights_facts(model, spec, seed)`` returns the facts beside them."""
+    """Write the trained weights, with the facts from the objective's ``weights_facts(model, spec, seed)``."""
     assert job.weights is not None
     job.weights.parent.mkdir(parents=True, exist_ok=True)
     facts_of = getattr(objective, "weights_facts", None)  # an own objective has no recipe, so nothing is known
@@ -105,14 +105,14 @@ def _write_weights(model: GraphModel, job: Job, objective: Objective) -> None:
 
 
 def seeded_model(spec: Spec, seed: int) -> GraphModel:
-    """Return a spec's net, its initial weights by a seed; the caller's random state is left as it was."""
+    """Return the net of a spec with initial weights by a seed; the random state of the caller does not change."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return GraphModel(plan_spec(spec))
 
 
 def cause_of(err: BaseException) -> str:
-    """Return an error in one line, with what caused it.
+    """Return an error and its cause in one line.
 
     The error of a DataLoader's worker holds a traceback: its last line is the cause. The lines of other messages are
     joined, and so are an error and the one that it was raised from.

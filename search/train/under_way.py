@@ -1,4 +1,4 @@
-"""The state of a training run that is under way."""
+"""The state of a training run in progress."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A sign of life of a training run.
+    """A training run in progress.
 
     Args:
         trial: number in the study.
         hash: hash of the net.
         place: the process, worker or node that trains it.
         epoch: epochs done, if the objective reports them.
-        seconds: seconds since it was begun.
+        seconds: seconds since it began.
     """
 
     trial: int

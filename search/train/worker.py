@@ -1,4 +1,4 @@
-"""The worker's half of the messages: it trains one job after the other, and waits for the answers to its reports."""
+"""The worker's side of the messages: train one job after the other, and wait for answers to reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lmnet.search.train.training import Objective, run_training
 
 
 class Worker:
-    """Trains jobs by an objective.
+    """Trains jobs with an objective.
 
     Args:
         objective: trains and scores a net.
@@ -35,7 +35,7 @@ class Worker:
         return run_training(job, self._objective, functools.partial(self._report, job.number))
 
     def answer(self, answer: Answer) -> None:
-        """Hand an answer to the report that waits for it; another thread calls this."""
+        """Pass an answer to the report that waits for it; called by another thread."""
         waiting = self._unanswered.pop((answer.job, answer.number), None)
         if waiting is not None:
             waiting.put(answer.is_stopped)

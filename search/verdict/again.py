@@ -26,17 +26,17 @@ from lmnet.training.data.load import SYNTHETIC, load_cases
 from lmnet.training.runs.train_run import DataChoice
 
 FIRST_SEED = 1000
-"""Seeds of confirmations begin here, so that none is the search's own."""
+"""First seed of the confirmations; the search itself uses others."""
 TEST_IMAGES = 320
 """Synthetic test images. None of them is among those that the search trains on or chooses by."""
 POLL_S = 0.5
 SCORES = "test_scores"
-"""Key of the test scores among the facts beside the weights."""
+"""Key of the test scores in the facts of a weights file."""
 
 
 @dataclass
 class ConfirmingObjective:
-    """Trains a net as the search does, with a seed of its own.
+    """Trains a net as the search does, with another seed.
 
     Args:
         base: the search's objective.
@@ -47,7 +47,7 @@ class ConfirmingObjective:
     epochs: int
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the images out: whoever needs them reads them."""
+        """Leave the images out: each worker reads them itself."""
         return {"base": self.base, "epochs": self.epochs}
 
     def __call__(self, model: nn.Module, spec: Spec, report: Reporter, seed: int) -> float:
@@ -58,16 +58,16 @@ class ConfirmingObjective:
         return self.base.train(model, spec, report, seed=seed, epochs=self.epochs)
 
     def weights_facts(self, model: nn.Module, spec: Spec, seed: int) -> dict[str, str]:
-        """Return the facts to keep beside a net's weights: those of the search, and the scores of the test images.
+        """Return the facts to store with the weights: those of the search, and the scores of the test images.
 
-        So nets are scored where they were trained, within the time of their training runs.
+        The worker that trains a net also scores it, within the time of the training run.
         """
         scores = json.dumps(self.test_scores(model, spec).dump())
         return {**self.base.weights_facts(model, spec, seed), SCORES: scores}
 
     @property
     def name(self) -> str:
-        """Name of the folder for its scores: what differs in it does not compare."""
+        """Name of the folder for the scores; scores in different folders are not comparable."""
         return f"{self.epochs}-epochs" + (f"-{TEST_IMAGES}-images" if self._is_synthetic else "")
 
     @property
@@ -81,12 +81,12 @@ class ConfirmingObjective:
 
     @cached_property
     def test(self) -> CaseSet:
-        """The test images; of synthetic data more than the search's few, and others than it has seen."""
+        """The test images; for synthetic data new ones, more than the search itself has."""
         if not self._is_synthetic:
             return self.base.sets().test
         first = len(self.base.sets().cases)
-        drawn = load_cases(SYNTHETIC, seed=self.base.seed, count=first + TEST_IMAGES).cases
-        return drawn.subset(range(first, first + TEST_IMAGES))
+        sampled = load_cases(SYNTHETIC, seed=self.base.seed, count=first + TEST_IMAGES).cases
+        return sampled.subset(range(first, first + TEST_IMAGES))
 
     def test_scores(self, model: nn.Module, spec: Spec) -> CaseScores:
         """Return a trained net's scores of the test images."""
@@ -105,24 +105,23 @@ def confirm(
     is_stopped: Callable[[], bool],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[str]:
-    """Train what has no scores yet, one seed of all nets after the other; return why training runs failed.
+    """Train all nets with the first seed, then with the second, and so on; return the reasons of failed training runs.
 
-    So all nets have the same seeds when the time is up. The nets of ``more`` follow one by one, each only if there is
-    time for all of its seeds, by what the others took.
+    So all nets have the same seeds when the time is up. Training runs with stored scores are left out. The nets in
+    ``more`` follow one by one; each is trained only if there is time for all of its seeds, judged by earlier runs.
 
-    The weights come back from wherever they were trained, with the scores of the test images beside them. Weights of
-    the first seed are kept, to draw what the nets see; the others are deleted.
+    Weights of the first seed are kept for the images of the report; the others are deleted.
 
     Args:
         nets: hash and spec of each net.
-        objective: trains a net with a seed of its own.
-        make_pool: makes a pool for it, which is closed at the end; called only if something must be trained.
+        objective: trains a net with the seed of the job.
+        make_pool: returns a pool for the objective; called only if something must be trained.
         seeds: number of training runs for each net.
         more: hash and spec of the nets to train if there is time.
         folder: folder of the files HASH-sSEED.json.
-        deadline: time on ``time.monotonic`` at which it ends; None for no end.
+        deadline: time on ``time.monotonic`` at which it ends; None for no limit.
         is_stopped: returns True once the search should stop.
-        on_progress: called between steps with the number of training runs that have ended, and of all.
+        on_progress: called with the number of finished training runs and their total.
     """
 
     def job(hash_: str, spec: Spec, seed: int) -> Job:
@@ -177,13 +176,15 @@ def _write_scores(job: Job, val: float) -> None:
 
 
 def read_confirmed(folder: Path, hash_: str, seeds: int) -> tuple[dict[int, CaseScores], dict[int, float]]:
-    """Return the test scores of a net by seed, and its validation scores, as far as they are there."""
+    """Return the stored test scores and validation scores of a net, by seed."""
     scores, val = {}, {}
     for seed in range(FIRST_SEED, FIRST_SEED + seeds):
         path = folder / f"{hash_}-s{seed}.json"
         if path.exists():
             content = json.loads(path.read_text(encoding="utf-8"))
-            scores[seed] = CaseScores.load(content.get("test", content))  # files of before have these scores alone
+            scores[seed] = CaseScores.load(
+                content.get("test", content)
+            )  # files of earlier versions hold the test scores only
             if "val" in content:
                 val[seed] = content["val"]
     return scores, val

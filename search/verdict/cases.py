@@ -1,4 +1,4 @@
-"""Test images for the report of a search, as its best net and the net that it is compared with see them."""
+"""Test images for the report of a search, with the masks of its best net and of the net compared with it."""
 
 from __future__ import annotations
 
@@ -41,36 +41,34 @@ class Trained:
 
 
 def draw_cases(nets: Sequence[Trained], objective: TrainingObjective, cases: CaseSet, folder: Path) -> list[list[str]]:
-    """Write the images on which the first net is worst, and its median one, as each net sees them.
+    """Write the images with the lowest and the median Dice of the first net, with the masks of each net.
 
     Args:
-        nets: the best one, then what it is compared with.
+        nets: the best net, then the net that it is compared with.
         objective: the objective of the search.
         cases: the test images.
         folder: folder for the images; made if it is missing.
 
     Returns:
-        Caption and file name of each picture.
+        Caption and file name of each image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     order = np.argsort(nets[0].scores.dice, kind="stable").tolist()
     picked = [*order[:WORST], order[len(order) // 2]] if len(order) > WORST else order
     names = [nets[0].scores.names[place] for place in picked]
     columns = [_drawn(net, objective, cases, names) for net in nets]
-    drawn = []
+    written = []
     for place, name in enumerate(names):
         index = cases.names.index(name)
         dice = ", ".join(f"{net.name} {net.scores.dice[net.scores.names.index(name)]:.3f}" for net in nets)
-        picture = Image.fromarray(
-            np.concatenate([shown(cases.image(index)), *(each[place] for each in columns)], axis=1)
-        )
-        picture.thumbnail((SIDE * (1 + len(nets)), SIDE))
+        image = Image.fromarray(np.concatenate([shown(cases.image(index)), *(each[place] for each in columns)], axis=1))
+        image.thumbnail((SIDE * (1 + len(nets)), SIDE))
         buffer = io.BytesIO()
-        picture.save(buffer, format="PNG", optimize=True)
+        image.save(buffer, format="PNG", optimize=True)
         file = f"{place:02d}.png"
         write_durably(folder / file, buffer.getvalue())
-        drawn.append([f"{name}: Dice of {dice}", file])
-    return drawn
+        written.append([f"{name}: Dice of {dice}", file])
+    return written
 
 
 def _drawn(net: Trained, objective: TrainingObjective, cases: CaseSet, names: Sequence[str]) -> list[Pixels]:

@@ -1,4 +1,4 @@
-"""The verdict: whether the best net is better than the starting net, by training runs that the search did not see."""
+"""The verdict: whether the best net is better than the starting net, by training runs with new seeds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Confirmed:
 
 
 def compared(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]) -> Comparison | None:
-    """Compare two nets by the seeds that both were trained with; None if there is no such seed."""
+    """Compare two nets on the seeds that both have; None if they share no seed."""
     seeds = sorted(first.keys() & second.keys())
     if not seeds:
         return None
@@ -49,11 +49,10 @@ def compared(first: Mapping[int, CaseScores], second: Mapping[int, CaseScores]) 
 
 
 def choose(finalists: Sequence[Confirmed]) -> Confirmed:
-    """Return the finalist to hand back: by the validation images, over the seeds that all have.
+    """Return the finalist that is the result: by its mean score on the validation images, over the seeds that all have.
 
-    Those that are no further below the best than the noise of their seeds count as equal, and the cheapest of them is
-    chosen. The test images are not looked at. A finalist without a further training run is left out; if none has
-    one, the first is returned.
+    Finalists within the noise of the seeds below the best one count as equal; the cheapest of them is chosen. The test
+    images are not used. A finalist that was not trained again is left out; if none was, the first is returned.
     """
     finalists = [one for one in finalists if one.val] or finalists
     seeds = sorted(set.intersection(*(set(one.val) for one in finalists)))
@@ -73,9 +72,9 @@ def seed_noise(nets: Sequence[Confirmed]) -> float | None:
 
 
 def with_same_seeds(nets: Sequence[Confirmed]) -> list[Confirmed]:
-    """Return the nets, with the test scores of those seeds alone that the best and all that it is compared with have.
+    """Return the nets; the best net and those compared with it keep only the test scores of seeds that they all have.
 
-    A net without any score is left as it is: all of its training runs failed. Other finalists keep their scores.
+    A net without any score is left out of this: all of its training runs failed. Other finalists keep all scores.
     """
     matter = [one for one in nets if one.role in ("best", *COMPARED) and one.scores]
     common = set.intersection(*(set(one.scores) for one in matter)) if matter else set()
@@ -93,10 +92,10 @@ def make_verdict(
     """Return the verdict as plain data: text, best_minus_start, interval, seeds, split, noise, and each net's score.
 
     Args:
-        nets: best first; the starting net, the largest net and other finalists, if they are other nets.
+        nets: the best net first, then the starting net, the largest net and other finalists if they are different nets.
         epochs: epochs of each training run.
         milliseconds: median time of an image by hash, measured side by side.
-        seeds: training runs of each net that were planned; None for as many as there are.
+        seeds: planned number of training runs for each net; None if unknown.
     """
     nets = with_same_seeds(nets)
     best = nets[0]
@@ -118,18 +117,18 @@ def make_verdict(
     if seeds is not None and 0 < len(best.scores) < seeds:
         sentences.append(
             f"Only {len(best.scores)} of the planned {seeds} training runs of each net ended, so the verdict is less "
-            "certain than planned. The same command does the rest."
+            "certain than planned. The same command trains the rest."
         )
     if noise is not None:
         sentences.append(
             f"From seed to seed the validation score of one net varies by {noise:.3f} (standard deviation), and each "
-            "trial of the search has one seed: scores closer than that say nothing."
+            "trial of the search has one seed: closer scores cannot be told apart."
         )
     return {"text": " ".join(sentences), **content}
 
 
 def no_verdict(reason: str, *, best: str | None) -> dict[str, Any]:
-    """Return a verdict on a net that says why nothing was compared."""
+    """Return a verdict without comparison, with the reason as its text."""
     empty: dict[str, Any] = {"best_minus_start": None, "interval": None, "seeds": 0, "split": "test", "nets": []}
     return {"text": reason, "best": best, **empty}
 

@@ -1,4 +1,4 @@
-"""After the search: the best nets, the starting net and the largest feasible net are trained again and compared."""
+"""After the search: train the best nets, the starting net and the largest feasible net again, and compare them."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def confirm_search(
 ) -> dict[str, Any]:
     """Train the nets with the highest scores again, choose the best of them, and compare it with simpler choices.
 
-    Finished training runs are kept in the search's folder and used again.
+    Finished training runs are kept in the folder of the search and are not repeated.
 
     Args:
-        tally: what the search found.
+        tally: results of the search.
         pricer: computes costs in its space.
         objective: the objective of the search.
         epochs: epochs of each training run.
         seeds: training runs for each net.
         finalists: how many of the top nets are trained again.
-        are_all_needed: whether all of these are. Else the best one, and what it is compared with, have all their seeds
-            first; another finalist is trained only if there is time for all of its seeds.
+        are_all_needed: train all finalists in any case. Else the best one and the nets it is compared with come first;
+            a further finalist is trained only if there is time for all of its seeds.
         make_pool: makes a pool for an objective.
         folder: results folder of the search.
-        deadline: time on ``time.monotonic`` at which it ends; None for no end.
+        deadline: time on ``time.monotonic`` at which it ends; None for no limit.
         is_stopped: returns True once the search should stop.
-        on_progress: called between steps with the number of training runs that have ended, and of all.
+        on_progress: called with the number of finished training runs and their total.
     """
     if tally.best is None:
         return no_verdict("No net has a score, so nothing was compared.", best=None)
@@ -108,12 +108,12 @@ def confirm_search(
     if best.hash in starts:
         name = role_name("start", best.family)
         verdict["text"] = f"No net was found that scores better than {name}. {verdict['text']}"
-    drawn = [best, *(one for one in rows.values() if one.role in COMPARED)][:2]
-    weights = {one.hash: place / f"{one.hash}-s{FIRST_SEED}.safetensors" for one in drawn}
+    shown = [best, *(one for one in rows.values() if one.role in COMPARED)][:2]
+    weights = {one.hash: place / f"{one.hash}-s{FIRST_SEED}.safetensors" for one in shown}
     verdict["cases"] = []
-    if all(FIRST_SEED in one.scores and weights[one.hash].exists() for one in drawn):
+    if all(FIRST_SEED in one.scores and weights[one.hash].exists() for one in shown):
         nets = [
-            Trained(role_name(e.role, e.family), specs[e.hash], weights[e.hash], e.scores[FIRST_SEED]) for e in drawn
+            Trained(role_name(e.role, e.family), specs[e.hash], weights[e.hash], e.scores[FIRST_SEED]) for e in shown
         ]
         verdict["cases"] = draw_cases(nets, objective, again.test, folder / "cases")
     if pricer.space.start is not None and not starts:
@@ -136,7 +136,7 @@ def _roles(tally: Tally, pricer: Pricer, top: Scored) -> list[tuple[str, Candida
 
 
 def is_own_family(one: Confirmed, best: Confirmed) -> bool:
-    """Return whether a net is there as the best of the family that the result is of, too: a finalist like others."""
+    """Return whether a net has the role ``family`` for the family of the result; it then is a plain finalist."""
     return one.role == "family" and one.family == best.family
 
 

@@ -1,4 +1,4 @@
-"""How the time of a search is divided: the verdict has its share first, the trials have what remains."""
+"""The time plan of a search: time for the verdict is reserved first, and the trials have the rest."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 LEAST_TRIALS = 12
-"""Trials that a search should have; with fewer, a smaller image size or fewer epochs are worth more."""
+"""Least number of trials; if fewer fit, a smaller image size or fewer epochs are chosen."""
 SIZES, EPOCHS = (64, 48, 32), (6, 5, 4)
-"""What a search with little time takes instead of the default image size and number of epochs.
+"""Image sizes and numbers of epochs to choose from if the time is short.
 
-Size first: on the synthetic images lmnet_paper scores 0 after 2 epochs, and 0.27 after 6, at 32 pixels too.
+The size is lowered first: on the synthetic images lmnet_paper scores 0 after 2 epochs, and 0.27 after 6, even at 32
+pixels.
 """
 FIXED_SHARE = 0.2
-"""Share of the time of a training run that does not fall with pixels or GMACs.
+"""Share of the time of a training run that does not depend on pixels or GMACs.
 
-lmnet_paper on one CPU core, 64 and 32 pixels: two epochs take 12.2 and 5.7 s of CPU with all that is done once, six
-epochs 36 and 9.8 s. So the share is between 0.03 and 0.3.
+lmnet_paper on one CPU core, 64 and 32 pixels: two epochs take 12.2 and 5.7 s of CPU, start-up included, and six epochs
+36 and 9.8 s. So the share is between 0.03 and 0.3.
 """
 FORWARD_SHARE = 1 / 3
 """Time to score an image, as a share of the time to train with it."""
 SPARE_SHARE = 0.1
-"""Share of the time that no plan uses: training runs differ, and the results must be written."""
+"""Share of the time that is kept free: training runs vary, and the results must be written."""
 RECENT, NEWEST = 5, 2
-"""Numbers of trials that tell how fast the machine is now: the median of the first, or the mean of the second."""
+"""Newest trials by which the speed is judged: the median of the first number of them, or the mean of the second."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast this machine trains, measured while all workers were busy.
+    """The training speed of this machine, measured while all workers were busy.
 
     Args:
         epoch_s: seconds of an epoch of the measured net.
@@ -47,11 +48,11 @@ class Speed:
     test: int
 
     def run_s(self, epochs: int, gmacs: float) -> float:
-        """Return the seconds of a training run of a net with so many GMACs."""
+        """Return the seconds of a training run of a net, by its epochs and GMACs."""
         return epochs * self.epoch_s * scaled(gmacs / self.gmacs)
 
     def again_s(self, epochs: int, gmacs: float) -> float:
-        """Return the seconds of a training run for the verdict: the test images are scored at its end."""
+        """Return the seconds of a training run for the verdict, with the scoring of the test images."""
         image_s = self.epoch_s / (self.train + FORWARD_SHARE * self.val)
         return self.run_s(epochs, gmacs) + self.test * FORWARD_SHARE * image_s * scaled(gmacs / self.gmacs)
 
@@ -59,36 +60,36 @@ class Speed:
         """Return the speed at another image size.
 
         Args:
-            ratio: its number of pixels, as a multiple of the measured size's.
+            ratio: number of pixels at that size, divided by the number at the measured size.
         """
         return replace(self, epoch_s=self.epoch_s * scaled(ratio))
 
     def times(self, slowness: float) -> Speed:
-        """Return the speed of a machine that takes so many times as long."""
+        """Return the speed of a machine that is slower by this factor."""
         return replace(self, epoch_s=self.epoch_s * slowness)
 
 
 def scaled(ratio: float) -> float:
-    """Return the time of a training run as a multiple, if pixels or GMACs are this multiple of what was measured."""
+    """Return the factor on the time of a training run, if pixels or GMACs change by the factor ``ratio``."""
     return max(ratio, FIXED_SHARE + (1 - FIXED_SHARE) * ratio)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a search has to do.
+    """The remaining work of a search.
 
     Args:
-        trials: trials until its total is reached.
-        least: trials that are still missing from the least number.
-        first: trials that are still missing before there is any result.
-        compared: nets that the verdict compares for certain: result, starting net, largest net.
-        finalists: nets with the highest scores that are to be trained again.
-        fixed_finalists: whether the user asked for this number.
-        seeds: training runs of each net for the verdict.
-        workers: training runs at a time.
+        trials: number of trials until the total is reached.
+        least: number of trials until ``LEAST_TRIALS`` is reached.
+        first: number of trials until each worker has trained one net.
+        compared: number of nets in the verdict without further finalists: result, starting net, largest net.
+        finalists: number of top nets to train again.
+        fixed_finalists: whether the user gave this number.
+        seeds: number of training runs of each net for the verdict.
+        workers: number of training runs at a time.
         epochs: epochs of a trial.
         confirm_epochs: epochs of a training run for the verdict.
-        gmacs: GMACs of the largest net within the limits, about.
+        gmacs: approximate GMACs of the largest net within the limits.
     """
 
     trials: int
@@ -106,15 +107,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """How the time is divided.
+    """A time plan.
 
     Args:
-        trials: further trials that there is time for, at most as many as are wanted.
-        finalists: nets with the highest scores that are trained again.
-        seeds: training runs of each net for the verdict.
+        trials: number of further trials that there is time for.
+        finalists: number of top nets that are trained again.
+        seeds: number of training runs of each net for the verdict.
         trial_s: seconds of a trial.
         verdict_s: seconds of the verdict.
-        fits: whether the least number of trials fits, and a verdict with all seeds.
+        fits: whether there is time for the least number of trials and a verdict with all seeds.
     """
 
     trials: int
@@ -126,11 +127,11 @@ class Plan:
 
 
 def make_plan(work: Work, speed: Speed, left_s: float) -> Plan:
-    """Divide the time that is left.
+    """Plan the remaining time.
 
-    The verdict comes first: every net that it compares, with all seeds. Then the least number of trials, then further
-    finalists, then further trials. If the least number of trials does not fit, there are fewer; a verdict with fewer
-    seeds is the last resort, where it does not fit even without further trials.
+    Time goes first to the verdict (every compared net with all seeds), then to the least number of trials, to further
+    finalists, and to further trials. If the least number of trials does not fit, there are fewer. The verdict has fewer
+    seeds only if it does not fit even without further trials.
     """
     usable_s = (1 - SPARE_SHARE) * left_s
     trial_s = speed.run_s(work.epochs, work.gmacs)
@@ -165,18 +166,18 @@ class Setting:
 
 
 def settings(size: int, epochs: int, *, may_change_size: bool, may_change_epochs: bool) -> list[Setting]:
-    """Return the settings to choose from: the given one, then smaller sizes, then fewer epochs at the smallest."""
+    """Return settings by preference: the given one, smaller sizes, then fewer epochs at the smallest size."""
     sizes = [size, *(each for each in SIZES if each < size)] if may_change_size else [size]
     counts = [each for each in EPOCHS if each < epochs] if may_change_epochs else []
     return [*(Setting(one, epochs) for one in sizes), *(Setting(sizes[-1], count) for count in counts)]
 
 
 def slowness(runs: Sequence[tuple[float, float]], under_way: Sequence[tuple[float, float]] = ()) -> float:
-    """Return how many times as long as expected training runs take now; 1 as long as none has ended.
+    """Return the time of training runs now, divided by the expected time; 1 until one has ended.
 
     Args:
-        runs: measured and expected seconds of the trials that ended, the newest last.
-        under_way: seconds so far and expected seconds of those that train; they count once they are late.
+        runs: measured and expected seconds of the finished trials, the newest last.
+        under_way: seconds so far and expected seconds of the trials in training; they count once they are late.
     """
     ratios = [measured / expected for measured, expected in runs[-RECENT:]]
     usual = max(statistics.median(ratios), statistics.mean(ratios[-NEWEST:])) if ratios else 1.0

@@ -1,4 +1,4 @@
-"""A short training run before trial 0, which tells how fast this machine trains now."""
+"""Measure before trial 0, by a short training run, how fast this machine trains now."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lmnet.search.train.training import Objective, Reporter
 from lmnet.training import DataSets, Split
 
 IMAGES = 32
-"""Training images, and validation images, of an epoch that is timed."""
+"""Number of training images, and of validation images, in a timed epoch."""
 EPOCHS = 2
-"""Epochs of the timed training run; the first has costs of its own, so the last counts."""
+"""Epochs of the timed training run; only the last counts, as the first includes start-up work."""
 POLL_S = 0.5
 
 
 @dataclass
 class SpeedObjective:
-    """Trains a net for two short epochs, and returns the seconds that a full one takes.
+    """Trains a net for two short epochs, and returns the estimated seconds of a full one.
 
     Args:
         base: the search's objective.
@@ -51,13 +51,13 @@ class SpeedObjective:
 def measure_epoch_s(
     spec: Spec, objective: TrainingObjective, make_pool: Callable[[Objective], Pool], *, most_s: float
 ) -> float | None:
-    """Return the seconds of an epoch of a net, while all workers train it; None if that failed or took too long.
+    """Return the seconds of an epoch of a net while all workers train it; None if that fails or takes too long.
 
     Args:
         spec: the net.
         objective: the objective of the search.
-        make_pool: makes the pool that the search will use, too.
-        most_s: seconds after which what is known by then counts.
+        make_pool: returns a pool like that of the search.
+        most_s: upper limit in seconds; the measurements so far then count.
     """
     reported: dict[int, float] = {}
 
@@ -84,6 +84,6 @@ def measure_epoch_s(
 
 
 def _few(sets: DataSets) -> DataSets:
-    """Return the first images of each side, as many as are timed."""
+    """Return the first ``IMAGES`` images of the training and validation split."""
     train, val = (tuple(side.names[:IMAGES]) for side in (sets.train, sets.val))
     return replace(sets, split=Split(train, val, ()))

@@ -56,8 +56,8 @@ def test_status_prints_what_the_search_printed(small, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("storage", "name", "message"),
     [
-        ("sqlite:///{}/none.db", "x", "storage: the file must exist, got sqlite"),
-        ("sqlite:///{}/study.db", "x", "a study of the storage must be named, got study_name=x. .* has: small-max"),
+        ("sqlite:///{}/none.db", "x", "storage: there is no file for sqlite"),
+        ("sqlite:///{}/study.db", "x", "status: there is no study x. .* has these studies: small-max"),
     ],
 )
 def test_status_of_nothing_is_a_usage_error(small, tmp_path, capsys, storage, name, message):
@@ -71,7 +71,7 @@ def test_status_of_a_study_of_another_program_is_a_usage_error(tmp_path, capsys)
     with open_storage(url) as opened:
         optuna.create_study(study_name="other", storage=opened)
     assert main(["status", "--storage", url]) == 2
-    assert "status: other is a study of another program. Name one that lmnet-search made." in capsys.readouterr().err
+    assert "status: other is a study of another program. Give one that lmnet-search made." in capsys.readouterr().err
 
 
 def test_a_cluster_of_this_machine_alone_is_said(small, without_ray, tmp_path, monkeypatch, capsys):

@@ -26,7 +26,7 @@ def test_one_spec_is_a_space_as_before_and_several_are_families(deep, plain):
     assert type(make_space([deep])) is Space
     assert type(make_pricer(make_space([deep]), Limits())) is Pricer
     assert isinstance(families(deep, plain), FamiliesPricer)
-    with pytest.raises(ValueError, match="a search needs a spec, got none"):
+    with pytest.raises(ValueError, match="search: no spec is given"):
         make_space([])
 
 
@@ -66,12 +66,15 @@ def test_nets_are_told_apart_by_size_in_every_family_if_one_varies_it(deep, plai
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (PLAIN.replace("name: plain", "name: deep"), "two families are called deep. Leave one out, or change the"),
+        (PLAIN.replace("name: plain", "name: deep"), "two families have the name deep. Leave one out, or change the"),
         (
             PLAIN.replace("channels: 3", "channels: 1"),
-            r"the same number of input channels, got deep 3, plain 1\. .*=N",
+            r"the families differ in the number of input channels: deep 3, plain 1\. .*=N",
         ),
-        (PLAIN.replace("num_classes: 2", "num_classes: 4"), r"the same number of classes, got deep 2, plain 4\. "),
+        (
+            PLAIN.replace("num_classes: 2", "num_classes: 4"),
+            r"the families differ in the number of classes: deep 2, plain 4\. ",
+        ),
     ],
 )
 def test_families_that_do_not_go_together_are_refused(deep, text, message):

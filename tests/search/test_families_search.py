@@ -60,7 +60,7 @@ def test_a_search_of_three_families_begins_with_each_start_and_is_continued(spec
     text = overview_text(overviews[0])
     assert "space: 4,000 combinations of values" in text
     assert re.search(r"family deep: 2,000 combinations, \d+% within the limits, starting net 0\.000 GMACs", text)
-    assert "input sizes: 32 px plain, wide; 64 px deep. The cost of a net counts at its own size" in text
+    assert "input sizes: 32 px plain, wide; 64 px deep. The cost of a net is computed at its own size" in text
 
     content = as_dict(result)
     assert content["study"] == f"deep+plain+wide-max-gflops-{LIMIT}"
@@ -89,9 +89,9 @@ def test_a_search_of_three_families_begins_with_each_start_and_is_continued(spec
         (lambda specs: specs[:2], r"space\.wide\.first=none \(was \[2, 4.*spec\.wide=none"),
         (
             lambda specs: [*specs[:2], parse_spec(WIDE.replace("high: 20", "high: 18"))],
-            r"got space\.wide\.first=\[2, 4, .*, space\.wide\.third=",
+            r"began with: space\.wide\.first=\[2, 4, .*, space\.wide\.third=",
         ),
-        (lambda specs: specs[:1], r"a study must continue as it began, got space\.deep\.kernel=none"),
+        (lambda specs: specs[:1], r"these settings differ from those it began with: space\.deep\.kernel=none"),
     ],
 )
 def test_other_families_are_another_search(specs, tmp_path, change, message):
@@ -204,7 +204,7 @@ def test_nets_of_a_smaller_input_are_trained_at_their_own_size(specs):
 def test_where_a_family_varies_the_size_the_note_says_that_each_net_has_its_own(deep):
     sized = parse_spec(PLAIN + "  input.size: {choices: [32, 48]}\n")
     note = family_notes(make_space([deep, sized]), size=64, encoders=None, is_own_size=True)[0]
-    assert "counts at its own size, and it is trained at it, as input.size is a knob of plain. --set" in note
+    assert "computed at its own size, and each net is trained at its own size, because input.size is a knob" in note
 
 
 def test_pretrained_encoders_are_loaded_where_they_are_found_and_named_where_not(specs, monkeypatch):
@@ -225,7 +225,7 @@ def test_pretrained_encoders_are_loaded_where_they_are_found_and_named_where_not
         "no pretrained encoder for lraspp_mobilenetv3_small: no weights of tf_mobilenetv3_small_100",
         "no timm encoder, so random weights: deep",
     )
-    with pytest.raises(ValueError, match="no family has a timm encoder with pretrained weights, got pretrained_enc"):
+    with pytest.raises(ValueError, match="=auto: no family has a timm encoder with pretrained weights"):
         find_encoders(make_space(specs), "auto")
 
 
@@ -279,7 +279,7 @@ def test_the_command_takes_several_specs(files, capsys):
         (["--spec", "no.yaml"], "no.yaml:1:1: there is no such file"),
         (
             ["--spec", "odd.yaml"],
-            "search: two families are called plain. Leave one out, or change the name in",
+            "search: two families have the name plain. Leave one out, or change the name in",
         ),
     ],
 )

@@ -136,9 +136,7 @@ def test_callable_objects_and_partials_are_resumed(space, tmp_path, make_objecti
 
 def test_a_partial_that_only_this_process_knows_is_refused(space, tmp_path):
     objective = functools.partial(scaled, by=object())
-    with pytest.raises(
-        ValueError, match=r"have no name that the next session knows. Give the objective a method describe"
-    ):
+    with pytest.raises(ValueError, match=r"change from session to session. Give the objective a method describe"):
         lmnet.search.run(space, objective=objective, max_gflops=1, trials=1, out=tmp_path / "out")
 
 

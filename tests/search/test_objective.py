@@ -107,7 +107,7 @@ def test_weights_of_an_own_objective_say_nothing_of_images(small, tmp_path):
 
 
 def test_one_size_for_all_is_refused_where_it_is_a_knob(tmp_path):
-    with pytest.raises(ValueError, match=r"size must be left out if the space varies input\.size, got size=64\. Each"):
+    with pytest.raises(ValueError, match=r"size=64 is given, but the space varies input\.size and each net"):
         run(SIZES, size=64, trials=1, out=tmp_path)
 
 

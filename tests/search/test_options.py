@@ -151,7 +151,7 @@ def test_a_search_takes_what_training_takes_about_data_and_recipe(folder, tmp_pa
     result = json.loads((tmp_path / "out" / "search.json").read_text())
     assert (result["trials"], result["best"]["epochs"]) == (1, 1)
     assert "num_classes: 3" in (tmp_path / "out" / "best.yaml").read_text()
-    with pytest.raises(ValueError, match=r"a study must continue as it began, got .*values\.masks\.values"):
+    with pytest.raises(ValueError, match=r"these settings differ from those it began with: .*values\.masks\.values"):
         main(
             [
                 *command,
@@ -170,7 +170,7 @@ def test_a_folder_holds_the_results_of_one_study(small, tmp_path):
     run(small, trials=2, study_name="a", storage=f"sqlite:///{tmp_path}/both.db", **options)
     before = {path: path.read_bytes() for path in (tmp_path / "out").glob("*.*")}
     for other in ({"study_name": "b", "storage": f"sqlite:///{tmp_path}/both.db"}, {"study_name": "a"}):
-        with pytest.raises(ValueError, match=r"holds the results of a, and would be overwritten by those of [ab]\."):
+        with pytest.raises(ValueError, match=r"holds the results of a, and [ab] would overwrite them\."):
             run(small, trials=2, **other, **options)
     assert {path: path.read_bytes() for path in before} == before
     assert run(small, trials=3, study_name="a", storage=f"sqlite:///{tmp_path}/both.db", **options).tally.trials == 3
@@ -180,7 +180,7 @@ def test_a_folder_holds_the_results_of_one_study(small, tmp_path):
 
 def test_a_folder_of_a_training_run_is_not_written_to(small, tmp_path):
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ValueError, match="holds the results of something that is no search"):
+    with pytest.raises(ValueError, match="holds the results of another program"):
         run(small, objective=width_score, max_gflops=0.004, trials=2, out=tmp_path)
 
 

@@ -197,7 +197,7 @@ def test_what_is_chosen_for_want_of_time_is_said():
 
     assert lines == [
         "time: with --size 64 and --epochs 6 one training run takes about 0:48 here now, 2 at a time. That leaves time "
-        "for 6 trials beside the verdict, so this search takes --size 48 and --epochs 4.",
+        "for 6 trials beside the verdict, so this search uses --size 48 and --epochs 4.",
         "plan: one training run takes about 0:30, 2 at a time. The verdict has 4:15: the 2 best nets, the starting net "
         "and the largest net within the limits, 3 training runs each. Before it there is time for about 16 trials.",
     ]
@@ -243,5 +243,5 @@ def test_a_study_continues_with_its_own_size_and_epochs(small, tmp_path):
     result = run(small, trials=2, confirm_epochs=0, out=tmp_path, **QUICK)
 
     assert [one.epochs for one in result.tally.scored] == [1, 1]
-    with pytest.raises(ValueError, match="a study must continue as it began, got objective.recipe.size=48 .was 32.*"):
+    with pytest.raises(ValueError, match="from those it began with: objective.recipe.size=48 .was 32.*"):
         run(small, trials=2, confirm_epochs=0, size=48, out=tmp_path, **QUICK)

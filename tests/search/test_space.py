@@ -72,7 +72,7 @@ def test_all_wrong_ranges_are_told_at_once():
 
 
 def test_a_spec_without_search_is_refused():
-    with pytest.raises(ValueError, match="search: a spec must have a search section, got none in small. Add search"):
+    with pytest.raises(ValueError, match="search: small has no search section. Add search"):
         Space(parse_spec(SMALL.split("search:")[0]))
 
 
