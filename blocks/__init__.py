@@ -42,6 +42,7 @@ from lmnet.blocks.rolling_mlp import RollingMlp
 from lmnet.blocks.segmentation_head import SegmentationHead
 from lmnet.blocks.separable_up import SeparableUpsample
 from lmnet.blocks.shift_mlp import ShiftMlpStage
+from lmnet.blocks.standardize import Standardize
 from lmnet.blocks.timm_encoder import TimmEncoder
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "SeparableUpsample",
     "ShiftMlpStage",
     "SpatialAttention",
+    "Standardize",
     "TimmEncoder",
     "Upsample",
     "attention_backend",
