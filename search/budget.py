@@ -202,15 +202,39 @@ def plan_lines(search: Session, given: Setting, wanted: Plan, chosen: Setting, p
             f"{clock(wanted.trial_s)} here now, {workers} at a time. That leaves time for {_count(wanted)}, so this "
             f"search uses {' and '.join(changes)}."
         )
-    seeds = f"{plan.seeds} training run{'s' if plan.seeds > 1 else ''} each"
+    each = f"plan: one training run takes about {clock(plan.trial_s)}, {workers} at a time."
+    if not plan.has_verdict:
+        lines.append(
+            f"{each} There will be no verdict: there is no time to train nets again and to compare them on test "
+            f"images. {_advice(search, plan)}"
+        )
+        return lines
     lines.append(
-        f"plan: one training run takes about {clock(plan.trial_s)}, {workers} at a time. The verdict has "
-        f"{clock(plan.verdict_s)}: {_finalists(plan)}, {_others(search)}, {seeds}. Before it there is time for about "
-        f"{plan.trials} trials."
+        f"{each} There is time for about {plan.trials} trials. The verdict then has {clock(plan.verdict_s)}: "
+        f"{_compared(search, plan.finalists)}, {_seeds(plan.seeds)}."
     )
     if not plan.fits:
-        lines.append(f"plan: this is less than {LEAST_TRIALS} trials and a full verdict. {_advice(search, plan)}")
+        lines.append(
+            f"plan: this is less than {LEAST_TRIALS} trials and a verdict with {search.options.confirm_seeds} seeds. "
+            f"{_advice(search, plan)}"
+        )
     return lines
+
+
+def unplanned_line(search: Session, trials: int) -> str:
+    """Return the line about the verdict of a search without a time plan.
+
+    Args:
+        search: the search.
+        trials: number of trials until the total is reached.
+    """
+    if search.is_own:
+        return "plan: there will be no verdict: with an objective of your own, no net is trained again."
+    if not search.confirming:
+        return "plan: there will be no verdict, as confirm_epochs is 0: no net is compared on test images."
+    options = search.options
+    nets = _compared(search, options.confirm_nets or FINALISTS)
+    return f"plan: {trials} trials, then the verdict: {nets}, {_seeds(options.confirm_seeds)}."
 
 
 def _differs(key: str, given: Setting, chosen: Setting) -> bool:
@@ -221,15 +245,16 @@ def _count(plan: Plan) -> str:
     return "no trial beside the verdict" if not plan.trials else f"{plan.trials} trials beside the verdict"
 
 
-def _finalists(plan: Plan) -> str:
-    return "the best net" if plan.finalists == 1 else f"the {plan.finalists} best nets"
-
-
-def _others(search: Session) -> str:
+def _compared(search: Session, finalists: int) -> str:
+    best = "the best net" if finalists == 1 else f"the {finalists} best nets"
     if search.overview.survey.families:
-        return "the best starting net, the largest net of its family and the best net of each family"
+        return f"{best}, the best starting net, the largest net of its family and the best net of each family"
     largest = "the largest net within the limits"
-    return f"the starting net and {largest}" if _starts(search) else largest
+    return f"{best}, the starting net and {largest}" if _starts(search) else f"{best} and {largest}"
+
+
+def _seeds(seeds: int) -> str:
+    return f"each trained again with {seeds} new seed{'s' if seeds > 1 else ''}"
 
 
 def _advice(search: Session, plan: Plan) -> str:
@@ -252,7 +277,10 @@ def _advice(search: Session, plan: Plan) -> str:
 def changed_text(slow: float, plan: Plan) -> str:
     """Return the line about a plan that has changed with the speed of the machine."""
     how = f"{slow:.1f} times as long as" if slow > 1 else f"{slow:.2f} times as long as"
+    text = f"plan: training runs take {how} measured before trial 0."
+    if not plan.has_verdict:
+        return f"{text} There is no time left for a verdict."
     return (
-        f"plan: training runs take {how} measured before trial 0. Time for about {plan.trials} further trials; the "
-        f"verdict keeps {clock(plan.verdict_s)}."
+        f"{text} There is time for about {plan.trials} further trials. The verdict keeps {clock(plan.verdict_s)}: each "
+        f"net {_seeds(plan.seeds).removeprefix('each ')}."
     )

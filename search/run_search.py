@@ -12,7 +12,7 @@ import optuna
 
 from lmnet.builder.command_line import import_modules
 from lmnet.builder.process_identity import owned
-from lmnet.search.budget import Pace, is_planned, plan_search
+from lmnet.search.budget import Pace, is_planned, plan_search, unplanned_line
 from lmnet.search.nets.given import Given, read_specs
 from lmnet.search.nets.limits import LIMITS
 from lmnet.search.options import FINALISTS, SearchOptions, split_options
@@ -92,6 +92,8 @@ def run(
         if is_planned(search) and not ledger.is_complete:
             before, is_new = tally(ledger.refresh(), search.space), not is_begun(study)
             search, pace = plan_search(search, before, is_new=is_new, note=on_note)
+        elif not ledger.is_complete:
+            on_note(unplanned_line(search, search.overview.trials - ledger.finished))
         begin_study(search, study)
         is_used_up, is_interrupted = _train(search, ledger, pace, on_progress)
         counts = tally(ledger.refresh(), search.space)
@@ -141,9 +143,10 @@ def _train(
     interrupt = Interrupt(lambda: pool.is_training_here)
 
     watch = _watcher(search, ledger, pace, on_progress)
-    loop = Loop(ledger, proposals, pricer, pool, rules, watch, lambda: interrupt.is_set)
+    loop = Loop(ledger, proposals, pricer, pool, rules, watch, is_stopped=lambda: interrupt.is_set)
     if pace is not None:
         loop.ends_at, loop.may_begin = pace.ends_at, pace.may_begin
+        loop.on_end = lambda: pace.see(tally(ledger.trials, search.space))
     heartbeat = Heartbeat(lambda: ledger.open.keys(), ledger.record_heartbeat, HEARTBEAT_S)
     try:
         with interrupt, heartbeat:

@@ -71,7 +71,7 @@ class LiveProgress:
         done = counts.trials
         if counts.confirming is not None:
             done, total = counts.confirming
-            head = f"confirming the result: training runs {done}/{total}"
+            head = f"confirming the result: training runs {done}/{total}  {self._until_deadline()}".rstrip()
         if self._live is None:
             self._print(counts, "  ".join(filter(None, [head, shown])))
         else:
@@ -80,7 +80,7 @@ class LiveProgress:
             self._live.update(Group(*lines, *([Text(shown)] if shown else []), *self._tables(counts)))
 
     def _print(self, counts: Tally, line: str) -> None:
-        """Print a line when a training run has ended, and after a minute of silence."""
+        """Print a line when a training run has ended, and after a minute without one."""
         now, ended = time.monotonic(), (counts.trials, counts.confirming)
         if ended == self._printed and now - self._printed_at < QUIET_S:
             return
@@ -105,15 +105,21 @@ class LiveProgress:
         return [trainings, front]
 
     def _left(self, counts: Tally) -> str:
+        """Return the time until the deadline; without a deadline, the estimated time of the remaining trials."""
         assert self._overview is not None
-        passed = time.monotonic() - self._began
-        lefts = []
         if self._overview.timeout_s is not None:
-            lefts.append(self._overview.timeout_s - passed)
+            return self._until_deadline()
         done = counts.trials - (self._first or 0)
-        if done and self._overview.trials is not None:
-            lefts.append(passed / done * (self._overview.trials - counts.trials))
-        return f"left {clock(min(lefts))}" if lefts else ""
+        if not done or self._overview.trials is None:
+            return ""
+        seconds = (time.monotonic() - self._began) / done * (self._overview.trials - counts.trials)
+        return f"about {clock(seconds)} left for trials"
+
+    def _until_deadline(self) -> str:
+        assert self._overview is not None
+        if self._overview.timeout_s is None:
+            return ""
+        return f"at most {clock(self._began + self._overview.timeout_s - time.monotonic())} left"
 
 
 def overview_text(overview: Overview) -> str:

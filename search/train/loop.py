@@ -79,7 +79,9 @@ class Loop:
         pricer: returns the spec of a point.
         pool: trains the nets.
         rules: settings of the training runs.
-        watch: called at least every ``WATCH_S`` with the training runs under way, to show progress.
+        watch: called at least every ``WATCH_S`` with the training runs under way, to show progress; and when a training
+            run has ended, once its slot has another one.
+        on_end: called when training runs have ended, before others begin.
         is_stopped: returns True once the search should stop.
         ends_at: returns the time on ``time.monotonic`` at which all training runs must have ended, by the plan of now;
             None for the deadline in ``rules``.
@@ -92,6 +94,7 @@ class Loop:
     pool: Pool
     rules: TrainingRules
     watch: Callable[[tuple[UnderWay, ...]], None] = lambda under_way: None
+    on_end: Callable[[], None] = lambda: None
     is_stopped: Callable[[], bool] = lambda: False
     ends_at: Callable[[], float | None] = lambda: None
     may_begin: Callable[[], bool] = lambda: True
@@ -103,6 +106,7 @@ class Loop:
     _checked: float = float("-inf")
     _watched: float = float("-inf")
     _failures: int = 0
+    _has_news: bool = False  # training runs have ended since the last call of ``watch``
 
     def run(self) -> None:
         """Train until the study is complete, the time is up or the space is used up.
@@ -112,12 +116,16 @@ class Loop:
         try:
             while not self._is_over():
                 has_more = self._fill()
+                self._show(at_once=self._has_news and not has_more)
                 if not self.busy and self.is_used_up and not self._others_run():
                     return
                 ended = self.pool.poll(0.0 if has_more else POLL_S, self._on_report)
                 for slot, outcome in ended:
                     self._end(slot, outcome)
-                self._show(at_once=bool(ended))
+                if ended:
+                    self._has_news = True
+                    self.on_end()
+            self._show(at_once=self._has_news)
         finally:
             self.pool.close()
             for claim in list(self.ledger.open.values()):
@@ -202,7 +210,7 @@ class Loop:
 
     def _show(self, *, at_once: bool = False) -> None:
         if at_once or time.monotonic() - self._watched >= WATCH_S:
-            self._watched = time.monotonic()
+            self._watched, self._has_news = time.monotonic(), False
             self.watch(self._under_way())
 
     def _under_way(self) -> tuple[UnderWay, ...]:

@@ -116,6 +116,7 @@ class Plan:
         trial_s: seconds of a trial.
         verdict_s: seconds of the verdict.
         fits: whether there is time for the least number of trials and a verdict with all seeds.
+        has_verdict: whether there is time for a verdict, with one seed at least.
     """
 
     trials: int
@@ -124,6 +125,7 @@ class Plan:
     trial_s: float
     verdict_s: float
     fits: bool
+    has_verdict: bool
 
 
 def make_plan(work: Work, speed: Speed, left_s: float) -> Plan:
@@ -143,8 +145,9 @@ def make_plan(work: Work, speed: Speed, left_s: float) -> Plan:
         rounds = max(0, int((usable_s - verdict_s) / trial_s))
         has_time = verdict_s <= usable_s
         trials = min(work.trials, rounds * work.workers)
-        fits = has_time and trials >= min(work.least, work.trials) and seeds == work.seeds
-        return Plan(trials, finalists, seeds, trial_s, verdict_s, fits)
+        has_verdict = has_time and trials >= work.first
+        fits = has_verdict and trials >= min(work.least, work.trials) and seeds == work.seeds
+        return Plan(trials, finalists, seeds, trial_s, verdict_s, fits, has_verdict)
 
     least_finalists = work.finalists if work.fixed_finalists else 1
     for finalists in range(work.finalists, least_finalists - 1, -1):
@@ -152,7 +155,7 @@ def make_plan(work: Work, speed: Speed, left_s: float) -> Plan:
             return found
     for seeds in range(work.seeds, 0, -1):
         found = plan(least_finalists, seeds)
-        if found.trials >= work.first and found.verdict_s <= usable_s:
+        if found.has_verdict:
             break
     return found
 

@@ -148,3 +148,27 @@ def test_a_changed_objective_of_the_same_name_scores_anew_in_another_study(small
 def test_running_trials_of_a_finished_search_are_closed(small, tmp_path):
     run(small, objective=width_score, max_gflops=LIMIT, trials=3, out=tmp_path)
     assert {trial.state for trial in trials_of(f"sqlite:///{tmp_path}/study.db")} == {TrialState.COMPLETE}
+
+
+class OneByOne(WatchedPool):
+    """Ends the training run that began first when both slots are busy, or the search has nothing else to do."""
+
+    def poll(self, timeout_s, on_report):
+        if not self.busy or (len(self.busy) < self.slots and timeout_s == 0):
+            return []
+        slot = next(iter(self.busy))
+        return [(slot, Outcome(knob_score(self.busy.pop(slot).spec)))]
+
+
+def test_the_progress_is_shown_when_the_free_slot_has_its_next_net(small, tmp_path, monkeypatch):
+    """Shown at the end of a training run, it would always count one worker too few."""
+    monkeypatch.setattr("lmnet.search.train.loop.WATCH_S", 1e9)
+    seen = {}
+    options = {"objective": width_score, "executor": lambda objective: OneByOne(), "max_gflops": LIMIT, "trials": 7}
+
+    def note(counts):
+        seen[counts.trials] = len(counts.under_way)
+
+    run(small, on_progress=note, out=tmp_path, **options)
+
+    assert [seen[trials] for trials in range(1, 8)] == [2, 2, 2, 2, 2, 1, 0]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lmnet.search.budget import Pace, changed_text, plan_lines
+from lmnet.search.budget import Pace, changed_text, plan_lines, unplanned_line
 from lmnet.search.options import SearchOptions
 from lmnet.search.results.counts import Scored, Tally
 from lmnet.search.run_search import run
@@ -143,7 +143,7 @@ def test_a_slower_machine_has_fewer_trials_and_says_so():
 
     assert counts[0] == 40 > counts[1] > counts[2] >= 2
     assert clock.lines[0].startswith("plan: training runs take ")
-    assert "the verdict keeps" in clock.lines[0]
+    assert "The verdict keeps" in clock.lines[0]
 
 
 def test_the_trials_of_another_machine_do_not_tell_how_fast_this_one_is():
@@ -171,8 +171,12 @@ def test_a_change_of_speed_is_told_in_words():
     plan = make_plan(replace(WORK, trials=4), busy(5), 560)
 
     assert changed_text(1.84, plan) == (
-        "plan: training runs take 1.8 times as long as measured before trial 0. Time for about 4 further trials; the "
-        "verdict keeps 5:40."
+        "plan: training runs take 1.8 times as long as measured before trial 0. There is time for about 4 further "
+        "trials. The verdict keeps 5:40: each net trained again with 3 new seeds."
+    )
+    plan = make_plan(WORK, busy(40), 560)
+    assert changed_text(40.0, plan) == (
+        "plan: training runs take 40.0 times as long as measured before trial 0. There is no time left for a verdict."
     )
 
 
@@ -198,8 +202,9 @@ def test_what_is_chosen_for_want_of_time_is_said():
     assert lines == [
         "time: with --size 64 and --epochs 6 one training run takes about 0:48 here now, 2 at a time. That leaves time "
         "for 6 trials beside the verdict, so this search uses --size 48 and --epochs 4.",
-        "plan: one training run takes about 0:30, 2 at a time. The verdict has 4:15: the 2 best nets, the starting net "
-        "and the largest net within the limits, 3 training runs each. Before it there is time for about 16 trials.",
+        "plan: one training run takes about 0:30, 2 at a time. There is time for about 16 trials. The verdict then has "
+        "4:15: the 2 best nets, the starting net and the largest net within the limits, each trained again with 3 new "
+        "seeds.",
     ]
 
 
@@ -209,15 +214,51 @@ def test_what_the_user_gave_is_kept_and_the_line_says_what_makes_room():
     lines = plan_lines(session(size=64, epochs=6), Setting(64, 6), plan, Setting(64, 6), plan, 2)
 
     assert len(lines) == 2
-    assert "Before it there is time for about 6 trials." in lines[0]
+    assert "There is time for about 6 trials." in lines[0]
     assert re.fullmatch(
-        r"plan: this is less than 12 trials and a full verdict. --timeout \d+ makes room, or a smaller --size, or "
-        r"fewer --epochs, or a --spec of about [\d.]+ GMACs.",
+        r"plan: this is less than 12 trials and a verdict with 3 seeds. --timeout \d+ makes room, or a smaller --size, "
+        r"or fewer --epochs, or a --spec of about [\d.]+ GMACs.",
         lines[1],
     )
     needed_s = int(re.search(r"--timeout (\d+)", lines[1])[1])
     assert make_plan(WORK, busy(8), needed_s).fits
     assert not make_plan(WORK, busy(8), needed_s - 120).fits
+
+
+@pytest.mark.parametrize(
+    ("slow", "text"),
+    [
+        (14, "The verdict then has .*: the best net, the starting net and .*, each trained again with 2 new seeds\\.$"),
+        (20, "each trained again with 1 new seed\\.$"),
+        (40, "There will be no verdict: there is no time to train nets again .* --timeout \\d+ makes room"),
+    ],
+)
+def test_the_line_before_trial_0_says_with_how_many_seeds_the_verdict_is_or_that_there_is_none(slow, text):
+    plan = make_plan(WORK, busy(slow), 560)
+
+    line = next(one for one in plan_lines(session(), *[Setting(64, 6), plan] * 2, 2) if "one training run" in one)
+
+    assert re.search(text, line)
+    assert plan.has_verdict == ("no verdict" not in line)
+
+
+@pytest.mark.parametrize(
+    ("options", "is_own", "text"),
+    [
+        ({"trials": 9}, False, "plan: 7 trials, then the verdict: the 3 best nets, the starting net and the largest "
+         "net within the limits, each trained again with 3 new seeds."),
+        ({"confirm_seeds": 1, "confirm_nets": 1}, False, "plan: 7 trials, then the verdict: the best net, the starting "
+         "net and the largest net within the limits, each trained again with 1 new seed."),
+        ({"confirm_epochs": 0}, False, "plan: there will be no verdict, as confirm_epochs is 0: no net is compared on "
+         "test images."),
+        ({}, True, "plan: there will be no verdict: with an objective of your own, no net is trained again."),
+    ],
+)  # fmt: skip
+def test_without_a_time_plan_the_line_says_what_the_verdict_will_be_too(options, is_own, text):
+    search = session(**options)
+    search.is_own, search.confirming = is_own, 0 if is_own or options.get("confirm_epochs") == 0 else 6
+
+    assert unplanned_line(search, 7) == text
 
 
 QUICK = {"max_gflops": 0.004, "workers": 1, "executor": InlinePool, "confirm_seeds": 1}

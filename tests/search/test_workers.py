@@ -8,8 +8,11 @@ import pytest
 from rich.console import Console
 
 import lmnet.search.train.pools
+from lmnet.search.nets.pricing import Candidate
+from lmnet.search.nets.survey import Survey
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.progress import LiveProgress
+from lmnet.search.results.summary import Overview
 from lmnet.search.run_search import run
 from lmnet.search.train.under_way import UnderWay
 from tests.search.killing import trials_of
@@ -96,3 +99,24 @@ def test_a_line_tells_of_each_trial_where_stderr_is_no_terminal(small, tmp_path,
     assert log.getvalue().splitlines()[-1].endswith("3 epoch 2 1:05 and 504 more")
     progress.update(Tally(3, {}, 0, 0, 0, (), confirming=(1, 6)))
     assert log.getvalue().splitlines()[-1] == "confirming the result: training runs 1/6"
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "texts"),
+    [
+        (600.0, ["at most 10:00 left", "at most 8:00 left", "at most 4:00 left"]),
+        (None, ["", "about 6:00 left for trials", "about 2:00 left for trials"]),
+    ],
+)
+def test_the_time_that_is_shown_is_either_until_the_deadline_or_that_of_the_trials(monkeypatch, timeout_s, texts):
+    now, log = [0.0], io.StringIO()
+    monkeypatch.setattr("lmnet.search.results.progress.time.monotonic", lambda: now[0])
+    progress = LiveProgress(Console(force_terminal=False, file=log, width=200))
+    net = Candidate((0,), "a", {"gmacs": 1.0, "params": 10}, {})
+    progress.overview(Overview(Survey(9, net, net, 1.0, net), 4, None, timeout_s))
+    for now[0], trials in ((0.0, 0), (120.0, 1), (360.0, 3)):
+        progress.update(Tally(trials, {}, 0, 2, 0, ()))
+
+    heads = [f"trials {trials}/4  running 2  failed 0  infeasible 0" for trials in (0, 1, 3)]
+    lines = [line for line in log.getvalue().splitlines() if line.startswith("trials ")]
+    assert lines == [f"{head}  {text}".rstrip() for head, text in zip(heads, texts, strict=True)]
