@@ -93,7 +93,7 @@ def run(
             before, is_new = tally(ledger.refresh(), search.space), not is_begun(study)
             search, pace = plan_search(search, before, is_new=is_new, note=on_note)
         elif not ledger.is_complete:
-            on_note(unplanned_line(search, search.overview.trials - ledger.finished))
+            on_note(unplanned_line(search, ledger.missing))
         begin_study(search, study)
         is_used_up, is_interrupted = _train(search, ledger, pace, on_progress)
         counts = tally(ledger.refresh(), search.space)

@@ -98,9 +98,14 @@ class Ledger:
         return sum(trial.state == TrialState.COMPLETE for trial in self.trials)
 
     @property
+    def missing(self) -> int:
+        """Number of trials with a score that are missing from the total; practically no limit without a total."""
+        return 2**31 if self.total is None else max(0, self.total - self.finished)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the study has its total number of trials with a score."""
-        return self.total is not None and self.finished >= self.total
+        return self.missing == 0
 
     @property
     def room(self) -> int:
