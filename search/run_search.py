@@ -130,7 +130,7 @@ def _train(
         return False, False
     options, pricer = search.options, search.pricer
     sampler = make_sampler(options.sampler, pricer, seed=options.seed, session=len(ledger.trials))
-    proposals = Proposals(pricer, sampler, ledger, may_be_early=not options.batch)
+    proposals = Proposals(pricer, sampler, ledger)
     rules = TrainingRules(
         seed=options.seed,
         deadline=search.deadline(),

@@ -1,7 +1,9 @@
 """A pool of nets that meet every limit, and the choice of the next one among them.
 
 Filling the pool for the first time takes up to a minute on a machine that knows no node of the space. So all is done in
-small steps: a generator yields after each net whose cost it has computed, and returns what it found.
+small steps: a generator yields after each net whose cost it has computed. And no choice waits for the whole pool: it is
+filled in stages, and the first choices use the nets of the first stages. Which nets a choice sees depends on its
+number, not on the speed of the machine, so the same seed gives the same proposals.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ FIRST_SIZE, FIRST_DRAWS = 256, 768
 """Number of nets that fill an empty pool, and upper limit on the points that are tried for them."""
 FIRST_GROWN, FIRST_GROWING = 160, 40
 """Number of nets that are enlarged when the pool is first filled, and tries for each net."""
+STAGES = 5
+"""Stages of the first filling; each doubles the pool. The n-th choice needs the first n stages."""
 
 Observation = tuple[Candidate, float]
 Look = Callable[[], tuple[Sequence[Observation], Collection[str]]]
@@ -52,34 +56,33 @@ class FeasiblePool:
 
     def __init__(self, pricer: Pricer, *, seed: int, is_random: bool = False) -> None:
         self.nets: dict[str, Candidate] = {}
-        self._is_filled = False
         self._pricer, self._is_random = pricer, is_random
         self._scale = min(len(pricer.space.open), MOST_FAMILIES)
         self._size = self._scale * POOL_SIZE
         self._rng = random.Random(seed)
         self._score_rng = np.random.default_rng(seed)
-        self._early_rng = random.Random(f"early/{seed}")
         self._is_larger_better = True
-        self._filling: Iterator[None] | None = None
+        self._fill_rng = random.Random(f"fill/{seed}")  # its own: filling goes on between any two choices
+        self._filling: Generator[None, None, None] | None = None
+        self._stages: list[list[Candidate]] = []  # new nets of each stage that is done
+        self._used = 0  # stages whose nets were added to the pool
 
     def choose(self, look: Look) -> Steps:
         """Choose a feasible net: for each of the most promising a score is sampled, and the highest one wins."""
         observed, known = _looked(look)
         self._drop(known)
-        if self._is_filled:
-            yield from self._renew(known)
-        else:
-            yield from self.fill(look)
+        is_renewed = self._used == STAGES
+        yield from self._renew(known) if is_renewed else self._use_stage(look)
         if not self._is_random:
             for one, _ in sorted(observed, key=lambda each: -each[1])[:DRAWS]:
-                self._add(self._pricer.space.mutated(one.point, self._rng, self._rng.randint(1, 2)), known)
+                self._add(self._pricer.space.mutated(one.point, self._rng, self._rng.randint(1, 2)), self.nets, known)
                 yield
         self._trim()
         while True:
             observed, known_now = _looked(look)
             known = known | known_now  # other nets were taken meanwhile, and some miss a measured limit
             self._drop(known)
-            if not self.nets:
+            if not self.nets and is_renewed:
                 return None
             for hash_ in self._ranked(observed):
                 found = self._pricer.price(self.nets.pop(hash_).point)  # measures a cost if a limit needs it
@@ -87,71 +90,91 @@ class FeasiblePool:
                 if found.is_feasible:
                     return found
                 known.add(found.hash)
-            yield from self._renew(known)
+            is_renewed = self._used == STAGES
+            yield from self._renew(known) if is_renewed else self._use_stage(look)
             self._trim()
-
-    def choose_early(self, look: Look) -> Steps:
-        """Choose a net while the pool is being filled, if no net has a score that could guide the choice.
-
-        It is one of the pool's first nets, enlarged, as larger nets are expected to be better. It has its own random
-        numbers, so the choices after it are the same.
-        """
-        for _ in self.fill(look):
-            observed, known = _looked(look)
-            if observed:
-                return None
-            nets = [one for one in self.nets.values() if one.hash not in known]
-            if nets:
-                break
-            yield
-        else:
-            return None
-        point = self._early_rng.choice(nets).point
-        if not self._is_random:
-            point = yield from self._grow(self._pricer.plan(point), FIRST_GROWING, self._early_rng)
-        found = self._pricer.price(point)
-        return found if found.is_feasible and found.hash not in _looked(look)[1] else None
 
     def fill(self, look: Look) -> Iterator[None]:
         """Fill the pool for the first time, or go on with that; once it is filled, do nothing."""
-        if self._filling is None:
+        if self._filling is None or self._filling.gi_frame is None:  # an exception may have ended it
             self._filling = self._first_fill(_looked(look)[1])
-        for _ in self._filling:  # not ``yield from``, which ends the filling where its user stops
+        for _ in self._filling:  # not ``yield from``, which ends the filling when its user stops
             yield
 
-    def _first_fill(self, known: set[str]) -> Iterator[None]:
-        yield from self._renew(known, grown=FIRST_GROWN, tries=FIRST_GROWING)
-        self._is_filled = True
+    def _use_stage(self, look: Look) -> Iterator[None]:
+        """Add the nets of the next stage to the pool; if it is not done yet, do it."""
+        filling = self.fill(look)
+        while len(self._stages) == self._used:
+            next(filling, None)
+            yield
+        self.nets |= {one.hash: one for one in self._stages[self._used] if one.hash not in self.nets}
+        self._used += 1
+        self._drop(_looked(look)[1])
 
-    def _renew(self, known: Collection[str], *, grown: int = GROWN, tries: int = GROWING) -> Iterator[None]:
-        """Add nets: some at random, some near the limits. An empty pool gets many."""
-        wanted, draws = (
-            (self._size + DRAWS, DRAWS) if self.nets else (self._scale * FIRST_SIZE, self._scale * FIRST_DRAWS)
-        )
+    def _first_fill(self, known: set[str]) -> Generator[None, None, None]:
+        """Do the stages that are not done; each adds as many nets as all before it."""
+        found = {one.hash: one for nets in self._stages for one in nets}
+        while (stage := len(self._stages)) < STAGES:
+            before, parts = len(found), 2 ** (STAGES - max(1, stage))
+            wanted = before + self._scale * FIRST_SIZE // parts
+            yield from self._draw(found, known, wanted, self._scale * FIRST_DRAWS // parts, self._fill_rng)
+            if not found and stage == STAGES - 1:
+                yield from self._list(found, known, self._fill_rng)
+            yield from self._enlarge(found, known, FIRST_GROWN // parts, FIRST_GROWING, self._fill_rng, is_larger=True)
+            self._stages.append(list(found.values())[before:])
+
+    def _renew(self, known: Collection[str]) -> Iterator[None]:
+        """Add nets to the pool: some at random, some near the limits. An empty pool gets many."""
+        wanted, draws = self._size + DRAWS, DRAWS
+        if not self.nets:
+            wanted, draws = self._scale * FIRST_SIZE, self._scale * FIRST_DRAWS
+        yield from self._draw(self.nets, known, wanted, draws, self._rng)
+        if not self.nets:
+            yield from self._list(self.nets, known, self._rng)
+        yield from self._enlarge(self.nets, known, GROWN, GROWING, self._rng, is_larger=self._is_larger_better)
+
+    def _draw(
+        self, nets: dict[str, Candidate], known: Collection[str], wanted: int, draws: int, rng: random.Random
+    ) -> Iterator[None]:
+        """Add random nets until there is the wanted number of nets, by at most a number of draws."""
         near: dict[int, list[Candidate]] = {}
-        for one in self.nets.values():
+        for one in nets.values():
             near.setdefault(self._pricer.space.family_of(one.point), []).append(one)
         for _ in range(draws):
-            if len(self.nets) < wanted:
-                point = yield from self._drawn(near)
-                if (added := self._add(point, known)) is not None:
+            if len(nets) < wanted:
+                point = yield from self._drawn(near, rng)
+                if (added := self._add(point, nets, known)) is not None:
                     near.setdefault(self._pricer.space.family_of(point), []).append(added)
                 yield
-        if not self.nets:
-            points = self._pricer.space.few_points(ENUMERABLE)
-            self._rng.shuffle(points)
-            for point in points:
-                if len(self.nets) < self._size:
-                    self._add(point, known)
-                    yield
-        for _ in range(grown if self.nets and not self._is_random else 0):
-            point = yield from self._grow(self._rng.choice(list(self.nets.values())), tries, self._rng)
-            self._add(point, known)
+
+    def _list(self, nets: dict[str, Candidate], known: Collection[str], rng: random.Random) -> Iterator[None]:
+        """Add all nets of small spaces, in random order, up to the size of the pool."""
+        points = self._pricer.space.few_points(ENUMERABLE)
+        rng.shuffle(points)
+        for point in points:
+            if len(nets) < self._size:
+                self._add(point, nets, known)
+                yield
+
+    def _enlarge(
+        self,
+        nets: dict[str, Candidate],
+        known: Collection[str],
+        count: int,
+        tries: int,
+        rng: random.Random,
+        *,
+        is_larger: bool,
+    ) -> Iterator[None]:
+        """Add nets near the limits, each grown from one of the nets; cheaper ones unless larger nets are better."""
+        for _ in range(count if nets and not self._is_random else 0):
+            point = yield from self._grow(rng.choice(list(nets.values())), tries, rng, is_larger=is_larger)
+            self._add(point, nets, known)
 
     def _ranked(self, observed: Sequence[Observation]) -> list[str]:
         """Return the hashes of the nets in the pool, most promising first."""
         nets = list(self.nets.values())
-        if self._is_random:
+        if self._is_random or not nets:
             return [one.hash for one in self._rng.sample(nets, len(nets))]
         costs, knobs, families = self._described(nets)
         newest = observed[-MAX_OBSERVATIONS:]
@@ -178,43 +201,44 @@ class FeasiblePool:
         for hash_ in list(self.nets)[: max(0, len(self.nets) - self._size)]:
             del self.nets[hash_]
 
-    def _drawn(self, near: Mapping[int, Sequence[Candidate]]) -> Generator[None, None, Point]:
+    def _drawn(self, near: Mapping[int, Sequence[Candidate]], rng: random.Random) -> Generator[None, None, Point]:
         """Return a random point, or one near a net of the pool, as a feasible net often has feasible neighbours.
 
         Each of several families gets the same number of points.
 
         Args:
             near: the nets of the pool by family.
+            rng: source of random numbers.
         """
         space = self._pricer.space
-        family = self._rng.choice(space.open) if len(space.families) > 1 else 0
+        family = rng.choice(space.open) if len(space.families) > 1 else 0
         nets = near.get(family, [])
-        if nets and self._rng.random() < 0.5:
-            return space.mutated(self._rng.choice(nets).point, self._rng, self._rng.randint(1, 3))
-        point = space.sample(self._rng, family)
+        if nets and rng.random() < 0.5:
+            return space.mutated(rng.choice(nets).point, rng, rng.randint(1, 3))
+        point = space.sample(rng, family)
         if not nets:
-            moved = yield from repair(self._pricer, point, self._rng)
+            moved = yield from repair(self._pricer, point, rng)
             return point if moved is None else moved.point
         return point
 
-    def _grow(self, one: Candidate, tries: int, rng: random.Random) -> Generator[None, None, Point]:
-        """Return a point near a net that costs more, up to the limits: many good nets are as large as they may be.
+    def _grow(self, one: Candidate, tries: int, rng: random.Random, *, is_larger: bool) -> Generator[None, None, Point]:
+        """Return a point near a net that costs more, up to the limits; or less.
 
-        If larger nets turned out worse, it costs less.
+        Many good nets are as large as the limits allow.
         """
         for _ in range(tries):
             moved = self._pricer.plan(self._pricer.space.mutated(one.point, rng))
             yield
-            if moved.is_feasible and moved.gmacs != one.gmacs and (moved.gmacs > one.gmacs) == self._is_larger_better:
+            if moved.is_feasible and moved.gmacs != one.gmacs and (moved.gmacs > one.gmacs) == is_larger:
                 one = moved
         return one.point
 
-    def _add(self, point: Point, known: Collection[str]) -> Candidate | None:
-        """Add the net at a point and return it; None if it misses a limit, is known or is there already."""
+    def _add(self, point: Point, nets: dict[str, Candidate], known: Collection[str]) -> Candidate | None:
+        """Add the net at a point to nets and return it; None if it misses a limit, is known or is there already."""
         one = self._pricer.plan(point)
-        if not one.is_feasible or one.hash in self.nets or one.hash in known:
+        if not one.is_feasible or one.hash in nets or one.hash in known:
             return None
-        self.nets[one.hash] = one
+        nets[one.hash] = one
         return one
 
     def _described(self, nets: Sequence[Candidate]) -> tuple[Array, Array, Array | None]:

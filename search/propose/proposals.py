@@ -35,12 +35,10 @@ class Proposals:
         pricer: computes the costs of points.
         sampler: chooses among feasible nets.
         study: the study so far.
-        may_be_early: whether nets may be proposed before the sampler is prepared, so that no worker waits for it.
-            Which ones they are then depends on the machine's speed if several workers train.
     """
 
-    def __init__(self, pricer: Pricer, sampler: Sampler, study: Study, *, may_be_early: bool = True) -> None:
-        self._pricer, self._sampler, self._study, self._may_be_early = pricer, sampler, study, may_be_early
+    def __init__(self, pricer: Pricer, sampler: Sampler, study: Study) -> None:
+        self._pricer, self._sampler, self._study = pricer, sampler, study
         self._known: dict[int, Candidate] = {}
         self._firsts: dict[Point, Candidate | None] = {}
 
@@ -54,8 +52,7 @@ class Proposals:
             first = self._firsts[point]
             if first is not None and first.hash not in self._study.taken():
                 return first
-        found = (yield from self._sampler.choose_early(self._look)) if self._may_be_early else None
-        return found or (yield from self._sampler.choose(self._look))
+        return (yield from self._sampler.choose(self._look))
 
     def _first(self, point: Point) -> Steps:
         """Return the first net of a family: its starting net, repaired if that misses a limit.

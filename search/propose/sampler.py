@@ -37,9 +37,6 @@ class Sampler(Protocol):
     def choose(self, look: Look) -> Steps:
         """Choose a net that meets every limit and is not trained yet."""
 
-    def choose_early(self, look: Look) -> Steps:
-        """Choose a net before the sampler is prepared; None if nothing is to be gained by that."""
-
 
 def make_sampler(name: str, pricer: Pricer, *, seed: int, session: int) -> Sampler:
     """Return a sampler.
@@ -77,11 +74,6 @@ class Tpe:
     def fill(self, look: Look) -> Iterator[None]:
         """Do nothing: there is nothing to prepare."""
         yield from ()
-
-    def choose_early(self, look: Look) -> Steps:
-        """Choose nothing: there is nothing to prepare."""
-        yield from ()
-        return None
 
     def choose(self, look: Look) -> Steps:
         """Ask Optuna until a proposal is feasible and new, or take a net near a proposal."""

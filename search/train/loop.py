@@ -116,7 +116,7 @@ class Loop:
         try:
             while not self._is_over():
                 has_more = self._fill()
-                self._show(at_once=self._has_news and not has_more)
+                self._show(at_once=self._has_news and self._steps is None)
                 if not self.busy and self.is_used_up and not self._others_run():
                     return
                 ended = self.pool.poll(0.0 if has_more else POLL_S, self._on_report)

@@ -1,5 +1,6 @@
 """Proposals of the feasible pool, alone and as a sampler of any Optuna study."""
 
+import itertools
 import random
 import time
 
@@ -10,7 +11,7 @@ from lmnet.builder.planner import plan_spec
 from lmnet.builder.spec import load_spec
 from lmnet.search import FeasibleSampler, Limits, Pricer, Space
 from lmnet.search.nets.pricing import finish
-from lmnet.search.propose.pool import POOL_SIZE, FeasiblePool
+from lmnet.search.propose.pool import POOL_SIZE, STAGES, FeasiblePool
 
 LIMITS = Limits(max_gflops=0.16, min_gflops=0.1, max_params=120_000)
 
@@ -56,7 +57,7 @@ def test_nets_near_the_limit_are_in_the_pool(small, sign):
     pool, _, _ = proposals(pricer, 40, score=lambda one: sign * one.gmacs)
     costs = sorted(sign * one.gmacs for one in pool.nets.values())
     one = min(pool.nets.values(), key=lambda one: sign * one.gmacs)
-    grown = [pricer.plan(finish(pool._grow(one, 12, random.Random(seed)))) for seed in range(10)]
+    grown = [pricer.plan(finish(pool._grow(one, 12, random.Random(seed), is_larger=sign > 0))) for seed in range(10)]
     assert min(sign * each.gmacs for each in grown) >= sign * one.gmacs
     assert max(sign * each.gmacs for each in grown) > costs[len(costs) // 2]
     assert all(each.is_feasible for each in grown)
@@ -136,3 +137,65 @@ def test_a_measured_limit_and_several_directions_are_refused():
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     with pytest.raises(ValueError, match="the study has 2 directions, and only one is possible"):
         study.optimize(lambda trial: (len(sampler.suggest(trial).name), 1), n_trials=1)
+
+
+def counted(choice):
+    """Return the net that is chosen, and the number of steps."""
+    count = 0
+    while True:
+        try:
+            next(choice)
+        except StopIteration as end:
+            return end.value, count
+        count += 1
+
+
+def test_the_first_choices_do_not_wait_for_the_whole_pool(small):
+    """Counted in nets whose cost was computed, whatever the machine knows of their nodes."""
+    pricer = Pricer(Space(small), Limits(max_gflops=0.004))
+    pool, observed, steps = FeasiblePool(pricer, seed=0), [], []
+    for _ in range(7):
+        one, count = counted(pool.choose(lambda: (observed, {one.hash for one, _ in observed})))
+        observed.append((one, score_of(one)))
+        steps.append(count)
+
+    filling = steps[:STAGES]
+    assert filling[0] < 700 < 4000 < sum(filling)
+    assert max(filling[:2]) < sum(filling) / 6
+    assert max(steps[STAGES:]) < 100
+
+
+@pytest.mark.parametrize("is_random", [False, True])
+def test_proposals_do_not_depend_on_how_far_the_pool_was_filled_between_them(small, is_random):
+    """Between two choices the pool is filled as long as the workers are busy: by more nets on a quicker machine."""
+
+    def proposed(quickness):
+        pricer = Pricer(Space(small), Limits(max_gflops=0.004))
+        pool, observed = FeasiblePool(pricer, seed=0, is_random=is_random), []
+
+        def look():
+            return observed, {one.hash for one, _ in observed}
+
+        for _ in range(12):
+            one = finish(pool.choose(look))
+            observed.append((one, score_of(one)))
+            for _ in itertools.islice(pool.fill(look), quickness):
+                pass
+        return [one.hash for one, _ in observed]
+
+    assert proposed(0) == proposed(300) == proposed(10**6)
+
+
+def test_a_choice_that_was_interrupted_is_made_again(small):
+    pricer = Pricer(Space(small), Limits(max_gflops=0.004))
+    pool, plan = FeasiblePool(pricer, seed=0), pricer.plan
+
+    def interrupted(point):
+        raise KeyboardInterrupt
+
+    pricer.plan = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        finish(pool.choose(lambda: ([], ())))
+    pricer.plan = plan
+
+    assert finish(pool.choose(lambda: ([], ()))).is_feasible
