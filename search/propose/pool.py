@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from inspect import GEN_CLOSED, getgeneratorstate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,7 @@ class FeasiblePool:
 
     def fill(self, look: Look) -> Iterator[None]:
         """Fill the pool for the first time, or go on with that; once it is filled, do nothing."""
-        if self._filling is None or self._filling.gi_frame is None:  # an exception may have ended it
+        if self._filling is None or getgeneratorstate(self._filling) == GEN_CLOSED:  # an exception may have ended it
             self._filling = self._first_fill(_looked(look)[1])
         for _ in self._filling:  # not ``yield from``, which ends the filling when its user stops
             yield
