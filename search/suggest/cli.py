@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from lmnet.builder.command_line import DONE, FAILED, Parser, add_import_option, import_modules, run_command
+from lmnet.search.suggest.spoken import Spoken
 from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
+
+if TYPE_CHECKING:
+    from lmnet.search.suggest.answer import Suggestion
 
 PROGRAM = "lmnet-suggest"
 EPILOG = """\
@@ -58,31 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _suggest(args: argparse.Namespace, words: Sequence[str]) -> int:
     check_paths(args.data or "synthetic", args.split_file)
-    import_modules(args.imports)
-    from lmnet.search.suggest.run import suggest
-
-    if args.threads is not None:
-        import torch
-
-        torch.set_num_threads(args.threads)
-    said: list[str] = []
-
-    def say(text: str) -> None:
-        said.append(text)
-        print(text, file=sys.stderr, flush=True)
-
-    found = suggest(
-        data_choice(args) if args.data else None,
-        **{name: getattr(args, name) for name in LIMITS},
-        runtime=args.runtime,
-        minutes=args.minutes,
-        size=args.size,
-        num_classes=_classes(args),
-        seed=args.seed,
-        device=args.device,
-        flags=data_words(words),
-        say=say,
-    )
+    with Spoken(lambda text: print(text, file=sys.stderr, flush=True)) as spoken:
+        found = _found(args, words, spoken.say)
     if args.json:
         print(json.dumps(found.as_dict(), indent=1))
     else:
@@ -94,10 +76,33 @@ def _suggest(args: argparse.Namespace, words: Sequence[str]) -> int:
             console = Console(width=None if sys.stdout.isatty() else 140)
             console.print(suggestion_table(found, width=console.width))
         for note in found.notes:
-            if note not in said:
+            if note not in spoken.lines:
                 print(note)
         print(found.line)
     return DONE if found.nets else FAILED
+
+
+def _found(args: argparse.Namespace, words: Sequence[str], say: Callable[[str], None]) -> Suggestion:
+    say("starting")
+    import_modules(args.imports)
+    from lmnet.search.suggest.run import suggest
+
+    if args.threads is not None:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    return suggest(
+        data_choice(args) if args.data else None,
+        **{name: getattr(args, name) for name in LIMITS},
+        runtime=args.runtime,
+        minutes=args.minutes,
+        size=args.size,
+        num_classes=_classes(args),
+        seed=args.seed,
+        device=args.device,
+        flags=data_words(words),
+        say=say,
+    )
 
 
 def _classes(args: argparse.Namespace) -> int:

@@ -120,6 +120,7 @@ def suggest(
     choice = data if isinstance(data, DataChoice) else DataChoice(path=str(data))
     if flags is None:
         flags = ["--data", choice.path, *(["--seed", str(seed)] if seed else [])]
+    say(f"reading {choice.path}")
     sets = choice.load(seed=seed, num_classes=num_classes)
     job = _Job(bounds, start + max(60 * minutes - SLACK_S, 30 * minutes), num_classes, seed, device, tuple(flags), say)
     return job.run(sets, chosen_runtime, size, start)
@@ -194,6 +195,7 @@ class _Job:
         if chooser.uses_loss:
             raise ValueError(f"suggest: no net can be compared: {chooser.text}")
         watch = Stopwatch(runtime, in_channels=summary.channels)
+        self.say("computing what each net of the zoo costs")
         choices = find_choices(data, size=size, in_channels=summary.channels, num_classes=self.num_classes)
         costs = self._costs(choices, watch, notes)
         fitting = [each for each in choices if each in costs and self.bounds.allows(each, costs[each])]
@@ -247,8 +249,9 @@ class _Job:
     def _costs(self, choices: Sequence[NetChoice], watch: Stopwatch, notes: list[str]) -> dict[NetChoice, MachineCost]:
         """Return the costs of the nets that the computed limits allow.
 
-        With a limit on the time, the most promising ones are timed now, for a share of the minutes. Other times are
-        guessed; those of the nets that are compared in the end are measured then.
+        With a limit on the time, the most promising ones are timed now, for a share of the minutes; those that a guess
+        has over a limit come last. Other times are guessed; those of the nets that are compared in the end are measured
+        then.
         """
         allowed = [each for each in choices if self.bounds.allows(each)]
         known = {each: cost for each in allowed if (cost := watch.known(each)) is not None}
@@ -256,6 +259,7 @@ class _Job:
         near = [each for each in allowed if not self._is_far_over(guesses[each])]
         if self.bounds.max_ms is None:
             return {each: guesses[each] for each in near}
+        near.sort(key=lambda each: not self.bounds.allows(each, guesses[each]) and guesses[each].ms is not None)
         order = [*near[: TIMED - 2], *sorted(near[TIMED - 2 :], key=lambda each: each.gmacs)[:2]]
         measured = watch.measure(order, until=time.monotonic() + TIMING_SHARE * self.left, say=self.say)
         left = [each for each in near if each not in measured]
@@ -282,6 +286,7 @@ class _Job:
     ) -> list[Contender]:
         found = []
         for each in choices:
+            self.say(f"building {each.name}, and timing its first training steps")
             try:
                 contender = make_contender(
                     each, costs[each], in_channels=channels, num_classes=self.num_classes, seed=self.seed

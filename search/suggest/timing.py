@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import platform
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ from lmnet.builder.cost_store import CostStore
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.planner import plan_spec
-from lmnet.builder.processes import fresh_processes
+from lmnet.builder.processes import call_in_process
 from lmnet.builder.spec import load_spec
 from lmnet.search.suggest.choices import NetChoice
 from lmnet.training.export.formats import export_model
@@ -94,14 +93,14 @@ class Stopwatch:
         Args:
             choices: the nets.
             until: on the clock.
-            say: called before each net that is measured.
+            say: called with a line for each phase of a measurement, and with what failed.
         """
         found = {}
         for choice in choices:
             cost = self.known(choice)
             if cost is None and self.clock() + LEAST_S < until:
-                say(f"timing {choice.name} in {self.runtime}")
-                cost = self._measured_within(choice, until - self.clock())
+                say(f"measuring {choice.name} in {self.runtime}")
+                cost = self._measured_within(choice, until - self.clock(), say)
                 if cost is not None:
                     self._store.put(self._key(choice), [cost.ms, cost.mb])
             if cost is not None:
@@ -124,20 +123,39 @@ class Stopwatch:
         machine = f"{platform.node()} {platform.processor() or platform.machine()} {torch.get_num_threads()} threads"
         return f"fastest pass {choice.hash} {choice.size} {self.in_channels} {self.runtime} {version} {machine}"
 
-    def _measured_within(self, choice: NetChoice, seconds: float) -> MachineCost | None:
-        """Return what a net costs; None where the time is not enough."""
-        with fresh_processes(__name__).Pool(1) as pool:  # the end of the block ends the process
-            asked = pool.apply_async(
-                measured_cost, (choice.net, choice.size, self.in_channels, self.runtime, torch.get_num_threads())
-            )
+    def _measured_within(self, choice: NetChoice, seconds: float, say: Callable[[str], None]) -> MachineCost | None:
+        """Return what a net costs; None if the time is not enough or the measurement fails."""
+        with tempfile.TemporaryDirectory() as folder:  # of this process: the other one may be ended at any moment
             try:
-                ms, mb = asked.get(timeout=min(max(0.0, seconds), 1e6))
-            except multiprocessing.TimeoutError:
+                ms, mb = call_in_process(
+                    measured_cost,
+                    choice.net,
+                    choice.size,
+                    self.in_channels,
+                    self.runtime,
+                    torch.get_num_threads(),
+                    folder,
+                    seconds=min(max(0.0, seconds), 1e6),
+                    say=say,
+                )
+            except TimeoutError:
+                say(f"{choice.name} was not timed: the time is up")
+                return None
+            except (RuntimeError, ValueError) as err:
+                say(f"{choice.name} was not timed: {(str(err).strip() or type(err).__name__).splitlines()[0]}")
                 return None
         return MachineCost(ms, mb, True)
 
 
-def measured_cost(net: str, size: int, in_channels: int, runtime: str, threads: int) -> tuple[float, float]:
+def measured_cost(
+    net: str,
+    size: int,
+    in_channels: int,
+    runtime: str,
+    threads: int,
+    folder: str,
+    say: Callable[[str], object] = lambda text: None,
+) -> tuple[float, float]:
     """Return the milliseconds of one image and the megabytes of the file of a net with random weights.
 
     Args:
@@ -146,19 +164,23 @@ def measured_cost(net: str, size: int, in_channels: int, runtime: str, threads: 
         in_channels: of the image.
         runtime: torch, onnxruntime or openvino.
         threads: of the runtime.
+        folder: for the exported file.
+        say: called with a line for each phase.
     """
     torch.set_num_threads(threads)
     spec = load_spec(net).override({"input.channels": in_channels})
     plan = plan_spec(spec, input_size=(size, size))
     model = build_model(spec, input_size=(size, size)).eval()
     image = torch.zeros(1, in_channels, *plan.padded_size)
+    timing = f"timing {net} at {size} px in {runtime}"
     if runtime == "torch":
+        say(timing)
         return _milliseconds(optimize_for_inference(model), image), 4 * plan.deploy_params / 1e6
     opened = onnxruntime_net if runtime == "onnxruntime" else openvino_net
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.onnx"
-        export_model(model, path, plan.padded_size)
-        return _milliseconds(opened(path), image), path.stat().st_size / 1e6
+    path = Path(folder) / "net.onnx"
+    export_model(model, path, plan.padded_size, say=say)
+    say(timing)
+    return _milliseconds(opened(path), image), path.stat().st_size / 1e6
 
 
 def _milliseconds(run: Callable[[Tensor], Tensor], image: Tensor) -> float:

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 import torch
 
 from lmnet.builder.command_line import import_modules
-from lmnet.builder.processes import fresh_processes
+from lmnet.builder.processes import exit_with_parent, fresh_processes
 from lmnet.search.study.outcome import Outcome
 from lmnet.search.train.messages import Answer, Begun, Ended, Job, Message, Report
 from lmnet.search.train.training import Objective, cause_of, run_training
-from lmnet.search.train.worker import exit_with_search, serve_jobs
+from lmnet.search.train.worker import serve_jobs
 
 GRACE_S = 15.0
 """A training run that does not react is killed with its process this many seconds after its time limit."""
@@ -273,7 +273,7 @@ def serve(connection: Connection, imports: Sequence[str], pickled: bytes, thread
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before CUDA starts in this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
-    threading.Thread(target=exit_with_search, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         import_modules(imports)  # the blocks that specs name, and perhaps the objective

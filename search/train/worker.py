@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import threading
 from collections.abc import Callable
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
@@ -80,11 +78,3 @@ def _send(connection: Connection, messages: SimpleQueue[Message]) -> None:
             connection.send(messages.get())
         except OSError:
             return
-
-
-def exit_with_search() -> None:
-    """End this process when the search's process has ended."""
-    search = parent_process()
-    if search is not None:
-        search.join()
-        os._exit(1)

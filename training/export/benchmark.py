@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lmnet.builder.models import build_model
 from lmnet.builder.optimize import optimize_for_inference
 from lmnet.builder.plan import Plan
-from lmnet.builder.processes import fresh_processes
+from lmnet.builder.processes import call_in_process
 from lmnet.builder.spec import parse_spec
 
 REPEATS = 15
@@ -174,8 +174,8 @@ def peak_in_process(make: Callable[..., Calls], *arguments: Any) -> int:
     """
     if not STATUS.exists():
         return 0
-    with fresh_processes(__name__).Pool(1) as pool:
-        return pool.apply(_peak_of_made, (make, arguments, torch.get_num_threads()))
+    peak: int = call_in_process(_peak_of_made, make, arguments, torch.get_num_threads())
+    return peak
 
 
 def _peak_of_made(make: Callable[..., Calls], arguments: tuple[Any, ...], threads: int) -> int:
