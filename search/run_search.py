@@ -129,7 +129,13 @@ def _train(
     if ledger.is_complete:
         return False, False
     options, pricer = search.options, search.pricer
-    sampler = make_sampler(options.sampler, pricer, seed=options.seed, session=len(ledger.trials))
+    sampler = make_sampler(
+        options.sampler,
+        pricer,
+        seed=options.seed,
+        session=len(ledger.trials),
+        pending=lambda: [search.space.point(trial.params) for trial in ledger.pending()],
+    )
     proposals = Proposals(pricer, sampler, ledger)
     rules = TrainingRules(
         seed=options.seed,

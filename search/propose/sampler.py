@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import optuna
@@ -38,7 +38,9 @@ class Sampler(Protocol):
         """Choose a net that meets every limit and is not trained yet."""
 
 
-def make_sampler(name: str, pricer: Pricer, *, seed: int, session: int) -> Sampler:
+def make_sampler(
+    name: str, pricer: Pricer, *, seed: int, session: int, pending: Callable[[], Sequence[Point]] = tuple
+) -> Sampler:
     """Return a sampler.
 
     Args:
@@ -46,22 +48,28 @@ def make_sampler(name: str, pricer: Pricer, *, seed: int, session: int) -> Sampl
         pricer: computes the costs of points.
         seed: random seed of the study.
         session: number of trials at the start, so that a resumed study makes new proposals.
+        pending: returns the points of the nets in training, on all machines.
     """
     if name == "tpe":
-        return Tpe(pricer, seed=int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big"))
+        tpe_seed = int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big")
+        return Tpe(pricer, seed=tpe_seed, pending=pending)
     return FeasiblePool(pricer, seed=seed + session, is_random=name == "random")
 
 
 class Tpe:
     """Optuna's TPE. It may propose nets over a limit; these are rejected, and after many the last one is repaired.
 
+    Nets in training count as bad ones until they have a score (Optuna's "constant liar"), so that workers get different
+    nets.
+
     Args:
         pricer: computes the costs of points.
         seed: random seed of the proposals.
+        pending: returns the points of the nets in training, on all machines.
     """
 
-    def __init__(self, pricer: Pricer, *, seed: int) -> None:
-        self._pricer, self._seed, self._rng = pricer, seed, random.Random(seed)
+    def __init__(self, pricer: Pricer, *, seed: int, pending: Callable[[], Sequence[Point]] = tuple) -> None:
+        self._pricer, self._seed, self._rng, self._pending = pricer, seed, random.Random(seed), pending
         self._asked = 0
         self._refused: list[tuple[Point, Mapping[str, float]]] = []
         # numbers with an order as whole steps, all else as categories
@@ -107,7 +115,7 @@ class Tpe:
                 return near or (yield from self._any(taken))
 
     def _study(self, observed: Sequence[Observation]) -> optuna.Study:
-        """Return a study in memory that holds the scores, and the proposals that were refused."""
+        """Return a study in memory that holds the scores, the nets in training, and the proposals that were refused."""
         self._asked += 1
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -116,19 +124,24 @@ class Tpe:
                 n_startup_trials=STARTUP,
                 n_ei_candidates=48,
                 multivariate=True,
+                constant_liar=True,
             )
         # by the scored trials: TPE's own count takes in the refused ones, and would call most scored ones good
         sampler._gamma = lambda count: min(25, -(-len(observed) // 5))  # as an argument it is deprecated
         study = optuna.create_study(direction="maximize", sampler=sampler)
         for one, score in observed:
-            study.add_trial(self._trial(one.point, one.violations, score))
+            study.add_trial(self._trial(TrialState.COMPLETE, one.point, one.violations, score))
         for point, violations in self._refused:
-            study.add_trial(self._trial(point, violations, None))
+            study.add_trial(self._trial(TrialState.PRUNED, point, violations))
+        for point in self._pending():
+            study.add_trial(self._trial(TrialState.RUNNING, point, {}))
         return study
 
-    def _trial(self, point: Point, violations: Mapping[str, float], score: float | None) -> optuna.trial.FrozenTrial:
+    def _trial(
+        self, state: TrialState, point: Point, violations: Mapping[str, float], score: float | None = None
+    ) -> optuna.trial.FrozenTrial:
         return create_trial(
-            state=TrialState.PRUNED if score is None else TrialState.COMPLETE,
+            state=state,
             value=score,
             params={knob.name: index for knob, index in zip(self._pricer.space.knobs, point, strict=True)},
             distributions=self._distributions,

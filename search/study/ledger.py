@@ -138,6 +138,16 @@ class Ledger:
             if trial.state == TrialState.COMPLETE and (held is None or trial.number < held)
         ]
 
+    def pending(self) -> list[FrozenTrial]:
+        """Return the trials in training, on all machines, and those of the batch whose scores are held back."""
+        held = self.batch_begin
+        ended = (TrialState.COMPLETE, TrialState.FAIL)
+        return [
+            trial
+            for trial in self.trials
+            if trial.state == TrialState.RUNNING or (held is not None and trial.number >= held and trial.state in ended)
+        ]
+
     def unfinished(self) -> list[FrozenTrial]:
         """Return the interrupted trials to train again, the oldest first, one per architecture."""
         taken = self.taken()
