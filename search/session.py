@@ -15,7 +15,6 @@ import optuna
 from optuna.storages import RDBStorage
 
 from lmnet.builder.layout import INPUT_SIZE
-from lmnet.builder.models import build_model, load_encoder
 from lmnet.builder.spec import Spec
 from lmnet.search.make_pool import data_choice, make_pool, visible_gpus
 from lmnet.search.nets.families import make_pricer, make_space
@@ -27,7 +26,7 @@ from lmnet.search.nets.survey import Survey, survey
 from lmnet.search.options import EPOCHS, SIZE, SearchOptions
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview, SearchResult
-from lmnet.search.several import Encoders, family_notes, find_encoders, sides
+from lmnet.search.several import Encoders, check_encoders, family_notes, find_encoders, sides
 from lmnet.search.study.fingerprint import (
     ABOUT,
     FINGERPRINT,
@@ -226,7 +225,7 @@ def _encoders(space: Space, options: SearchOptions) -> Encoders | None:
         return None
     if len(space.families) > 1:
         return find_encoders(space, options.pretrained_encoder)
-    load_encoder(build_model(space.spec), options.pretrained_encoder)
+    check_encoders(space, options.pretrained_encoder)
     return None
 
 

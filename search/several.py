@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lmnet.builder.models import build_model, load_encoder
-from lmnet.search.nets.families import Families
-from lmnet.search.nets.space import Space
+from lmnet.builder.planner import Planner
+from lmnet.builder.problems import SpecError
+from lmnet.search.nets.families import Families, first_point
+from lmnet.search.nets.space import Point, Space
 
 ENCODER = "timm_encoder"
 NAMED = 6
@@ -29,8 +31,47 @@ class Encoders:
     without: tuple[str, ...]
 
 
+def check_encoders(space: Space, source: str) -> None:
+    """Load the weights of every encoder that the nets of a family may have.
+
+    Args:
+        space: the space of one family.
+        source: auto, package, hub or a file, see ``lmnet.builder.models.load_encoder``.
+
+    Raises:
+        ValueError: an encoder has no weights, or a net has no timm encoder; the message names the choice.
+    """
+    own = first_point(space)
+    for point in _encoders_of(space).values():
+        try:
+            load_encoder(build_model(space.spec.override(space.values(point))), source)
+        except ValueError as err:
+            changed = [knob.name for knob, now, was in zip(space.knobs, point, own, strict=True) if now != was]
+            if not changed:
+                raise
+            choice = ", ".join(f"{name}={space.params(point)[name]}" for name in changed)
+            raise ValueError(f"search: the choice {choice} has no pretrained encoder: {err}") from None
+
+
+def _encoders_of(space: Space) -> dict[tuple[str, ...], Point]:
+    """Return the encoders that the nets of a family may have, each with a point that has it; () for none."""
+    planner, own = Planner(space.spec), first_point(space)
+    points = [own]
+    for position, knob in enumerate(space.knobs):
+        if not knob.is_ordered:  # an encoder is a name
+            points += [space.moved(own, position, index) for index in range(len(knob.values))]
+    found: dict[tuple[str, ...], Point] = {}
+    for point in points:
+        try:
+            nodes = planner.plan(space.values(point)).nodes
+        except SpecError:
+            continue  # no net can be built there
+        found.setdefault(tuple(node.options["model"] for node in nodes if node.block == ENCODER), point)
+    return found
+
+
 def find_encoders(space: Space, source: str) -> Encoders:
-    """Try to load the encoder of each family whose nets may be proposed.
+    """Try to load the encoders of each family whose nets may be proposed. One without weights leaves out its family.
 
     Args:
         space: the families.
@@ -40,15 +81,16 @@ def find_encoders(space: Space, source: str) -> Encoders:
         ValueError: no family has a timm encoder whose weights can be found.
     """
     loaded, missing, without = [], dict[str, str](), []
-    for spec in (space.families[place].spec for place in space.open):
-        if not any(node["block"] == ENCODER for node in spec.layout.nodes.values()):
-            without.append(spec.name)
+    for family in (space.families[place] for place in space.open):
+        name = family.spec.name
+        if not any(_encoders_of(family)):
+            without.append(name)
             continue
         try:
-            load_encoder(build_model(spec), source)
-            loaded.append(spec.name)
+            check_encoders(family, source)
+            loaded.append(name)
         except ValueError as err:
-            missing[spec.name] = str(err)
+            missing[name] = str(err).removeprefix("search: ")
     if not loaded:
         reasons = "".join(f" {name}: {reason}" for name, reason in list(missing.items())[:1])
         raise ValueError(

@@ -13,9 +13,11 @@ import lmnet
 from lmnet.builder.models import build_model, load_weights, write_state
 from lmnet.builder.spec import parse_spec
 from lmnet.builder.weights import read_weights
+from lmnet.search.nets.families import make_space
 from lmnet.search.nets.space import Space
 from lmnet.search.results.progress import overview_text
 from lmnet.search.run_search import run
+from lmnet.search.several import find_encoders
 from lmnet.search.train.messages import Job
 from lmnet.search.train.objective import TrainingObjective, last_third
 from lmnet.search.train.training import run_training
@@ -117,6 +119,36 @@ def test_weights_for_an_encoder_that_is_not_there_are_refused_before_anything_is
     with pytest.raises(ValueError, match=r"there is no file .*absent\.pth\. Give auto"):
         run(parse_spec(ENCODER), pretrained_encoder=str(tmp_path / "absent.pth"), trials=1, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_every_choice_of_an_encoder_is_checked_before_anything_is_trained(tmp_path, monkeypatch):
+    """The spec's own encoder has weights, another choice has none."""
+    other, checked = "tf_mobilenetv3_small_minimal_100", []
+
+    def load(model, source):
+        (name,) = (node.options["model"] for node in model.plan.nodes if node.block == "timm_encoder")
+        checked.append(name)
+        if name == other:
+            raise ValueError(f"no weights for {name}. Give auto.")
+
+    monkeypatch.setattr("lmnet.search.several.load_encoder", load)
+    knob = ENCODER.replace("model: tf_efficientnet_lite0", 'model: "${model}"')
+    knob = knob.replace("width: 8}", "width: 8, model: tf_efficientnet_lite0}")
+    knob = knob.replace("[8, 12]}", f"[8, 12]}}, model: {{choices: [tf_efficientnet_lite0, {other}]}}")
+
+    with pytest.raises(
+        ValueError, match=f"search: the choice model={other} has no pretrained encoder: no weights for tf"
+    ):
+        run(parse_spec(knob), pretrained_encoder="auto", trials=1, out=tmp_path / "out")
+
+    assert checked == ["tf_efficientnet_lite0", other]
+    assert not (tmp_path / "out").exists()
+    families = make_space([parse_spec(ENCODER), parse_spec(knob.replace("with_encoder", "with_knob"))])
+    found = find_encoders(families, "auto")
+    assert found.loaded == ("with_encoder",)
+    assert found.missing == {
+        "with_knob": f"the choice model={other} has no pretrained encoder: no weights for {other}. Give auto."
+    }
 
 
 def test_an_encoder_starts_from_its_weights(tmp_path):

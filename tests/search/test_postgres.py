@@ -17,8 +17,10 @@ from lmnet.builder.spec import parse_spec
 from lmnet.search.run_search import run
 from lmnet.search.study.storage import open_storage
 from tests.search.conftest import SMALL
+from tests.search.families import run_families
 from tests.search.killing import TRIALS, crash, scored, start
 from tests.search.objectives import width_score
+from tests.search.run_search import run_search
 from tests.warm import CONTEXT
 
 pytestmark = [pytest.mark.postgres]
@@ -80,8 +82,12 @@ def break_connections(storage):
         )
 
 
-def test_two_searches_at_once_share_one_budget(storage, tmp_path):
-    processes = [start(storage, tmp_path, 1) for _ in range(2)]
+SEARCHES = pytest.mark.parametrize("search", [run_search, run_families], ids=["one family", "three families"])
+
+
+@SEARCHES
+def test_two_searches_at_once_share_one_budget(storage, tmp_path, search):
+    processes = [start(storage, tmp_path, 1, search=search) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0], [process.err for process in processes]
     hashes = [hash_ for hash_, _ in scored(storage).values()]
     assert len(hashes) == len(set(hashes)) == TRIALS
@@ -100,8 +106,10 @@ def test_a_search_survives_connections_broken_at_5_random_moments(storage, tmp_p
     assert len(hashes) == len(set(hashes)) == TRIALS
 
 
-def test_a_killed_search_goes_on(storage, tmp_path):
-    crash(storage, tmp_path, 2, random.Random(2))
+@SEARCHES
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_search_goes_on(storage, tmp_path, search, workers):
+    crash(storage, tmp_path, 2, random.Random(2), workers, search=search)
 
 
 def open_once(url, begin, results):

@@ -15,8 +15,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 from lmnet.search.run_search import run  # noqa: E402
 from lmnet.search.train.messages import Job  # noqa: E402
 from lmnet.search.train.ray_pool import RayPool  # noqa: E402
+from tests.search.families import family_score, run_families  # noqa: E402
 from tests.search.killing import TRIALS, check_complete, crash, trials_of  # noqa: E402
 from tests.search.objectives import epoch_score, logged_score, width_score  # noqa: E402
+from tests.search.run_search import run_search  # noqa: E402
 
 NODE_KILLS = DRIVER_KILLS = int(os.environ.get("LMNET_KILLS", "2"))
 
@@ -41,6 +43,16 @@ def test_batches_give_what_processes_give(cluster, small, tmp_path):
     here = run(small, workers=2, out=tmp_path / "here", **options)
 
     assert table(on_ray) == table(here)
+
+
+def test_batches_of_several_families_give_what_processes_give(cluster, deep, plain, wide, tmp_path):
+    options = {"objective": family_score, "max_gflops": 0.0004, "trials": 9, "batch": 4}
+
+    on_ray = run([deep, plain, wide], cluster="ray", out=tmp_path / "ray", **options)
+    here = run([deep, plain, wide], workers=2, out=tmp_path / "here", **options)
+
+    assert table(on_ray) == table(here)
+    assert {on_ray.space.family_of(one.point) for one in on_ray.tally.scored} == {0, 1, 2}
 
 
 def test_a_node_without_the_data_is_named_before_anything_is_trained(cluster):
@@ -97,5 +109,7 @@ def test_nodes_that_die_cost_their_trainings_only(cluster, small, tmp_path):
     check_complete(f"sqlite:///{tmp_path}/study.db", tmp_path)
 
 
-def test_a_driver_that_is_killed_is_continued_by_the_same_command(cluster, tmp_path):
-    crash(f"sqlite:///{tmp_path}/study.db", tmp_path, DRIVER_KILLS, random.Random(0), cluster=cluster.address)
+@pytest.mark.parametrize("search", [run_search, run_families], ids=["one family", "three families"])
+def test_a_driver_that_is_killed_is_continued_by_the_same_command(cluster, tmp_path, search):
+    options = {"cluster": cluster.address, "search": search}
+    crash(f"sqlite:///{tmp_path}/study.db", tmp_path, DRIVER_KILLS, random.Random(0), **options)
