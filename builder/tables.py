@@ -12,7 +12,7 @@ from lmnet.blocks.registry import REGISTRY, Shape
 from lmnet.builder.options import signature_of
 from lmnet.builder.plan import NodePlan, Plan
 from lmnet.builder.summary import Expectation
-from lmnet.builder.table import make_table
+from lmnet.builder.table import FittedTable, make_table
 
 
 def shape_text(shapes: Sequence[Shape]) -> str:
@@ -39,7 +39,7 @@ def nodes_table(plan: Plan, *, deploy: bool) -> Table:
     form = "re-parameterised form" if deploy else "training form"
     title = f"{plan.spec.name} · input {shape_text([plan.input_shape])} · {form} · {plan.hash}"
     columns = ("node", "block", "from", "output", "params", "MACs", "share")
-    return make_table(title, columns, rows, text_columns=4)
+    return make_table(title, columns, rows, text_columns=4, kind=FittedTable)
 
 
 def totals_table(plan: Plan) -> Table:

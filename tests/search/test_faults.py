@@ -47,6 +47,7 @@ def score(model, spec):
 
 
 def open_once(url, start, results):
+    storage_module.OPENING_S = 600.0  # a loaded machine may take minutes; what is tested is that none gives up for good
     start.wait()
     try:
         with open_storage(url):
@@ -63,9 +64,9 @@ def test_searches_that_open_a_new_database_at_one_moment_all_go_on(tmp_path):
         for process in processes:
             process.start()
         start.set()
-        assert [results.get(timeout=60) for _ in processes] == ["opened"] * 6
+        assert [results.get(timeout=900) for _ in processes] == ["opened"] * 6
         for process in processes:
-            process.join(30)
+            process.join()
 
 
 @pytest.mark.parametrize("password", ["secret", "p@ss", "a/b", "x:y", "p#q?", "a b", "%zz", "ä@ö/ü"])

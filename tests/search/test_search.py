@@ -22,7 +22,7 @@ from lmnet.search.results.summary import as_dict
 from lmnet.search.run_search import run
 from lmnet.search.study.storage import open_storage
 from tests.search.killing import trials_of
-from tests.search.objectives import epoch_score, failing_score, slow_score, width_score
+from tests.search.objectives import endless, epoch_score, failing_score, slow_score, width_score
 
 LIMIT = 0.004
 
@@ -122,9 +122,10 @@ def test_failures_are_contained_and_named(small, tmp_path):
     assert any(row["error"] == "KeyError: 'lost'" for row in rows)
 
 
-def test_a_training_that_takes_too_long_is_a_failure(small, tmp_path):
-    with pytest.raises(RuntimeError, match="12 training runs in a row failed, the last with: time-out .*Correct"):
-        search(small, tmp_path, objective=slow_score, trials=2, trial_timeout_s=0.02)
+def test_a_training_that_takes_too_long_is_a_failure(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("lmnet.search.train.loop.FAILURES_TO_GIVE_UP", 3)
+    with pytest.raises(RuntimeError, match="3 training runs in a row failed, the last with: time-out .*Correct"):
+        search(small, tmp_path, objective=endless, trials=2, trial_timeout_s=0.3)
     assert trained(tmp_path) == []
 
 
