@@ -15,6 +15,8 @@ from lmnet.commands.build import main as build_main
 from lmnet.training.cli_eval import main as evaluate_main
 from lmnet.training.cli_predict import main as predict_main
 from lmnet.training.cli_train import main as train_main
+from lmnet.training.export.formats import export_facts, export_model
+from lmnet.training.runs.train_run import open_teacher
 
 QUICK = ["--size", "48", "--epochs", "1", "--batch-size", "4", "--workers", "0", "--device", "cpu"]
 KINDS = ("run", "saved", "study", "net.safetensors", "net.onnx", "net.pt2")
@@ -235,3 +237,28 @@ def test_only_convolutions_of_the_image_are_fitted_to_other_channels(tmp_path):
     assert load_weights(grey, tmp_path, adapt=True).notes == [
         "1 convolution of the image was summed: the weights have 3 channels and the net 1"
     ]
+
+
+SMALLEST = """\
+schema: lmnet/1
+name: smallest
+input: {channels: 3, size: [32, 32]}
+nodes:
+  head: {block: segmentation_head, from: input}
+outputs: {logits: head}
+"""
+
+
+def test_two_exported_teachers_of_one_name_are_told_apart_by_their_content(tmp_path):
+    names = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model, path = build_model(parse_spec(SMALLEST)).eval(), tmp_path / str(seed) / "net.pt2"
+        path.parent.mkdir()
+        export_model(model, path, (32, 32), facts=export_facts(model, None))
+        names.append(open_teacher(str(path)).name)
+    shutil.copy(tmp_path / "0" / "net.pt2", tmp_path / "copy.pt2")
+
+    assert names[0] != names[1]
+    assert open_teacher(str(tmp_path / "copy.pt2")).name == names[0]
+    assert names[0].startswith("smallest ")

@@ -105,6 +105,14 @@ def test_a_run_that_was_begun_from_weights_before_digests_changed_goes_on(tmp_pa
     assert folder.changes(old).keys() == {"start"}
 
 
+def test_a_run_of_an_earlier_version_with_an_exported_teacher_goes_on(tmp_path):
+    folder = begun(RunFolder(tmp_path / "run"), request(teacher="smallest e3b0c44298fc1c14"))
+
+    assert folder.changes(request(teacher="smallest 0123456789abcdef")) == {}
+    assert folder.changes(request(teacher="other 0123456789abcdef")).keys() == {"teacher"}
+    assert folder.changes(request()).keys() == {"teacher"}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_spec):
     """A finished run of one epoch, and its command."""

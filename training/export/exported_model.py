@@ -37,7 +37,7 @@ def open_exported(path: Path) -> tuple[nn.Module, str, dict[str, str]]:
     spec = parse_spec(facts["spec"], str(path))
     stride = int(facts["stride"]) if facts.get("stride", "").isdecimal() else plan_spec(spec).stride
     given = {"in_channels": str(spec.layout.input.channels), "size": str(min(spec.layout.input.size)), **facts}
-    return FileNet(run, stride), spec.name, given
+    return FileNet(run, stride, path), spec.name, given
 
 
 def _onnx(path: Path) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:

@@ -26,14 +26,15 @@ class FileNet(nn.Module):
     Args:
         run: image -> logits, for heights and widths that are multiples of the stride.
         stride: the net's stride.
+        path: the file, for what tells two nets apart by content; None if there is none.
 
     Shapes:
         image (N, C, H, W) -> logits (N, num_classes, H, W), float32.
     """
 
-    def __init__(self, run: Callable[[Tensor], Tensor], stride: int) -> None:
+    def __init__(self, run: Callable[[Tensor], Tensor], stride: int, path: Path | None = None) -> None:
         super().__init__()
-        self.run, self.stride = run, stride
+        self.run, self.stride, self.path = run, stride, path
 
     def padded(self, image: Tensor) -> Tensor:
         """Return what the file is fed."""

@@ -184,10 +184,14 @@ class RunFolder:
     def changes(self, request: Request) -> dict[str, tuple[Any, Any]]:
         """Return what differs between the run that was begun here and a request: (before, now) by key."""
         before, now = _flat(self.manifest()), _flat(request.facts())
-        keys = [*now, *(key for key in before if key.startswith("recipe.") and key not in now)]
+        gone = (key for key in before if key not in now and (key.startswith("recipe.") or key == "teacher"))
+        keys = [*now, *gone]
         changed = {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
         if "start" in changed and before.get("start") == request.earlier_start():
             changed.pop("start")
+        name = request.teacher.rpartition(" ")[0]
+        if "teacher" in changed and before.get("teacher") == f"{name} {_NO_TENSORS}":
+            changed.pop("teacher")
         return changed
 
     def _extend(self, request: Request) -> None:
@@ -226,6 +230,8 @@ class RunFolder:
             )
 
 
+_NO_TENSORS = "e3b0c44298fc1c14"
+"""What earlier versions wrote for every exported file as a teacher: the hash of nothing."""
 _IN_WORDS = {
     "model": "another net",
     "spec_hash": "another net, by its variables or its nodes",

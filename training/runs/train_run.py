@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from lmnet.builder.files import write_durably
 from lmnet.builder.find_model import find_model, weights_file
@@ -23,6 +24,7 @@ from lmnet.builder.spec import spec_of
 from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.export.benchmark import describe_machine, measure_interleaved
+from lmnet.training.export.runtimes import FileNet
 from lmnet.training.fitting.distillation import Teacher
 from lmnet.training.fitting.evaluation import evaluate
 from lmnet.training.fitting.fit import FitResult, check_machine, fit
@@ -318,11 +320,19 @@ def open_teacher(model: str, *, in_channels: int | None = None, num_classes: int
                 f"--teacher {model}: it has {theirs} {what} and the net that learns {ours}. Give --set {key}={theirs}, "
                 f"or a teacher with {ours} {what}."
             )
-    digest = hashlib.sha256()
-    for tensor in opened.model.state_dict().values():
-        digest.update(tensor.contiguous().numpy().tobytes())
-    name = f"{opened.name} {digest.hexdigest()[:16]}"
+    name = f"{opened.name} {_content_hash(opened.model)[:16]}"
     return Teacher(opened.model, opened.size, opened.mean, opened.std, name)
+
+
+def _content_hash(model: nn.Module) -> str:
+    """Return a hash of a model's tensors; of the file, if an exported file has them inside."""
+    digest = hashlib.sha256()
+    for module in model.modules():
+        if isinstance(module, FileNet) and module.path is not None:
+            digest.update(module.path.read_bytes())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_metrics(folder: RunFolder) -> dict[str, Any]:
