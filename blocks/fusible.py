@@ -77,8 +77,9 @@ class FusibleConv(nn.Module):
 
     Differs:
         the authors' switch to the deploy form merges the convolutions at any slope, which changes a net that was not
-        trained with slope 1 at the end; here they stay two then. Their training moves the slope by epoch, here it is
-        an option.
+        trained with slope 1 at the end; here they stay two then. Their training moves the slope from 0 towards 1 by
+        epoch ("deep training"); here the slope is an option, and a training may set another one for its steps alone,
+        ``training_slope``, as the recipe's ``deep_training`` does.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class FusibleConv(nn.Module):
             raise ValueError(f"{where}: slope must be 0 to 1, got slope={slope}. Use 0 for a plain ReLU.")
         self.in_channels, self.out_channels = in_channels, out_channels
         self.resize, self.slope = resize, slope
+        self.training_slope: float | None = None
         self.first: nn.Conv2d | None = nn.Conv2d(in_channels, in_channels, 1)
         self.first_norm: nn.Module = nn.BatchNorm2d(in_channels, eps=EPS)
         self.second = nn.Conv2d(in_channels, out_channels, 1)
@@ -109,7 +111,8 @@ class FusibleConv(nn.Module):
         """Return the convolved map."""
         check_map("fusible", x, self.in_channels)
         if self.first is not None:
-            x = F.leaky_relu(self.first_norm(self.first(x)), self.slope)
+            learning = self.training_slope if self.training else None
+            x = F.leaky_relu(self.first_norm(self.first(x)), self.slope if learning is None else learning)
         x = self.second_norm(self.second(x))
         if self.resize == "down":
             x = F.max_pool2d(x, 2)

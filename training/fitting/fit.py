@@ -21,6 +21,7 @@ from torch import nn
 from lmnet.blocks import build_kernels
 from lmnet.training.data.load import DataSets
 from lmnet.training.fitting.chooser import make_chooser
+from lmnet.training.fitting.deep_training import check_deep_training, set_training_slope
 from lmnet.training.fitting.distillation import Teacher
 from lmnet.training.fitting.keeper import CHECKPOINT, EpochKeeper, EpochReport, best_facts
 from lmnet.training.fitting.loaders import default_workers
@@ -142,6 +143,7 @@ def fit(
     if workers is None:
         workers = default_workers(on_gpu=target.type == "cuda") if folder is not None else 0
     _prepare(model, target, recipe)
+    check_deep_training(recipe, model)
     num_classes = probe_classes(model, size=side, in_channels=in_channels)
     if loss is None:
         check_class_weights(recipe, num_classes)
@@ -182,6 +184,7 @@ def fit(
         )
         _run(trainer, module)
         freeze(model, module.pretrained, is_frozen=False)
+        set_training_slope(model, None)
     model.to("cpu")
     finished = _finish(model, keeper.state, facts, is_stopped=keeper.is_stopped, is_main=trainer.is_global_zero)
     return replace(finished, chosen_by=chooser.text)

@@ -32,6 +32,7 @@ _LATER_KEYS = frozenset(
         "loss",
         "distill_weight",
         "distill_temperature",
+        "deep_training",
     }
 )
 """Keys that the first runs and studies did not have."""
@@ -68,6 +69,8 @@ class Recipe:
         use_background_dice: whether the Dice loss averages the background in.
         distill_weight: weight of the difference from a teacher's class probabilities; used if a teacher is given.
         distill_temperature: divides both logits before they are compared.
+        deep_training: whether the slope of blocks ``fusible`` goes from 0 to 1 over the epochs, as LV-UNet is trained;
+            the net's own slope must be 1.
         augment: none, light (flips, affine, colour), heavy (the same and more, stronger), robust (heavy, and what
             differs from hospital to hospital: tint, exposure, sharpness, noise, borders), paper (the authors' list),
             or the name of your own.
@@ -105,6 +108,7 @@ class Recipe:
     use_background_dice: bool = False
     distill_weight: float = 1.0
     distill_temperature: float = 2.0
+    deep_training: bool = False
     augment: str = "light"
     ema_decay: float = 0.0
     channels_last: bool = True

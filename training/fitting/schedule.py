@@ -1,4 +1,4 @@
-"""The schedule of a training run: the learning rate and the size of the training images, by the epoch."""
+"""The schedule of a training run: the learning rate, the size of the training images and the slope, by the epoch."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ class Schedule:
         length = max(end - recipe.warmup_epochs, 1e-9)
         share = min(1.0, (epoch - recipe.warmup_epochs) / length)
         return recipe.min_lr + (recipe.lr - recipe.min_lr) * (1 + math.cos(math.pi * share)) / 2
+
+    def training_slope(self, epoch: int) -> float:
+        """Return the slope of ``deep_training`` in an epoch: from 0 towards 1; 1 after a warm restart."""
+        return 1.0 if self.start else 1 - math.cos(math.pi / 2 * min(1.0, epoch / self.end))
 
     def training_size(self, recipe: Recipe, size: int, epoch: int) -> int:
         """Return the side in pixels of an epoch's training images.

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from lmnet.training.data.case_set import ResizedSet
 from lmnet.training.data.normalization import normalized
+from lmnet.training.fitting.deep_training import set_training_slope
 from lmnet.training.fitting.distillation import Teacher, distillation_loss
 from lmnet.training.fitting.evaluation import class_names
 from lmnet.training.fitting.loaders import Batch, EpochSampler, mixed_seed, scoring_loader, training_loader
@@ -127,6 +128,8 @@ class SegmentationModule(L.LightningModule):
         """Seed dropout by (seed, epoch, process), so that a resumed run draws what an unbroken one draws."""
         torch.manual_seed(mixed_seed(self.seed, self.epochs_done, self.global_rank, 1))
         freeze(self.model, self.pretrained, is_frozen=self.epochs_done < self.recipe.freeze_epochs)
+        if self.recipe.deep_training:
+            set_training_slope(self.model, self.schedule.training_slope(self.epochs_done))
         self.losses = {"train": [], "val": []}
         self.clock = _Clock()
 

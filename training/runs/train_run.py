@@ -25,6 +25,7 @@ from lmnet.training.data.load import DataSets, load_data
 from lmnet.training.data.meaning import DataMeaning, DataOptions
 from lmnet.training.export.benchmark import describe_machine, measure_interleaved
 from lmnet.training.export.runtimes import FileNet
+from lmnet.training.fitting.deep_training import check_deep_training
 from lmnet.training.fitting.distillation import Teacher
 from lmnet.training.fitting.evaluation import evaluate
 from lmnet.training.fitting.fit import FitResult, check_machine, fit
@@ -163,6 +164,7 @@ def train_run(
     chosen = _with_normalization(chosen, model, changes or {})
     name, in_channels, num_classes = model_facts(model)
     check_class_weights(chosen, num_classes)
+    check_deep_training(chosen, model)
     guide = open_teacher(teacher, in_channels=in_channels, num_classes=num_classes) if teacher is not None else None
     data = choice.load(seed=seed, num_classes=num_classes)
     for note in data.notes:
