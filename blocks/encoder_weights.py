@@ -36,12 +36,14 @@ class EncoderWeights:
         mean: mean of the channels that images were normalised with.
         std: deviation of the channels.
         source: where the weights are from, for messages and run folders.
+        tensors: names of the tensors that they fill, if they are not those of a timm encoder.
     """
 
     overlay: dict[str, Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
+    tensors: frozenset[str] = frozenset()
 
 
 def find_encoder_weights(model: str, source: str | Path = "auto") -> EncoderWeights:

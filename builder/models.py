@@ -24,6 +24,9 @@ from lmnet.builder.spec import Spec, load_spec, parse_spec, spec_of
 from lmnet.builder.weights import Weights, fit_weights, read_weights, save_weights, weights_bytes
 from lmnet.builder.zoo import DEFAULT_DATA, list_models, zoo_path, zoo_weights
 
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of the channels that torchvision's weights were trained with."""
+
 
 def build_model(spec: Spec, *, input_size: Sequence[int] | None = None) -> GraphModel:
     """Return the net that a spec describes, with random weights.
@@ -100,16 +103,19 @@ def shipped_weights(model: GraphModel) -> Path | None:
 
 
 def load_encoder(model: GraphModel, source: str | Path = "auto") -> EncoderWeights:
-    """Load ImageNet weights into the net's timm encoder and set ``model.normalization``.
+    """Load ImageNet weights into the net's encoder and set ``model.normalization``.
 
     Args:
-        model: a net with one ``timm_encoder`` node.
-        source: auto, package, hub or a file, see ``lmnet.blocks.encoder_weights``.
+        model: a net with one ``timm_encoder`` node, or one whose first nodes are another package's net (``lvunet``).
+        source: auto, package, hub or a file, see ``lmnet.blocks.encoder_weights``; for a net without a timm encoder,
+            a file of torchvision's.
 
     Raises:
-        ValueError: the net has no timm encoder, or there are no such weights.
+        ValueError: the net has no such encoder, or there are no such weights.
     """
     encoders = [module for module in model.children() if isinstance(module, TimmEncoder)]
+    if not encoders and Path(source).is_file():
+        return _load_first_nodes(model, Path(source))
     if len(encoders) != 1:
         raise ValueError(
             f"{model.spec.name}: it has {len(encoders)} timm_encoder nodes, and pretrained encoder weights need one. "
@@ -118,6 +124,21 @@ def load_encoder(model: GraphModel, source: str | Path = "auto") -> EncoderWeigh
     found = encoders[0].load_pretrained(source)
     model.normalization = (found.mean, found.std)
     return found
+
+
+def _load_first_nodes(model: GraphModel, path: Path) -> EncoderWeights:
+    """Load an importable file that has tensors for a part of the nodes, all that it has."""
+    read, own = _translated(read_weights(path)), model.state_dict()
+    state = read.state
+    wrong = sorted(key for key, value in state.items() if key not in own or own[key].shape != value.shape)
+    if wrong or not state:
+        raise ValueError(
+            f"{path}: its tensors are not those of an encoder in {model.spec.name} ({', '.join(wrong[:3]) or 'none'}). "
+            "Give torchvision's mobilenet_v3_large for lvunet; to all weights of a net belongs --weights."
+        )
+    model.load_state_dict({**own, **state})
+    model.normalization = IMAGENET
+    return EncoderWeights({}, *IMAGENET, f"{path.name} {read.digest[:16]}", tensors=frozenset(state))
 
 
 def encoder_tensors(model: nn.Module) -> frozenset[str]:

@@ -275,8 +275,9 @@ def _start(
     """Load the weights that were asked for; return what they are and which tensors they filled, the head's left out."""
     start, given = [], set[str]()
     if encoder is not None:
-        start.append(load_encoder(model, encoder).source)
-        given |= encoder_tensors(model)
+        found = load_encoder(model, encoder)
+        start.append(found.source)
+        given |= found.tensors or encoder_tensors(model)
     if weights is not None:
         loaded = load_weights(model, weights, adapt=True)
         for note in loaded.notes:
