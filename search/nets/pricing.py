@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lmnet.builder.planner import Planner
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec
+from lmnet.search.nets.estimate import Estimator
 from lmnet.search.nets.limits import COSTS, Limits
 from lmnet.search.nets.space import Point, Space
 
@@ -88,9 +89,14 @@ class Pricer:
         self._known: dict[Point, Candidate] = {}
         self._planned: dict[Point, Candidate] = {}
         self._measured: dict[tuple[str, str], float] = {}
+        self._estimators = {cost.name: Estimator() for cost in limits.measured}
 
     def price(self, point: Point) -> Candidate:
-        """Return the costs of the net at a point, and by how much it misses the limits."""
+        """Return the costs of the net at a point, and by how much it misses the limits.
+
+        A measured cost is measured for every net that may meet the limits. If the nets measured so far show that a net
+        misses one, its cost is their estimate.
+        """
         return self._remember(self._known, point, self._price)
 
     def plan(self, point: Point) -> Candidate:
@@ -121,9 +127,28 @@ class Pricer:
         for cost in self.limits.measured:
             key = cost.name, planned.hash
             if key not in self._measured:
+                if (estimate := self._missed(cost.name, planned)) is not None:
+                    costs[cost.name] = estimate
+                    continue
                 self._measured[key] = self.measure(cost.name, self.spec(point))
+                self._estimators[cost.name].add(*self._described(planned), self._measured[key])
             costs[cost.name] = self._measured[key]
         return replace(planned, costs=costs, violations=self.limits.violations(**costs))
+
+    def _missed(self, cost: str, planned: Candidate) -> float | None:
+        """Return an estimate of a measured cost with which a net surely misses a limit; None if it must be measured."""
+        interval = self._estimators[cost].interval(*self._described(planned))
+        if interval is None:
+            return None
+        ends = [self.limits.violations(**{cost: end}) for end in interval]
+        if any(all(each[name] > 0 for each in ends) for name in ends[0]):
+            return sum(interval) / 2
+        return None
+
+    def _described(self, planned: Candidate) -> tuple[list[float], list[float]]:
+        """Return the computed costs and the knobs of a net, as ``Estimator`` takes them."""
+        knobs: list[float] = self.space.coordinates([planned.point])[0][0].tolist()
+        return [max(value, 1e-9) for value in planned.costs.values()], knobs
 
     def _remember(self, known: dict[Point, Candidate], point: Point, make: Callable[[Point], Candidate]) -> Candidate:
         """Return the candidate at a point; the oldest is dropped if too many are known."""

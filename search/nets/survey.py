@@ -49,9 +49,9 @@ def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
         return _survey_families(pricer, seed=seed, samples=samples)
     space, rng = pricer.space, random.Random(seed)
     priced = [pricer.plan(space.sample(rng)) for _ in range(samples)]
-    start = space.start
+    start = None if space.start is None else pricer.price(space.start)  # measured first, never estimated
     if start is not None:
-        priced.append(pricer.plan(start))
+        priced.append(pricer.plan(start.point))
     buildable = [candidate for candidate in priced if not candidate.problem]
     if not buildable:
         raise ValueError(
@@ -64,7 +64,7 @@ def survey(pricer: Pricer, *, seed: int = 0, samples: int = SAMPLES) -> Survey:
     cheapest, dearest = ends
     met = sum(one.is_feasible for one in buildable[:samples])
     _check_any(pricer, buildable, cheapest, rng)
-    return Survey(space.size, cheapest, dearest, met / samples, None if start is None else pricer.price(start))
+    return Survey(space.size, cheapest, dearest, met / samples, start)
 
 
 def _survey_families(pricer: FamiliesPricer, *, seed: int, samples: int) -> Survey:
