@@ -36,8 +36,8 @@ FIRST_SIZE, FIRST_DRAWS = 256, 768
 """Number of nets that fill an empty pool, and upper limit on the points that are tried for them."""
 FIRST_GROWN, FIRST_GROWING = 160, 40
 """Number of nets that are enlarged when the pool is first filled, and tries for each net."""
-STAGES = 5
-"""Stages of the first filling; each doubles the pool. The n-th choice needs the first n stages."""
+STAGES = (1 / 16, 3 / 16, 3 / 4)
+"""The stages of the first filling, as shares of it. The n-th choice needs the first n stages."""
 
 Observation = tuple[Candidate, float]
 Look = Callable[[], tuple[Sequence[Observation], Collection[str]]]
@@ -72,7 +72,7 @@ class FeasiblePool:
         """Choose a feasible net: for each of the most promising a score is sampled, and the highest one wins."""
         observed, known = _looked(look)
         self._drop(known)
-        is_renewed = self._used == STAGES
+        is_renewed = self._used == len(STAGES)
         yield from self._renew(known) if is_renewed else self._use_stage(look)
         if not self._is_random:
             for one, _ in sorted(observed, key=lambda each: -each[1])[:DRAWS]:
@@ -86,12 +86,19 @@ class FeasiblePool:
             if not self.nets and is_renewed:
                 return None
             for hash_ in self._ranked(observed):
-                found = self._pricer.price(self.nets.pop(hash_).point)  # measures a cost if a limit needs it
+                one = self.nets.pop(hash_)
+                is_early = self._used < len(STAGES) and not self._is_random  # few nets of the pool are near the limits
+                point = (
+                    (yield from self._grow(one, FIRST_GROWING, self._rng, is_larger=self._is_larger_better))
+                    if is_early
+                    else one.point
+                )
+                found = self._pricer.price(point)  # measures a cost if a limit needs it
                 yield
-                if found.is_feasible:
+                if found.is_feasible and found.hash not in known:
                     return found
                 known.add(found.hash)
-            is_renewed = self._used == STAGES
+            is_renewed = self._used == len(STAGES)
             yield from self._renew(known) if is_renewed else self._use_stage(look)
             self._trim()
 
@@ -113,15 +120,17 @@ class FeasiblePool:
         self._drop(_looked(look)[1])
 
     def _first_fill(self, known: set[str]) -> Generator[None, None, None]:
-        """Do the stages that are not done; each adds as many nets as all before it."""
+        """Do the stages that are not done."""
         found = {one.hash: one for nets in self._stages for one in nets}
-        while (stage := len(self._stages)) < STAGES:
-            before, parts = len(found), 2 ** (STAGES - max(1, stage))
-            wanted = before + self._scale * FIRST_SIZE // parts
-            yield from self._draw(found, known, wanted, self._scale * FIRST_DRAWS // parts, self._fill_rng)
-            if not found and stage == STAGES - 1:
+        for share in STAGES[len(self._stages) :]:
+            before = len(found)
+            wanted, draws, grown = (
+                round(share * count) for count in (self._scale * FIRST_SIZE, self._scale * FIRST_DRAWS, FIRST_GROWN)
+            )
+            yield from self._draw(found, known, before + wanted, draws, self._fill_rng)
+            if not found and len(self._stages) == len(STAGES) - 1:
                 yield from self._list(found, known, self._fill_rng)
-            yield from self._enlarge(found, known, FIRST_GROWN // parts, FIRST_GROWING, self._fill_rng, is_larger=True)
+            yield from self._enlarge(found, known, grown, FIRST_GROWING, self._fill_rng, is_larger=True)
             self._stages.append(list(found.values())[before:])
 
     def _renew(self, known: Collection[str]) -> Iterator[None]:
