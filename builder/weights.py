@@ -56,18 +56,20 @@ def weights_bytes(state: Mapping[str, Tensor], facts: Mapping[str, str] | None =
     Args:
         state: a state dict.
         facts: strings to keep with it.
-        half: store floats as float16, at half the size.
+        half: store floats as float16, at half the size; a tensor with values beyond float16's range (65,504), such as a
+            large running variance, keeps its type.
     """
-    tensors = {
-        name: tensor.detach()
-        .to("cpu", torch.float16 if half and tensor.is_floating_point() else tensor.dtype)
-        .contiguous()
-        .clone()
-        for name, tensor in state.items()
-    }
+    tensors = {name: _stored(tensor.detach().cpu(), half=half) for name, tensor in state.items()}
     kept = {key: value for key, value in (facts or {}).items() if key != CHECKSUM}
     metadata = {"format": "pt", **kept}
     return safetensors.torch.save(tensors, metadata={**metadata, CHECKSUM: checksum(tensors, metadata)})
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    if half and tensor.is_floating_point():
+        halved = tensor.to(torch.float16)
+        tensor = halved if bool(halved.isfinite().all()) else tensor
+    return tensor.contiguous().clone()
 
 
 def save_weights(
@@ -120,6 +122,13 @@ def read_weights(path: str | Path) -> Weights:
     if given is not None and given != digest:
         raise ValueError(
             f"{path}: its checksum does not fit its content. The file was changed or damaged: get it again."
+        )
+    broken = sorted(key for key, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all()))
+    if broken:
+        raise ValueError(
+            f"{path}: {len(broken)} of its {len(state)} tensors hold values that are not finite, the first "
+            f"{broken[0]}. Training diverged, or the file was stored in too small a type: save it again as float32, or "
+            "train again."
         )
     facts.pop("format", None)  # safetensors' own
     halves = (torch.float16, torch.bfloat16)

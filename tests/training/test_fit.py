@@ -1,6 +1,7 @@
 import copy
 import errno
 import json
+import math
 import os
 
 import pytest
@@ -163,6 +164,23 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_net_that_is_nan_only_in_evaluation_is_refused(drawn, tiny_net):
+    """As a running variance beyond float16 is: training goes on well with the statistics of its batches."""
+
+    class Broken(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = tiny_net()
+
+        def forward(self, image):
+            return self.net(image) if self.training else self.net(image) * math.nan
+
+    with pytest.raises(
+        TrainingDiverged, match=r"the loss of the val images is nan after epoch 1.*start from other weights"
+    ):
+        fit(Broken(), drawn, QUICK, epochs=2)
+
+
 def test_broken_weights_are_refused(tmp_path):
     (tmp_path / "best.safetensors").write_bytes(b"no")
 
@@ -180,6 +198,25 @@ def test_half_weights_come_back_as_float32_at_half_the_size(tmp_path, tiny_net):
     assert facts == {"size": "32"}
     assert all(again[name].dtype == tensor.dtype for name, tensor in weights.items())
     assert all(torch.allclose(again[name].float(), tensor.float(), atol=1e-3) for name, tensor in weights.items())
+
+
+def test_half_weights_keep_what_float16_cannot_hold(tmp_path):
+    state = {"norm.running_var": torch.tensor([1.0, 3e5]), "conv.weight": torch.ones(4)}
+    save_weights(tmp_path / "a.safetensors", state, half=True)
+
+    again = read_weights(tmp_path / "a.safetensors").state
+
+    assert torch.equal(again["norm.running_var"], state["norm.running_var"])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    save_weights(tmp_path / "a.safetensors", {"norm.running_var": torch.tensor([1.0, value]), "bias": torch.ones(1)})
+
+    with pytest.raises(
+        ValueError, match=r"1 of its 2 tensors hold values that are not finite, the first norm\.running_var"
+    ):
+        read_weights(tmp_path / "a.safetensors")
 
 
 def full_disk(*args):

@@ -173,7 +173,11 @@ class SegmentationModule(L.LightningModule):
         self.val_counts.update(logits.argmax(dim=1), mask, index)
 
     def on_validation_epoch_end(self) -> None:
-        """Turn the counts of all processes into scores."""
+        """Turn the counts of all processes into scores.
+
+        Raises:
+            TrainingDiverged: the loss of the val images is not a number.
+        """
         indices, counts = self.val_counts.result()
         self.val_counts.reset()
         names = self.cases["val"].cases.names
@@ -181,7 +185,13 @@ class SegmentationModule(L.LightningModule):
         classes = class_names(self.cases["val"].cases, counted.shape[-1])
         self.scores = CaseScores(tuple(names[i] for i in indices.tolist()), counted, classes=classes).values()
         loss = torch.stack(self.losses["val"]).mean()
-        self.losses["val"] = [self.trainer.strategy.reduce(loss, reduce_op="mean")]  # of all processes
+        loss = torch.as_tensor(self.trainer.strategy.reduce(loss, reduce_op="mean"))  # over all processes
+        if torch.isnan(loss):
+            raise TrainingDiverged(
+                f"fit: the loss of the val images is nan after epoch {self.epochs_done + 1}: the net's weights, or the "
+                "statistics of its norms, are no longer finite. Lower lr, set clip_norm, or start from other weights."
+            )
+        self.losses["val"] = [loss]
         self.log("dice", self.scores["dice_foreground_mean"], prog_bar=True, rank_zero_only=True)
 
     @property
