@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 from search_objectives import Objective, Trained, objectives, read_table
-from search_table import FULL, FULL_SEEDS, table_pricer
+from search_table import FULL
 from search_ways import MOST, POOLS, WAYS, Way, drawn, pool_of
+from table_plan import FULL_SEEDS, table_pricer
 
 from lmnet.search.nets.pricing import Candidate
 from lmnet.training.export.benchmark import describe_machine

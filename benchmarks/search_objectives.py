@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import random
 import statistics
@@ -11,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
-from search_table import MAX_GFLOPS, MIN_GFLOPS, SHORT, Plan, drawn_nets, table_pricer
+from search_table import SHORT, Plan
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression
+from table_plan import KVASIR, MAX_GFLOPS, MIN_GFLOPS, SPEC, drawn_nets, read_rows, table_pricer
 
 from lmnet.builder.spec import load_spec
 from lmnet.search.nets.limits import Limits
@@ -97,7 +97,7 @@ class Trained:
         """Read the table."""
         rows, drawn_for_it = read_table(), {one.hash: one for one in drawn_nets(pricer)}
         scores = [statistics.mean(float(row["dice"]) for row in each) for each in rows.values()]
-        later = read_rows()[WITHOUT_KERNELS:]
+        later = table_rows()[WITHOUT_KERNELS:]
         compiled = np.array([[float(row[key]) for key in ("gmacs", "train_s")] for row in later])
         rise, always = np.polyfit(*compiled.T, 1)
         nets = [drawn_for_it[hash_] for hash_ in rows]
@@ -137,16 +137,15 @@ class Trained:
         return float(spearmanr(said, self.scores)[0])
 
 
-def read_rows(plan: Plan = SHORT) -> list[dict[str, str]]:
-    """Return the table's rows, the oldest first."""
-    with plan.table.open(newline="") as file:
-        return list(csv.DictReader(file))
+def table_rows(plan: Plan = SHORT) -> list[dict[str, str]]:
+    """Return the rows of lmnet_xs on Kvasir-SEG, the oldest first."""
+    return [row for row in read_rows(plan.table) if (row["family"], row["data"]) == (SPEC, KVASIR)]
 
 
 def read_table(plan: Plan = SHORT) -> dict[str, list[dict[str, str]]]:
     """Return the table's rows by net."""
     rows: dict[str, list[dict[str, str]]] = {}
-    for row in read_rows(plan):
+    for row in table_rows(plan):
         rows.setdefault(row["hash"], []).append(row)
     return rows
 

@@ -1,26 +1,34 @@
-"""Train many nets of lmnet_xs's search space on Kvasir-SEG, and write the table that search_bench.py uses.
+"""Train many nets of several families and data sets, and write the table that search_bench.py and the prior use.
 
-    python benchmarks/search_table.py --data ../shared/data/Kvasir-SEG --workers 1 [--hours 2] [--pilot] [--full]
+    python benchmarks/search_table.py --root ../shared/data --workers 1 [--hours 2] [--pilot] [--full]
+    ... [--families lmnet_xs unext_s] [--data-sets kaggle_3m] [--out FILE]
 
-200 nets of at most 0.3 G multiply-accumulates (0.05 G or more), drawn evenly in the logarithm of their cost; every
-third is trained with a second seed. All are trained alike: 64 pixels, 400 training images, 20 epochs, AdamW on one
-cycle, cross-entropy and Dice, flips. A score is the lesion Dice, mean over 200 other images and the last third of the
+``table_plan.py`` has the plan: eight families on Kvasir-SEG, LGG MRI (slices with a lesion, split by patient) and BUSI
+(images with a lesion); 200 nets of lmnet_xs and 40 of each other family, drawn evenly in the logarithm of their cost; a
+second seed for every fourth (lmnet_xs on Kvasir-SEG: every third). All are trained alike: from random weights, 64
+pixels, 20 epochs of 400 images (of a smaller set each image several times), AdamW on one cycle, cross-entropy and Dice,
+flips. A score is the lesion Dice, mean over other images (200; a third of a smaller set) and the last third of the
 epochs. One thread and a given seed a training, so the table does not depend on who makes it.
 
-``train_s`` is CPU time; the first 45 rows were trained before the compiled kernels, in about twice as long.
-Rows are added as they finish, in an order in which every beginning of the table covers all costs; the same command
-continues where it stopped. --pilot trains six nets with three seeds each, prints how far nets differ against how far
-seeds do, and writes nothing. --full trains 24 of the nets with two other seeds in 3.5 times as many steps, 40 epochs
-on all images but the 200 (here 700), and writes search_table_full.csv: what the short scores have to predict.
+``gmacs`` and ``params`` are at the size of the family's spec. ``train_s`` is CPU time; the first 45 rows were trained
+before the compiled kernels, in about twice as long. ``ms`` is the CPU time of one image of the spec's size in PyTorch
+on one thread, the best of five passes; rows that are older than the column have none.
+Rows are added as they finish, in an order in which every beginning of the table covers families, data sets and costs;
+the same command continues where it stopped. --out writes new rows to another file, and knows those of the table too.
+--pilot trains six nets of lmnet_xs with three seeds each, prints how far nets differ against how far seeds do, and
+writes nothing. --full trains 24 of its nets with two other seeds in 3.5 times as many steps, 40 epochs on all images
+but the 200 (here 700), and writes search_table_full.csv: what the short scores have to predict.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import math
 import multiprocessing
+import queue as queue_module
 import random
 import statistics
 import time
@@ -29,21 +37,28 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from table_plan import (
+    DATA_SETS,
+    KVASIR,
+    RANGES,
+    SPEC,
+    Job,
+    drawn_nets,
+    full_trainings,
+    planned,
+    read_rows,
+    row_key,
+    table_pricer,
+)
 
 from lmnet.blocks import build_kernels
 from lmnet.builder.models import build_model
 from lmnet.builder.spec import load_spec
-from lmnet.search.nets.limits import Limits
-from lmnet.search.nets.pricing import Candidate, Pricer
-from lmnet.search.nets.space import Space
 from lmnet.training.data.load import load_data
 
 HERE = Path(__file__).parent
-SPEC = "lmnet_xs"
-MIN_GFLOPS, MAX_GFLOPS = 0.05, 0.3
-NETS, SECOND_SEED_EVERY, SECOND_SEEDS_SOON = 200, 3, 30
 SIZE, TRAIN, VAL, EPOCHS, BATCH, RATE = 64, 400, 200, 20, 16, 3e-3
-FULL_NETS, FULL_SEEDS = 24, (2, 3)
+PASSES = 5
 
 
 @dataclass(frozen=True)
@@ -63,72 +78,35 @@ class Plan:
     def columns(self) -> list[str]:
         """Return the table's header."""
         by_epoch = (f"dice_epoch{epoch}" for epoch in range(1, self.epochs + 1))
-        return ["hash", "gmacs", "params", "seed", "dice", *by_epoch, "train_s", "values"]
+        return ["hash", "gmacs", "params", "seed", "dice", *by_epoch, "train_s", "values", "family", "data", "ms"]
 
 
 SHORT = Plan(HERE / "search_table.csv")
 FULL = Plan(HERE / "search_table_full.csv", 2 * EPOCHS, None)
 
 
-def table_pricer() -> Pricer:
-    """Return the prices of the table's space."""
-    return Pricer(Space(load_spec(SPEC)), Limits(min_gflops=MIN_GFLOPS, max_gflops=MAX_GFLOPS))
+def sides(cases, plan):
+    """Return the indices of the images that are trained on and of those that score.
 
-
-def net_near(pricer: Pricer, gmacs: float, rng: random.Random) -> Candidate:
-    """Return a random net that costs what is wanted, within 5 %: knobs are turned as long as that brings it nearer."""
-
-    def gap(one: Candidate) -> float:
-        return abs(math.log(one.gmacs / gmacs)) if one.gmacs else math.inf
-
-    here, tries = pricer.plan(pricer.space.sample(rng)), 0
-    while gap(here) > 0.05:
-        moved, tries = pricer.plan(pricer.space.mutated(here.point, rng, rng.randint(1, 2))), tries + 1
-        if gap(moved) < gap(here):
-            here = moved
-        elif tries > 500:  # no knob is left that brings it nearer
-            here, tries = pricer.plan(pricer.space.sample(rng)), 0
-    return here
-
-
-def drawn_nets(pricer: Pricer) -> list[Candidate]:
-    """Return the table's nets: the start, then others at costs of which every beginning covers the whole range."""
-    rng = random.Random("search table")
-    nets = {one.hash: one for one in [pricer.plan(pricer.space.start)]}
-    place = 0
-    while len(nets) < NETS:
-        place += 1
-        share = place * 0.6180339887 % 1  # the golden ratio's multiples are spread evenly, however many
-        one = net_near(pricer, MIN_GFLOPS * (MAX_GFLOPS / MIN_GFLOPS) ** share, rng)
-        if one.is_feasible:
-            nets.setdefault(one.hash, one)
-    return list(nets.values())
-
-
-def trainings(nets: list[Candidate]) -> list[tuple[Candidate, int]]:
-    """Return every net with its seeds: 0 for all, 1 for every third too; of these the later ones come at the end."""
-    twice = nets[::SECOND_SEED_EVERY]
-    soon, late = twice[:SECOND_SEEDS_SOON], twice[SECOND_SEEDS_SOON:]
-    jobs = []
-    for net in nets:
-        jobs.append((net, 0))
-        if net in soon:
-            jobs.append((net, 1))
-    return [*jobs, *((net, 1) for net in late)]
-
-
-def full_trainings(nets: list[Candidate]) -> list[tuple[Candidate, int]]:
-    """Return the first of the nets that have two seeds in the table, with other seeds."""
-    return [(net, seed) for net in nets[::SECOND_SEED_EVERY][:FULL_NETS] for seed in FULL_SEEDS]
+    Of a set with patients or without enough images: those with a lesion, and a third of the patients score.
+    """
+    if len(cases) >= TRAIN + VAL and len({case.group for case in cases.cases}) == len(cases):
+        picked = random.Random(0).sample(range(len(cases)), TRAIN + VAL)
+        picked, scored = picked[:TRAIN], picked[TRAIN:]
+        if plan.images is None:
+            picked += sorted(set(range(len(cases))) - {*picked, *scored})
+        return picked, scored
+    with_lesion = [index for index in range(len(cases)) if cases.mask(index).any()]
+    groups = sorted({cases.cases[index].group for index in with_lesion})
+    scoring = set(random.Random(0).sample(groups, len(groups) // 3))
+    scored = [index for index in with_lesion if cases.cases[index].group in scoring]
+    return [index for index in with_lesion if index not in set(scored)], scored
 
 
 def tensors(data, plan=SHORT):
     """Return (train images, train masks, val images, val masks), normalised."""
     cases = load_data(data, seed=0).cases
-    picked = random.Random(0).sample(range(len(cases)), TRAIN + VAL)
-    picked, scored = picked[:TRAIN], picked[TRAIN:]
-    if plan.images is None:
-        picked += sorted(set(range(len(cases))) - {*picked, *scored})
+    picked, scored = sides(cases, plan)
     pairs = [cases.subset([index]).at(SIZE)[0] for index in [*picked, *scored]]
     images = torch.stack([image for image, _ in pairs]).float().div(255).sub(0.45).div(0.25)
     masks = torch.stack([mask for _, mask in pairs]).long()
@@ -146,8 +124,10 @@ def dice_of(model, images, masks):
 
 
 def batches(images, masks):
-    """Yield an epoch's batches, flipped at random."""
-    for index in torch.randperm(len(images)).split(BATCH):
+    """Yield an epoch's batches, flipped at random; of few images each comes several times."""
+    drawn = max(TRAIN, len(images))
+    order = torch.cat([torch.randperm(len(images)) for _ in range(math.ceil(drawn / len(images)))])[:drawn]
+    for index in order.split(BATCH):
         x, y = images[index], masks[index]
         for side in (-1, -2):
             if torch.rand(()) < 0.5:
@@ -178,7 +158,7 @@ def stepper(model, steps, rate):
 
 def train(model, epochs, rate, images, masks, val_images, val_masks):
     """Train a net; return its Dice after each epoch."""
-    step, history = stepper(model, epochs * math.ceil(len(images) / BATCH), rate), []
+    step, history = stepper(model, epochs * math.ceil(max(TRAIN, len(images)) / BATCH), rate), []
     for _ in range(epochs):
         for x, y in batches(images, masks):
             loss_of(model(x), y).backward()
@@ -187,42 +167,65 @@ def train(model, epochs, rate, images, masks, val_images, val_masks):
     return history
 
 
-def work(data, plan, jobs, rows):
+def forward_ms(model, size):
+    """Return the CPU milliseconds of one image in PyTorch, the best of some passes."""
+    model.eval()
+    image, took = torch.zeros(1, 3, *size), []
+    with torch.no_grad():
+        for _ in range(PASSES):
+            began = time.process_time()
+            model(image)
+            took.append(1000 * (time.process_time() - began))
+    return min(took)
+
+
+def work(root, plan, jobs, rows):
     """Train what comes from the queue of jobs until None comes."""
     torch.set_num_threads(1)
     build_kernels()  # as lmnet-search does
-    sides = tensors(data, plan)
+    data = functools.cache(lambda name: tensors(Path(root) / name, plan))
     while (job := jobs.get()) is not None:
         start = time.process_time()
-        values, seed = job
+        family, name, values, seed = job
+        held = data(name)
         torch.manual_seed(seed)
-        history = train(build_model(load_spec(SPEC).override(values)).train(), plan.epochs, RATE, *sides)
-        rows.put((job, history, time.process_time() - start))
+        spec = load_spec(family).override(values)
+        model = build_model(spec).train()
+        history = train(model, plan.epochs, RATE, *held)
+        took = time.process_time() - start
+        rows.put((history, took, forward_ms(model, spec.layout.input.size)))
 
 
-def run(jobs, data, workers, seconds, plan=SHORT):
-    """Yield (values, seed, Dice by epoch, seconds) of each training as it ends; none begins after so many seconds."""
+def run(jobs, root, workers, seconds, plan=SHORT):
+    """Yield (job, Dice by epoch, seconds, ms) of each training as it ends; none begins after so many seconds."""
     context = multiprocessing.get_context("spawn")
-    queue, rows = context.Queue(), context.Queue()
-    processes = [context.Process(target=work, args=(data, plan, queue, rows), daemon=True) for _ in range(workers)]
-    waiting, end = list(jobs), time.monotonic() + seconds
-    for process in processes:
-        process.start()
-    busy = 0
-    for _ in processes:
-        if waiting:
-            queue.put(waiting.pop(0))
-            busy += 1
-    while busy:
-        (values, seed), history, took = rows.get()
-        busy -= 1
+    waiting, end, busy = list(jobs), time.monotonic() + seconds, {}
+    rows = [context.Queue() for _ in range(workers)]
+    queues = [context.Queue() for _ in range(workers)]
+    args = [(root, plan, queue, out) for queue, out in zip(queues, rows, strict=True)]
+    processes = [context.Process(target=work, args=each, daemon=True) for each in args]
+
+    def give(worker):
         if waiting and time.monotonic() < end:
-            queue.put(waiting.pop(0))
-            busy += 1
-        yield values, seed, history, took
-    for _ in processes:
-        queue.put(None)
-    for process in processes:
+            job = busy[worker] = waiting.pop(0)
+            queues[worker].put((job.family, job.data, job.values, job.seed))
+
+    for worker, process in enumerate(processes):
+        process.start()
+        give(worker)
+    while busy:
+        for worker in list(busy):
+            try:
+                found = rows[worker].get(timeout=1)
+            except queue_module.Empty:
+                if not processes[worker].is_alive():
+                    raise RuntimeError(f"a worker ended while it trained {busy[worker].key}") from None
+                continue
+            job = busy.pop(worker)
+            give(worker)
+            yield job, *found
+    for worker, process in enumerate(processes):
+        queues[worker].put(None)
         process.join()
 
 
@@ -231,55 +234,66 @@ def score(history):
     return statistics.mean(history[-math.ceil(len(history) / 3) :])
 
 
-def pilot(pricer, nets, args):
+def pilot(args):
     """Print how much nets differ against how much seeds do, for each way of making a score of a training."""
+    nets = drawn_nets(table_pricer())
     some = sorted(nets[:40], key=lambda one: one.gmacs)[::8] + [nets[0]]
-    jobs = [(pricer.space.values(one.point), seed) for seed in range(3) for one in some]
-    costs = {json.dumps(pricer.space.values(one.point)): one.gmacs for one in some}
     found = {}
-    for values, _, history, took in run(jobs, args.data, args.workers, math.inf):
-        found.setdefault(json.dumps(values), []).append(history)
+    jobs = [Job(SPEC, KVASIR, one, seed) for seed in range(3) for one in some]
+    for job, history, took, _ in run(jobs, args.root, args.workers, math.inf):
+        found.setdefault(job.net.hash, []).append(history)
         curve = " ".join(f"{each:.3f}" for each in history)
-        print(f"{costs[json.dumps(values)]:.3f} G, {took:.0f} s: {curve}", flush=True)
+        print(f"{job.net.gmacs:.3f} G, {took:.0f} s: {curve}", flush=True)
     for name, one_score in (("last", lambda each: each[-1]), ("best", max), ("mean of last third", score)):
         means = [statistics.mean(map(one_score, each)) for each in found.values()]
         noise = math.sqrt(statistics.mean(statistics.variance(map(one_score, each)) for each in found.values()))
         print(f"{name}: spread of nets {statistics.stdev(means):.4f}, noise of a seed {noise:.4f}")
 
 
-def main():
-    """Make the table, or more of it."""
+def make_parser():
+    """Return the parser of the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="../shared/data/Kvasir-SEG")
+    parser.add_argument("--root", default="../shared/data", help="folder of the data sets")
+    parser.add_argument("--families", nargs="+", choices=list(RANGES), default=list(RANGES), metavar="NAME")
+    parser.add_argument("--data-sets", nargs="+", choices=DATA_SETS, default=list(DATA_SETS), metavar="NAME")
+    parser.add_argument("--out", type=Path, help="file for the new rows (default: the table)")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--hours", type=float, default=math.inf, help="begin no training after so many")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--pilot", action="store_true")
     kind.add_argument("--full", action="store_true")
-    args = parser.parse_args()
-    pricer = table_pricer()
-    nets = drawn_nets(pricer)
+    return parser
+
+
+def main():
+    """Make the table, or more of it."""
+    args = make_parser().parse_args()
     if args.pilot:
-        return pilot(pricer, nets, args)
+        return pilot(args)
     plan = FULL if args.full else SHORT
-    done = set()
-    if plan.table.exists():
-        with plan.table.open(newline="") as file:
-            done = {(row["hash"], int(row["seed"])) for row in csv.DictReader(file)}
-    else:
-        with plan.table.open("w", newline="") as file:
+    out = args.out or plan.table
+    done = {row_key(row) for path in {plan.table, out} for row in read_rows(path)}
+    if not out.exists():
+        with out.open("w", newline="") as file:
             csv.writer(file).writerow(plan.columns())
-    wanted = full_trainings(nets) if args.full else trainings(nets)
-    left = [(net, seed) for net, seed in wanted if (net.hash, seed) not in done]
-    print(f"{len({net.hash for net, _ in wanted})} nets, {len(done)} trainings done, {len(left)} left", flush=True)
-    by_values = {json.dumps(pricer.space.values(net.point)): net for net, _ in left}
-    jobs = [(pricer.space.values(net.point), seed) for net, seed in left]
-    for values, seed, history, took in run(jobs, args.data, args.workers, 3600 * args.hours, plan):
-        net = by_values[json.dumps(values)]
-        row = [net.hash, net.gmacs, net.params, seed, round(score(history), 5), *(round(each, 5) for each in history)]
-        with plan.table.open("a", newline="") as file:
-            csv.writer(file).writerow([*row, round(took, 1), json.dumps(values)])
-        print(f"{net.gmacs:.3f} G, seed {seed}: {score(history):.4f} in {took:.0f} s", flush=True)
+    if args.full:
+        wanted = [Job(SPEC, KVASIR, *one) for one in full_trainings(drawn_nets(table_pricer()))]
+    else:
+        wanted = planned(args.families, args.data_sets)
+    left = [job for job in wanted if job.key not in done]
+    nets = len({(job.family, job.net.hash) for job in wanted})
+    print(f"{nets} nets, {len(wanted)} trainings, {len(left)} left", flush=True)
+    for job, history, took, ms in run(left, args.root, args.workers, 3600 * args.hours, plan):
+        net = job.net
+        row = [net.hash, net.gmacs, net.params, job.seed, round(score(history), 5), *(round(one, 5) for one in history)]
+        with out.open("a", newline="") as file:
+            csv.writer(file).writerow(
+                [*row, round(took, 1), json.dumps(job.values), job.family, job.data, round(ms, 2)]
+            )
+        print(
+            f"{job.family}, {job.data}, {net.gmacs:.3f} G, seed {job.seed}: {score(history):.4f} in {took:.0f} s",
+            flush=True,
+        )
     return None
 
 

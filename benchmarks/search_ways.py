@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from search_table import MAX_GFLOPS, MIN_GFLOPS, net_near, table_pricer
+from table_plan import MAX_GFLOPS, MIN_GFLOPS, net_near, table_pricer
 
 from lmnet.search.nets.pricing import Candidate, Pricer, finish
 from lmnet.search.nets.survey import repaired
