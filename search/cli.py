@@ -49,7 +49,7 @@ FLAGS = {"timeout_s": "--timeout", "trial_timeout_s": "--trial-timeout", "batch"
 METAVARS = {
     "trials": "N", "timeout_s": "S", "trial_timeout_s": "S", "workers": "N", "storage": "URL",
     "study_name": "NAME", "out": "FOLDER", "cluster": "ray|ADDRESS", "cpus_per_trial": "N",
-    "gpus_per_trial": "N", "sampler": "NAME",
+    "gpus_per_trial": "N", "sampler": "NAME", "prior": "none|STUDY",
 }  # fmt: skip
 SPECIAL: dict[str, dict[str, Any]] = {
     "runtime": {"choices": ("torch", "onnxruntime", "openvino")},

@@ -19,6 +19,7 @@ TRIALS = 40
 FINALISTS = 3
 TIMEOUT_S = 560.0
 SAMPLERS = ("model", "random", "tpe")
+NO_PRIOR = "none"
 REMOVED_SAMPLERS = ("gp", "nsga2")
 REMOVED = {
     "stop_after": "Every net is trained in full, as early scores say too little about the final ones. Leave it out.",
@@ -54,6 +55,9 @@ class SearchOptions:
             In Python a dict, for the recipe alone.
         pretrained_encoder: start the timm encoder from ImageNet weights: auto, package, hub or a file.
         sampler: how nets are proposed: model, random or tpe (default: model).
+        prior: learn from an earlier search: its results folder, or the URL of a storage (default: none).
+            What its trained nets tell is added to what the sampler model expects of a net. All studies of a storage
+            count. Other families and other data may teach something, too.
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
         workers: number of training runs at a time (default: by the machine).
             The default is 1 with an objective of your own or a GPU, else one for each two cores, and 2 on two cores.
@@ -90,6 +94,7 @@ class SearchOptions:
     changes: Mapping[str, Any] = field(default_factory=dict)
     pretrained_encoder: str | None = None
     sampler: str = "model"
+    prior: str | Path = NO_PRIOR
     seed: int = 0
     workers: int | None = None
     cluster: str | None = None
@@ -128,6 +133,11 @@ class SearchOptions:
         if self.sampler not in SAMPLERS:
             raise ValueError(
                 f"search: there is no sampler {self.sampler}. Use {SAMPLERS[0]}, or {SAMPLERS[1]}, {SAMPLERS[2]}."
+            )
+        if str(self.prior) != NO_PRIOR and self.sampler != SAMPLERS[0]:
+            raise ValueError(
+                f"search: the sampler {self.sampler} does not learn from earlier searches. Use {SAMPLERS[0]}, or leave "
+                "--prior out."
             )
         if self.cluster is None and (self.cpus_per_trial, self.gpus_per_trial) != (1.0, 0.0):
             raise ValueError(

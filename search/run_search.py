@@ -135,6 +135,7 @@ def _train(
         seed=options.seed,
         session=len(ledger.trials),
         pending=lambda: [search.space.point(trial.params) for trial in ledger.pending()],
+        prior=search.prior,
     )
     proposals = Proposals(pricer, sampler, ledger)
     rules = TrainingRules(

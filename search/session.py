@@ -23,10 +23,12 @@ from lmnet.search.nets.limits import Limits
 from lmnet.search.nets.pricing import Pricer
 from lmnet.search.nets.space import Space
 from lmnet.search.nets.survey import Survey, survey
-from lmnet.search.options import EPOCHS, SIZE, SearchOptions
+from lmnet.search.options import EPOCHS, NO_PRIOR, SIZE, SearchOptions
+from lmnet.search.propose.prior import Prior, fit_prior, prior_text
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview, SearchResult
 from lmnet.search.several import Encoders, check_encoders, family_notes, find_encoders, sides
+from lmnet.search.study.earlier import read_lessons, set_pretrained
 from lmnet.search.study.fingerprint import (
     ABOUT,
     FINGERPRINT,
@@ -66,6 +68,7 @@ class Session:
     overview: Overview
     name: str
     executor: Callable[[Objective], Pool] | None = None
+    prior: Prior | None = None
 
     @property
     def folder(self) -> Path:
@@ -138,7 +141,18 @@ def prepare(
     chooses = objective.check_scores() if isinstance(objective, TrainingObjective) else ""
     overview = Overview(found, total, seconds, timeout_s, chooses, _notes(space, objective, encoders))
     name = options.study_name or _study_name(specs, limits)
-    return Session(began, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
+    search = Session(began, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
+    return search if str(options.prior) == NO_PRIOR else _with_prior(search)
+
+
+def _with_prior(search: Session) -> Session:
+    """Return the search with what an earlier one teaches."""
+    lessons = read_lessons(search.options.prior, own_url=search.url, own_name=search.name)
+    prior = fit_prior(lessons)
+    if isinstance(search.objective, TrainingObjective) and search.objective.pretrained_encoder is not None:
+        set_pretrained(search.pricer, search.objective.encoder_families)
+    overview = replace(search.overview, notes=(*search.overview.notes, prior_text(prior, lessons)))
+    return replace(search, prior=prior, overview=overview)
 
 
 def open_study(search: Session, storage: RDBStorage) -> tuple[Session, optuna.Study]:

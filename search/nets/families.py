@@ -191,6 +191,10 @@ class FamiliesPricer(Pricer):
         """Return the same as ``price`` without measured costs and limits on them."""
         return replace(self.each[point[0]].plan(point[1:]), point=point)
 
+    def describe(self, point: Point) -> Array:
+        """Return what the net at a point is, as ``Pricer.describe``."""
+        return self.each[point[0]].describe(point[1:])
+
     def spec(self, point: Point) -> Spec:
         """Return the spec of the point's family with the point's values."""
         return self.each[point[0]].spec(point[1:])

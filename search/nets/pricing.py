@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from lmnet.builder.planner import Planner
 from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec
+from lmnet.search.nets.description import Array, describe
 from lmnet.search.nets.estimate import Estimator
 from lmnet.search.nets.limits import COSTS, Limits
 from lmnet.search.nets.space import Point, Space
@@ -72,7 +73,12 @@ class Pricer:
         measure: returns the named measured cost of a spec's net; needed if a limit is on a measured cost.
         kept: number of candidates to keep in memory; the oldest are dropped first.
         is_sized: whether nets of different input sizes are different candidates; None: if the space varies the size.
+
+    Attributes:
+        is_pretrained: whether the nets' timm encoder starts from weights; it changes what they are described as.
     """
+
+    is_pretrained = False
 
     def __init__(
         self,
@@ -90,6 +96,7 @@ class Pricer:
         self._planned: dict[Point, Candidate] = {}
         self._measured: dict[tuple[str, str], float] = {}
         self._estimators = {cost.name: Estimator() for cost in limits.measured}
+        self._descriptions: dict[Point, Array] = {}
 
     def price(self, point: Point) -> Candidate:
         """Return the costs of the net at a point, and by how much it misses the limits.
@@ -106,6 +113,17 @@ class Pricer:
     def spec(self, point: Point) -> Spec:
         """Return the spec with the point's values."""
         return self.space.spec.override(self.space.values(point))
+
+    def describe(self, point: Point) -> Array:
+        """Return what the net at a point is, by the names of ``lmnet.search.nets.description.COLUMNS``.
+
+        Raises:
+            SpecError: the net cannot be built.
+        """
+        return self._remember(self._descriptions, point, self._describe)
+
+    def _describe(self, point: Point) -> Array:
+        return describe(self.planner.plan(self.space.values(point)), is_pretrained=self.is_pretrained)
 
     def _plan(self, point: Point) -> Candidate:
         values: dict[str, Any] = self.space.values(point)
@@ -150,8 +168,8 @@ class Pricer:
         knobs: list[float] = self.space.coordinates([planned.point])[0][0].tolist()
         return [max(value, 1e-9) for value in planned.costs.values()], knobs
 
-    def _remember(self, known: dict[Point, Candidate], point: Point, make: Callable[[Point], Candidate]) -> Candidate:
-        """Return the candidate at a point; the oldest is dropped if too many are known."""
+    def _remember(self, known: dict[Point, T], point: Point, make: Callable[[Point], T]) -> T:
+        """Return what is known about a point; the oldest is dropped if too much is known."""
         if point not in known:
             if len(known) >= self._kept:
                 known.pop(next(iter(known)))

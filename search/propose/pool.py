@@ -15,9 +15,11 @@ from inspect import GEN_CLOSED, getgeneratorstate
 import numpy as np
 from numpy.typing import NDArray
 
+from lmnet.search.nets.description import COLUMNS
 from lmnet.search.nets.pricing import Candidate, Pricer
 from lmnet.search.nets.space import Point
 from lmnet.search.nets.survey import repair
+from lmnet.search.propose.prior import Prior
 from lmnet.search.propose.surrogate import MAX_OBSERVATIONS, Array, fit_surrogate
 
 POOL_SIZE = 512
@@ -53,11 +55,12 @@ class FeasiblePool:
         pricer: computes the costs of points.
         seed: random seed of the choices.
         is_random: take nets of the pool in random order; without it the surrogate model chooses.
+        prior: what earlier trainings tell; None for nothing.
     """
 
-    def __init__(self, pricer: Pricer, *, seed: int, is_random: bool = False) -> None:
+    def __init__(self, pricer: Pricer, *, seed: int, is_random: bool = False, prior: Prior | None = None) -> None:
         self.nets: dict[str, Candidate] = {}
-        self._pricer, self._is_random = pricer, is_random
+        self._pricer, self._is_random, self._prior = pricer, is_random, prior
         self._scale = min(len(pricer.space.open), MOST_FAMILIES)
         self._size = self._scale * POOL_SIZE
         self._rng = random.Random(seed)
@@ -188,7 +191,9 @@ class FeasiblePool:
             return [one.hash for one in self._rng.sample(nets, len(nets))]
         costs, knobs, families = self._described(nets)
         newest = observed[-MAX_OBSERVATIONS:]
-        seen_costs, seen_knobs, seen_families = self._described([one for one, _ in newest])
+        seen = [one for one, _ in newest]
+        seen_costs, seen_knobs, seen_families = self._described(seen)
+        told = self._told(nets)
         model = fit_surrogate(
             seen_costs,
             seen_knobs,
@@ -196,11 +201,13 @@ class FeasiblePool:
             reference=costs,
             families=seen_families,
             reference_families=families,
+            told=self._told(seen),
+            reference_told=told,
         )
         self._is_larger_better = model.slope >= 0
-        likely = _promising(model.mean(costs, knobs, families), families)
-        own = None if families is None else families[likely]
-        order = likely[np.argsort(-model.sample(costs[likely], knobs[likely], self._score_rng, own))]
+        likely = _promising(model.mean(costs, knobs, families, told), families)
+        own, own_told = (None if each is None else each[likely] for each in (families, told))
+        order = likely[np.argsort(-model.sample(costs[likely], knobs[likely], self._score_rng, own, own_told))]
         return [nets[place].hash for place in order.tolist()]
 
     def _drop(self, known: Collection[str]) -> None:
@@ -249,6 +256,8 @@ class FeasiblePool:
         if not one.is_feasible or one.hash in nets or one.hash in known:
             return None
         nets[one.hash] = one
+        if self._prior is not None:
+            self._pricer.describe(point)  # here, as this is a small step; it is remembered
         return one
 
     def _described(self, nets: Sequence[Candidate]) -> tuple[Array, Array, Array | None]:
@@ -257,6 +266,13 @@ class FeasiblePool:
         costs = np.array([[one.gmacs, one.params] for one in nets], float).reshape(-1, 2)
         knobs, families = space.coordinates([one.point for one in nets])
         return costs, knobs, families if len(space.families) > 1 else None
+
+    def _told(self, nets: Sequence[Candidate]) -> Array | None:
+        """Return what earlier trainings tell of nets; None for nothing."""
+        if self._prior is None:
+            return None
+        descriptions = np.array([self._pricer.describe(one.point) for one in nets])
+        return self._prior.expected(descriptions.reshape(len(nets), len(COLUMNS)))
 
 
 def _promising(means: Array, families: Array | None) -> NDArray[np.intp]:

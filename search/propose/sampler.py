@@ -17,6 +17,7 @@ from lmnet.search.nets.pricing import Candidate, Pricer
 from lmnet.search.nets.space import Point
 from lmnet.search.nets.survey import repair
 from lmnet.search.propose.pool import ENUMERABLE, FeasiblePool, Look, Observation, Steps
+from lmnet.search.propose.prior import Prior
 
 STARTUP = 8
 """Number of nets with a score from which TPE is used; proposals before are random."""
@@ -39,7 +40,13 @@ class Sampler(Protocol):
 
 
 def make_sampler(
-    name: str, pricer: Pricer, *, seed: int, session: int, pending: Callable[[], Sequence[Point]] = tuple
+    name: str,
+    pricer: Pricer,
+    *,
+    seed: int,
+    session: int,
+    pending: Callable[[], Sequence[Point]] = tuple,
+    prior: Prior | None = None,
 ) -> Sampler:
     """Return a sampler.
 
@@ -49,11 +56,12 @@ def make_sampler(
         seed: random seed of the study.
         session: number of trials at the start, so that a resumed study makes new proposals.
         pending: returns the points of the nets in training, on all machines.
+        prior: what earlier trainings show; only the sampler model uses it.
     """
     if name == "tpe":
         tpe_seed = int.from_bytes(hashlib.sha256(f"{seed}/{session}".encode()).digest()[:4], "big")
         return Tpe(pricer, seed=tpe_seed, pending=pending)
-    return FeasiblePool(pricer, seed=seed + session, is_random=name == "random")
+    return FeasiblePool(pricer, seed=seed + session, is_random=name == "random", prior=prior)
 
 
 class Tpe:

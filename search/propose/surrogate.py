@@ -7,6 +7,9 @@ The scores then decide how steep the rise is, or that it is a fall.
 Each of several families has an offset of its own. Knobs are compared inside a family only, and between families costs
 count for a part: multiply-accumulates rank nets of one family, not families. Inside a family nothing else is different.
 
+What earlier trainings tell of a net (``prior.py``) may be added to the prior mean: as far as costs do not tell it
+already, and as much as the scores agree with it.
+
 Source: the process as in Rasmussen and Williams, 2006, algorithm 2.1; Thompson sampling as in Thompson, 1933, "On the
 likelihood that one unknown probability exceeds another".
 """
@@ -40,6 +43,8 @@ PRIOR_SLOPE = 1.0
 """Prior rise of the score with log cost, in standard deviations of both."""
 PRIOR_WEIGHT = 4.0
 """Number of observations that the prior slope is worth."""
+PRIOR_GAIN = 1.0
+"""Prior factor on what earlier trainings tell; it is worth as many observations."""
 SAMPLE_SCALE = 0.5
 """Factor on the deviation of a sampled score from its mean."""
 JITTER = 1e-6
@@ -96,6 +101,34 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """What earlier trainings tell of nets, without what their costs tell.
+
+    Args:
+        middle: mean over the nets that could be trained.
+        slope: by how much it rises with the standardised log cost.
+        scale: factor that makes its standard deviation 1 at most.
+    """
+
+    middle: float = 0.0
+    slope: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, told: Array, x: Array) -> Earlier:
+        """Return how to take the costs out, from the nets that could be trained and their standardised log costs."""
+        middle = float(told.mean())
+        slope = float((told - middle) @ (x - x.mean()) / (np.square(x - x.mean()).sum() + 1e-12))
+        rest = told - middle - slope * x
+        return cls(middle, slope, 1 / max(1.0, float(rest.std())))
+
+    def rest(self, told: Array, x: Array) -> Array:
+        """Return what is told beside the costs, in standard deviations of a score."""
+        found: Array = self.scale * (told - self.middle - self.slope * x)
+        return found
+
+
+@dataclass(frozen=True)
 class Surrogate:
     """A process that was fitted to observations.
 
@@ -110,6 +143,8 @@ class Surrogate:
         families: (N,) families of the observations; None if there is one only.
         lower: Cholesky factor of the observations' covariance.
         weights: inverse of that covariance times the residuals of the scores.
+        earlier: how to read what earlier trainings tell; None if they tell nothing.
+        gain: factor on it.
     """
 
     middle: Array
@@ -122,18 +157,28 @@ class Surrogate:
     families: Array | None
     lower: Array
     weights: Array
+    earlier: Earlier | None = None
+    gain: float = 0.0
 
-    def mean(self, costs: Array, knobs: Array, families: Array | None = None) -> Array:
+    def mean(self, costs: Array, knobs: Array, families: Array | None = None, told: Array | None = None) -> Array:
         """Return the expected scores of new nets, in standard deviations of the known scores.
 
         Args:
             costs: (M, C) positive numbers.
             knobs: (M, K), each from 0 to 1.
             families: (M,) families; None if there is one only.
+            told: (M,) what earlier trainings tell; needed if the process was fitted with it.
         """
-        return self._expected(*self._near(costs, knobs, families), families)
+        return self._expected(*self._near(costs, knobs, families), families, told)
 
-    def sample(self, costs: Array, knobs: Array, rng: np.random.Generator, families: Array | None = None) -> Array:
+    def sample(
+        self,
+        costs: Array,
+        knobs: Array,
+        rng: np.random.Generator,
+        families: Array | None = None,
+        told: Array | None = None,
+    ) -> Array:
         """Return one joint sample of the scores of new nets, in standard deviations of the known scores.
 
         Args:
@@ -141,9 +186,10 @@ class Surrogate:
             knobs: (M, K), each from 0 to 1.
             rng: random number generator.
             families: (M,) families; None if there is one only.
+            told: (M,) what earlier trainings tell; needed if the process was fitted with it.
         """
         new, near = self._near(costs, knobs, families)
-        mean = self._expected(new, near, families)
+        mean = self._expected(new, near, families, told)
         solved = _solve_lower(self.lower, near.T)
         own = self.kernel(_distances((new, knobs, families), (new, knobs, families)))
         root = linalg.cholesky(own - solved.T @ solved + JITTER * np.eye(len(new)), lower=True)
@@ -155,8 +201,21 @@ class Surrogate:
         new = (np.log(costs) - self.middle) / self.spread
         return new, self.kernel(_distances((new, knobs, families), (self.costs, self.knobs, self.families)))
 
-    def _expected(self, new: Array, near: Array, families: Array | None) -> Array:
-        mean: Array = self.slope * _centred(new[:, 0], families, self.centres) + near @ self.weights
+    def prior_mean(self, x: Array, told: Array | None) -> Array:
+        """Return what is expected of nets before any score.
+
+        Args:
+            x: (M,) standardised log costs, from the centres of their families on.
+            told: (M,) what earlier trainings tell of them.
+        """
+        mean: Array = self.slope * x
+        if self.earlier is not None:
+            assert told is not None
+            mean = mean + self.gain * self.earlier.rest(told, x)
+        return mean
+
+    def _expected(self, new: Array, near: Array, families: Array | None, told: Array | None) -> Array:
+        mean: Array = self.prior_mean(_centred(new[:, 0], families, self.centres), told) + near @ self.weights
         return mean
 
 
@@ -168,6 +227,8 @@ def fit_surrogate(
     reference: Array,
     families: Array | None = None,
     reference_families: Array | None = None,
+    told: Array | None = None,
+    reference_told: Array | None = None,
 ) -> Surrogate:
     """Return the process with the highest likelihood; without a score, the prior.
 
@@ -178,6 +239,9 @@ def fit_surrogate(
         reference: (M, C) costs of nets that could be trained; they set the scale of log costs.
         families: (N,) families of the observations; None if there is one only.
         reference_families: (M,) families of the nets that could be trained; given with ``families``.
+        told: (N,) what earlier trainings tell of the observations, in standard deviations of a score; only differences
+            count. None for nothing.
+        reference_told: (M,) what they tell of the nets that could be trained; given with ``told``.
     """
     log = np.log(reference)
     middle, spread = log.mean(0), log.std(0) + 1e-6
@@ -189,10 +253,16 @@ def fit_surrogate(
     of = None if families is None else families[-MAX_OBSERVATIONS:]
     if len(y):
         y = (y - y.mean()) / (y.std() + 1e-12)
-    centres = {} if reference_families is None else _means((log[:, 0] - middle[0]) / spread[0], reference_families)
+    reference_x = (log[:, 0] - middle[0]) / spread[0]
+    centres = {} if reference_families is None else _means(reference_x, reference_families)
     x = _centred(known[:, 0], of, centres)
-    slope = _slope(x, y, of)
-    rest = y - slope * x
+    slope, gain, earlier, rest = _slope(x, y, of), 0.0, None, y
+    if told is not None and reference_told is not None:
+        earlier = Earlier.of(reference_told, _centred(reference_x, reference_families, centres))
+        extra = earlier.rest(told[-MAX_OBSERVATIONS:], x)
+        slope, gain = _slope_and_gain(x, extra, y, of)
+        rest = y - gain * extra
+    rest = rest - slope * x
     best, likelihood = None, -np.inf
     distances = _distances((known, at, of), (known, at, of))
     for kernel in _kernels(has_families=of is not None):
@@ -204,7 +274,7 @@ def fit_surrogate(
             if found > likelihood:
                 likelihood = found
                 weights = _solve_lower(lower, half, transposed=True)
-                best = Surrogate(middle, spread, centres, slope, kernel, known, at, of, lower, weights)
+                best = Surrogate(middle, spread, centres, slope, kernel, known, at, of, lower, weights, earlier, gain)
     assert best is not None
     return best
 
@@ -214,6 +284,16 @@ def _slope(x: Array, y: Array, families: Array | None) -> float:
     if families is not None:
         x, y = (_centred(each, families, _means(each, families)) for each in (x, y))
     return float((x @ y + PRIOR_WEIGHT * PRIOR_SLOPE) / (x @ x + PRIOR_WEIGHT))
+
+
+def _slope_and_gain(x: Array, extra: Array, y: Array, families: Array | None) -> tuple[float, float]:
+    """Return how the scores rise with cost and with what earlier trainings tell, both inside each family."""
+    if families is not None:
+        x, extra, y = (_centred(each, families, _means(each, families)) for each in (x, extra, y))
+    both = np.stack([x, extra])
+    right = both @ y + PRIOR_WEIGHT * np.array([PRIOR_SLOPE, PRIOR_GAIN])
+    slope, gain = np.linalg.solve(both @ both.T + PRIOR_WEIGHT * np.eye(2), right).tolist()
+    return slope, gain
 
 
 def _means(values: Array, families: Array) -> dict[float, float]:
