@@ -56,7 +56,7 @@ class SearchOptions:
         pretrained_encoder: start the timm encoder from ImageNet weights: auto, package, hub or a file.
         sampler: how nets are proposed: model, random or tpe (default: model).
         prior: learn from an earlier search: its results folder, or the URL of a storage (default: none).
-            What its trained nets tell is added to what the sampler model expects of a net. All studies of a storage
+            What its trained nets show is added to what the sampler model expects of a net. All studies of a storage
             count. Other families and other data may teach something, too.
         seed: random seed of proposals, data split, initial weights and augmentation (default: 0).
         workers: number of training runs at a time (default: by the machine).

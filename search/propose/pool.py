@@ -55,7 +55,7 @@ class FeasiblePool:
         pricer: computes the costs of points.
         seed: random seed of the choices.
         is_random: take nets of the pool in random order; without it the surrogate model chooses.
-        prior: what earlier trainings tell; None for nothing.
+        prior: what earlier trainings show; None for nothing.
     """
 
     def __init__(self, pricer: Pricer, *, seed: int, is_random: bool = False, prior: Prior | None = None) -> None:
@@ -193,7 +193,7 @@ class FeasiblePool:
         newest = observed[-MAX_OBSERVATIONS:]
         seen = [one for one, _ in newest]
         seen_costs, seen_knobs, seen_families = self._described(seen)
-        told = self._told(nets)
+        hints = self._hints(nets)
         model = fit_surrogate(
             seen_costs,
             seen_knobs,
@@ -201,13 +201,13 @@ class FeasiblePool:
             reference=costs,
             families=seen_families,
             reference_families=families,
-            told=self._told(seen),
-            reference_told=told,
+            hints=self._hints(seen),
+            reference_hints=hints,
         )
         self._is_larger_better = model.slope >= 0
-        likely = _promising(model.mean(costs, knobs, families, told), families)
-        own, own_told = (None if each is None else each[likely] for each in (families, told))
-        order = likely[np.argsort(-model.sample(costs[likely], knobs[likely], self._score_rng, own, own_told))]
+        likely = _promising(model.mean(costs, knobs, families, hints), families)
+        own, own_hints = (None if each is None else each[likely] for each in (families, hints))
+        order = likely[np.argsort(-model.sample(costs[likely], knobs[likely], self._score_rng, own, own_hints))]
         return [nets[place].hash for place in order.tolist()]
 
     def _drop(self, known: Collection[str]) -> None:
@@ -267,8 +267,8 @@ class FeasiblePool:
         knobs, families = space.coordinates([one.point for one in nets])
         return costs, knobs, families if len(space.families) > 1 else None
 
-    def _told(self, nets: Sequence[Candidate]) -> Array | None:
-        """Return what earlier trainings tell of nets; None for nothing."""
+    def _hints(self, nets: Sequence[Candidate]) -> Array | None:
+        """Return what earlier trainings show of nets; None for nothing."""
         if self._prior is None:
             return None
         descriptions = np.array([self._pricer.describe(one.point) for one in nets])

@@ -1,9 +1,9 @@
-"""What earlier trainings tell of nets that nobody has trained: a linear model of their descriptions.
+"""What earlier trainings show of nets that nobody has trained: a linear model of their descriptions.
 
 A lesson is one earlier study: nets, described by ``lmnet.search.nets.description``, with their scores. Scores of two
 lessons do not compare, as data, epochs and size differ, so each lesson counts from its own mean and in its own standard
 deviations. The model is a ridge regression. Its strength is chosen by nets that were left out: whole lessons if there
-are several, else one net at a time. If lessons tell nothing, it expects nothing.
+are several, else one net at a time. If lessons show nothing, it expects nothing.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Prior:
     Args:
         weights: (D,) by how many standard deviations of a score one unit of each column raises it.
         nets: number of nets that it was learned from.
-        correlation: rank correlation of the scores of nets that were left out with what the others tell of them, given
-            the logarithm of multiply-accumulates; nan if it is not known.
+        correlation: rank correlation of the scores of nets that were left out with what the others predict for them,
+            given the logarithm of multiply-accumulates; nan if it is not known.
         strength: of the ridge.
     """
 
@@ -97,7 +97,7 @@ def fit_prior(lessons: Sequence[Lesson]) -> Prior:
     x, y = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     lesson = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts])
     spread = x.std(0)
-    spread[spread < 1e-9] = np.inf  # a column that never changes tells nothing
+    spread[spread < 1e-9] = np.inf  # a column that never changes shows nothing
     x /= spread
     left_out = {strength: _left_out(x, y, lesson, strength) for strength in STRENGTHS}
     strength = min(STRENGTHS, key=lambda each: float(np.square(y - left_out[each]).mean()))
@@ -106,22 +106,25 @@ def fit_prior(lessons: Sequence[Lesson]) -> Prior:
 
 
 def prior_text(prior: Prior, lessons: Sequence[Lesson]) -> str:
-    """Return in one line what was learned, and how well it tells of nets that were left out."""
+    """Return in one line what was learned, and how well it predicts nets that were left out."""
     names = [each.name for each in lessons if each.is_usable]
     shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-    kept = "nothing" if math.isnan(prior.correlation) else f"a rank correlation of {prior.correlation:.2f}"
-    of = "studies that were" if len(names) > 1 else "nets that were"
-    return f"prior: {prior.nets} trained nets of {shown}; of {of} left out they tell {kept} beside GMACs"
+    left_out = "studies" if len(names) > 1 else "nets"
+    quality = "not known" if math.isnan(prior.correlation) else f"{prior.correlation:.2f}"
+    return (
+        f"prior: {prior.nets} trained nets of {shown}; rank correlation with the scores of {left_out} that were left "
+        f"out, at equal GMACs: {quality}"
+    )
 
 
-def given_costs(told: Array, scores: Array, costs: Array) -> float:
+def given_costs(predicted: Array, scores: Array, costs: Array) -> float:
     """Return the rank correlation of two columns, what both share with costs taken away; nan if one does not change."""
-    if min(float(np.ptp(told)), float(np.ptp(scores))) < 1e-9:
+    if min(float(np.ptp(predicted)), float(np.ptp(scores))) < 1e-9:
         return math.nan
-    both = float(spearmanr(told, scores)[0])
+    both = float(spearmanr(predicted, scores)[0])
     if float(np.ptp(costs)) < 1e-9:
         return both
-    mine, theirs = float(spearmanr(told, costs)[0]), float(spearmanr(scores, costs)[0])
+    mine, theirs = float(spearmanr(predicted, costs)[0]), float(spearmanr(scores, costs)[0])
     rest = (1 - mine**2) * (1 - theirs**2)
     return (both - mine * theirs) / math.sqrt(rest) if rest > 1e-12 else math.nan
 
@@ -132,12 +135,12 @@ def _ridge(x: Array, y: Array, strength: float) -> Array:
 
 
 def _left_out(x: Array, y: Array, lesson: NDArray[np.integer[Any]], strength: float) -> Array:
-    """Return what others tell of each net: other lessons if there are several, else the other nets of the one."""
+    """Return what others predict for each net: other lessons if there are several, else the other nets of the one."""
     if lesson[-1] > 0:
-        told = np.empty(len(y))
+        predicted = np.empty(len(y))
         for one in range(int(lesson[-1]) + 1):
-            told[lesson == one] = x[lesson == one] @ _ridge(x[lesson != one], y[lesson != one], strength)
-        return told
+            predicted[lesson == one] = x[lesson == one] @ _ridge(x[lesson != one], y[lesson != one], strength)
+        return predicted
     hat = x @ np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T) + 1 / len(y)  # with the mean
     share = np.minimum(np.diag(hat), 1 - 1e-9)
     found: Array = y - (y - hat @ y) / (1 - share)

@@ -7,7 +7,7 @@ The scores then decide how steep the rise is, or that it is a fall.
 Each of several families has an offset of its own. Knobs are compared inside a family only, and between families costs
 count for a part: multiply-accumulates rank nets of one family, not families. Inside a family nothing else is different.
 
-What earlier trainings tell of a net (``prior.py``) may be added to the prior mean: as far as costs do not tell it
+What earlier trainings show of a net (``prior.py``) may be added to the prior mean: without the part that costs explain
 already, and as much as the scores agree with it.
 
 Source: the process as in Rasmussen and Williams, 2006, algorithm 2.1; Thompson sampling as in Thompson, 1933, "On the
@@ -44,7 +44,7 @@ PRIOR_SLOPE = 1.0
 PRIOR_WEIGHT = 4.0
 """Number of observations that the prior slope is worth."""
 PRIOR_GAIN = 1.0
-"""Prior factor on what earlier trainings tell; it is worth as many observations."""
+"""Prior factor on what earlier trainings show; it is worth as many observations."""
 SAMPLE_SCALE = 0.5
 """Factor on the deviation of a sampled score from its mean."""
 JITTER = 1e-6
@@ -102,7 +102,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier trainings tell of nets, without what their costs tell.
+    """What earlier trainings show of nets, without the part that their costs explain.
 
     Args:
         middle: mean over the nets that could be trained.
@@ -115,16 +115,16 @@ class Earlier:
     scale: float = 1.0
 
     @classmethod
-    def of(cls, told: Array, x: Array) -> Earlier:
+    def of(cls, hints: Array, x: Array) -> Earlier:
         """Return how to take the costs out, from the nets that could be trained and their standardised log costs."""
-        middle = float(told.mean())
-        slope = float((told - middle) @ (x - x.mean()) / (np.square(x - x.mean()).sum() + 1e-12))
-        rest = told - middle - slope * x
+        middle = float(hints.mean())
+        slope = float((hints - middle) @ (x - x.mean()) / (np.square(x - x.mean()).sum() + 1e-12))
+        rest = hints - middle - slope * x
         return cls(middle, slope, 1 / max(1.0, float(rest.std())))
 
-    def rest(self, told: Array, x: Array) -> Array:
-        """Return what is told beside the costs, in standard deviations of a score."""
-        found: Array = self.scale * (told - self.middle - self.slope * x)
+    def rest(self, hints: Array, x: Array) -> Array:
+        """Return what they add to the costs, in standard deviations of a score."""
+        found: Array = self.scale * (hints - self.middle - self.slope * x)
         return found
 
 
@@ -143,7 +143,7 @@ class Surrogate:
         families: (N,) families of the observations; None if there is one only.
         lower: Cholesky factor of the observations' covariance.
         weights: inverse of that covariance times the residuals of the scores.
-        earlier: how to read what earlier trainings tell; None if they tell nothing.
+        earlier: how to read what earlier trainings show; None if there are none.
         gain: factor on it.
     """
 
@@ -160,16 +160,16 @@ class Surrogate:
     earlier: Earlier | None = None
     gain: float = 0.0
 
-    def mean(self, costs: Array, knobs: Array, families: Array | None = None, told: Array | None = None) -> Array:
+    def mean(self, costs: Array, knobs: Array, families: Array | None = None, hints: Array | None = None) -> Array:
         """Return the expected scores of new nets, in standard deviations of the known scores.
 
         Args:
             costs: (M, C) positive numbers.
             knobs: (M, K), each from 0 to 1.
             families: (M,) families; None if there is one only.
-            told: (M,) what earlier trainings tell; needed if the process was fitted with it.
+            hints: (M,) what earlier trainings show; needed if the process was fitted with it.
         """
-        return self._expected(*self._near(costs, knobs, families), families, told)
+        return self._expected(*self._near(costs, knobs, families), families, hints)
 
     def sample(
         self,
@@ -177,7 +177,7 @@ class Surrogate:
         knobs: Array,
         rng: np.random.Generator,
         families: Array | None = None,
-        told: Array | None = None,
+        hints: Array | None = None,
     ) -> Array:
         """Return one joint sample of the scores of new nets, in standard deviations of the known scores.
 
@@ -186,10 +186,10 @@ class Surrogate:
             knobs: (M, K), each from 0 to 1.
             rng: random number generator.
             families: (M,) families; None if there is one only.
-            told: (M,) what earlier trainings tell; needed if the process was fitted with it.
+            hints: (M,) what earlier trainings show; needed if the process was fitted with it.
         """
         new, near = self._near(costs, knobs, families)
-        mean = self._expected(new, near, families, told)
+        mean = self._expected(new, near, families, hints)
         solved = _solve_lower(self.lower, near.T)
         own = self.kernel(_distances((new, knobs, families), (new, knobs, families)))
         root = linalg.cholesky(own - solved.T @ solved + JITTER * np.eye(len(new)), lower=True)
@@ -201,21 +201,21 @@ class Surrogate:
         new = (np.log(costs) - self.middle) / self.spread
         return new, self.kernel(_distances((new, knobs, families), (self.costs, self.knobs, self.families)))
 
-    def prior_mean(self, x: Array, told: Array | None) -> Array:
+    def prior_mean(self, x: Array, hints: Array | None) -> Array:
         """Return what is expected of nets before any score.
 
         Args:
             x: (M,) standardised log costs, from the centres of their families on.
-            told: (M,) what earlier trainings tell of them.
+            hints: (M,) what earlier trainings show of them.
         """
         mean: Array = self.slope * x
         if self.earlier is not None:
-            assert told is not None
-            mean = mean + self.gain * self.earlier.rest(told, x)
+            assert hints is not None
+            mean = mean + self.gain * self.earlier.rest(hints, x)
         return mean
 
-    def _expected(self, new: Array, near: Array, families: Array | None, told: Array | None) -> Array:
-        mean: Array = self.prior_mean(_centred(new[:, 0], families, self.centres), told) + near @ self.weights
+    def _expected(self, new: Array, near: Array, families: Array | None, hints: Array | None) -> Array:
+        mean: Array = self.prior_mean(_centred(new[:, 0], families, self.centres), hints) + near @ self.weights
         return mean
 
 
@@ -227,8 +227,8 @@ def fit_surrogate(
     reference: Array,
     families: Array | None = None,
     reference_families: Array | None = None,
-    told: Array | None = None,
-    reference_told: Array | None = None,
+    hints: Array | None = None,
+    reference_hints: Array | None = None,
 ) -> Surrogate:
     """Return the process with the highest likelihood; without a score, the prior.
 
@@ -239,9 +239,9 @@ def fit_surrogate(
         reference: (M, C) costs of nets that could be trained; they set the scale of log costs.
         families: (N,) families of the observations; None if there is one only.
         reference_families: (M,) families of the nets that could be trained; given with ``families``.
-        told: (N,) what earlier trainings tell of the observations, in standard deviations of a score; only differences
+        hints: (N,) what earlier trainings show of the observations, in standard deviations of a score; only differences
             count. None for nothing.
-        reference_told: (M,) what they tell of the nets that could be trained; given with ``told``.
+        reference_hints: (M,) the same for the nets that could be trained; given with ``hints``.
     """
     log = np.log(reference)
     middle, spread = log.mean(0), log.std(0) + 1e-6
@@ -257,9 +257,9 @@ def fit_surrogate(
     centres = {} if reference_families is None else _means(reference_x, reference_families)
     x = _centred(known[:, 0], of, centres)
     slope, gain, earlier, rest = _slope(x, y, of), 0.0, None, y
-    if told is not None and reference_told is not None:
-        earlier = Earlier.of(reference_told, _centred(reference_x, reference_families, centres))
-        extra = earlier.rest(told[-MAX_OBSERVATIONS:], x)
+    if hints is not None and reference_hints is not None:
+        earlier = Earlier.of(reference_hints, _centred(reference_x, reference_families, centres))
+        extra = earlier.rest(hints[-MAX_OBSERVATIONS:], x)
         slope, gain = _slope_and_gain(x, extra, y, of)
         rest = y - gain * extra
     rest = rest - slope * x
@@ -287,7 +287,7 @@ def _slope(x: Array, y: Array, families: Array | None) -> float:
 
 
 def _slope_and_gain(x: Array, extra: Array, y: Array, families: Array | None) -> tuple[float, float]:
-    """Return how the scores rise with cost and with what earlier trainings tell, both inside each family."""
+    """Return how the scores rise with cost and with what earlier trainings show, both inside each family."""
     if families is not None:
         x, extra, y = (_centred(each, families, _means(each, families)) for each in (x, extra, y))
     both = np.stack([x, extra])

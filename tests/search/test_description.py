@@ -53,8 +53,23 @@ def test_numbers_are_those_of_the_plan():
     assert found["log_params"] == pytest.approx(np.log2(plan.deploy_params))
     assert found["log_pixels"] == 12
     assert found["path"] == pytest.approx(np.log2(1 + 4))
+    assert found["width_stride_4"] == pytest.approx(np.log2(9))
+    assert found["window_stride_4"] == pytest.approx(np.log2(5))
+    assert found["kernel_stride_4"] == pytest.approx(np.log2(3))
 
 
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ({"window": 7}, {"window_stride_4", "reach", "macs_window"}),
+        ({"kernels": [7]}, {"kernel_stride_4", "macs_depthwise", "params_depthwise"}),
+        ({"depth": 3}, {"path", "depth_stride_4", "macs_depthwise"}),
+        ({"width": 16}, {"width_stride_4", "narrow_stride_4", "log_macs", "log_params", "log_peak"}),
+        ({"ratio": 3.0}, {"expansion", "macs_depthwise"}),
+        ({"input.size": [128, 128]}, {"log_pixels"}),
+    ],
+    ids=["window", "kernel", "depth", "width", "expansion", "size"],
+)
 def test_a_change_shows_in_its_own_numbers(values, names):
     assert changed(values) >= names
 
