@@ -27,11 +27,14 @@ from lmnet.search.verdict.plan import (
     make_plan,
     settings,
     slowness,
+    spare_of,
 )
 from lmnet.search.verdict.speed import measure_epoch_s
 
 MEASURING_SHARE = 0.2
 """Upper limit on the time for measuring the training speed, as a share of the whole time."""
+ENDING_CPU_S = 6.0
+"""CPU seconds from the last training run to the end of the search, with lmnet_paper: 5 s, most of it the report."""
 NOTED_CHANGE = 1.25
 """If the speed of the machine changes by this factor, a line is printed."""
 
@@ -65,6 +68,7 @@ class Pace:
     def __post_init__(self) -> None:
         """Make the first plan."""
         self.plan = make_plan(self.work, self.speed, self.end - self.now())
+        self.ending_s = self.speed.ending_s
         self._done = 0
         self._own: set[int] = set()  # trials of this machine; other machines may be slower or faster
 
@@ -79,7 +83,9 @@ class Pace:
             [(one.seconds, usual_s) for one in counts.under_way],
         )
         left = {name: max(0, getattr(work, name) - len(done)) for name in ("trials", "least", "first")}
-        self.plan = make_plan(replace(work, **left), self.speed.times(slow), self.end - self.now())
+        speed = self.speed.times(slow)
+        self.plan = make_plan(replace(work, **left), speed, self.end - self.now(), slow_spare=spare_of(slow))
+        self.ending_s = speed.ending_s
         self._done = len(done)
         if done and max(slow / self._shown, self._shown / slow) >= NOTED_CHANGE:
             self._shown = slow
@@ -122,7 +128,8 @@ def plan_search(search: Session, counts: Tally, *, is_new: bool, note: Note) -> 
     if epoch_s is None:  # time one step instead; if training fails, the trials report why
         epoch_s = objective.estimate_s(seeded_model(search.pricer.spec(net.point), 0)) / objective.recipe.epochs
     sets, tested = objective.sets(), ConfirmingObjective(objective, 1).test_count
-    speed = Speed(epoch_s, net.gmacs, len(sets.train), len(sets.val), tested)
+    ending_s = ENDING_CPU_S * search.load()
+    speed = Speed(epoch_s, net.gmacs, len(sets.train), len(sets.val), tested, ending_s)
     work, now = _work(search, counts, net), time.monotonic()
     recipe = objective.recipe
     given = Setting(recipe.size, recipe.epochs)

@@ -98,10 +98,12 @@ def run(
         is_used_up, is_interrupted = _train(search, ledger, pace, on_progress)
         counts = tally(ledger.refresh(), search.space)
         if search.confirming and not is_interrupted:
-            is_interrupted = _confirm(search, study, counts, on_progress)
+            ending_s = 0.0 if pace is None else pace.ending_s
+            is_interrupted = _confirm(search, study, counts, on_progress, on_note, ending_s=ending_s)
         ending = {"is_used_up": is_used_up, "is_interrupted": is_interrupted}
         counts, verdict = with_verdict(study.user_attrs.get(VERDICT), counts)
         result = search.result(counts, search.folder, verdict, **ending)
+        on_note(f"results: writing the tables and the report to {search.folder}")
         write_folder(result, search.pricer, study)
     return result
 
@@ -183,8 +185,20 @@ def _watcher(
     return watch
 
 
-def _confirm(search: Session, study: optuna.Study, counts: Tally, on_progress: Callable[[Tally], None] | None) -> bool:
-    """Compare the result with the starting net on the test images; return whether Ctrl-C ended it."""
+def _confirm(
+    search: Session,
+    study: optuna.Study,
+    counts: Tally,
+    on_progress: Callable[[Tally], None] | None,
+    on_note: Callable[[str], None],
+    *,
+    ending_s: float,
+) -> bool:
+    """Compare the result with the starting net on the test images; return whether Ctrl-C ended it.
+
+    The training runs end some seconds before the search does: ``ending_s``.
+    """
+    deadline = search.deadline()
     assert isinstance(search.objective, TrainingObjective)
     interrupt = Interrupt(lambda: False)
     show = on_progress or (lambda counts: None)
@@ -200,8 +214,9 @@ def _confirm(search: Session, study: optuna.Study, counts: Tally, on_progress: C
             are_all_needed=search.options.confirm_nets is not None,
             make_pool=search.pool,
             folder=search.folder,
-            deadline=search.deadline(),
+            deadline=None if deadline is None else deadline - ending_s,
             is_stopped=lambda: interrupt.is_set,
+            on_note=on_note,
             on_progress=lambda done, total: show(replace(counts, confirming=(done, total))),
         )
     retry(lambda: study.set_user_attr(VERDICT, verdict))

@@ -49,6 +49,8 @@ from lmnet.training.export.benchmark import describe_machine
 from lmnet.training.fitting.recipe import load_recipe
 from lmnet.training.prediction.inference import resolve_device
 
+MOST_LOAD = 20.0
+"""Upper limit on the load that a plan reckons with."""
 ESTIMATED = 4
 """Number of families for which a training step is timed before the search."""
 
@@ -69,6 +71,7 @@ class Session:
     name: str
     executor: Callable[[Objective], Pool] | None = None
     prior: Prior | None = None
+    began_cpu_s: float = 0.0
 
     @property
     def folder(self) -> Path:
@@ -92,6 +95,11 @@ class Session:
         """Return when the time is over, on ``time.monotonic``; None for no limit."""
         timeout_s = self.overview.timeout_s
         return None if timeout_s is None else self.began + timeout_s
+
+    def load(self) -> float:
+        """Return how many seconds this process needed for a second of CPU time since the search began; at least 1."""
+        spent_s = time.process_time() - self.began_cpu_s
+        return min(MOST_LOAD, max(1.0, (time.monotonic() - self.began) / max(spent_s, 0.1)))
 
     def with_recipe(self, **values: Any) -> Session:
         """Return the search with some values of the recipe changed."""
@@ -121,7 +129,7 @@ def prepare(
     executor: Callable[[Objective], Pool] | None,
 ) -> Session:
     """Survey the space and choose the objective, before anything is written."""
-    began = time.monotonic()
+    began, began_cpu_s = time.monotonic(), time.process_time()
     space = make_space(specs)
     if len(space.families) > 1 and options.sampler == "tpe":
         raise ValueError("search: the sampler tpe searches one family. Use model or random, or give one spec.")
@@ -141,7 +149,8 @@ def prepare(
     chooses = objective.check_scores() if isinstance(objective, TrainingObjective) else ""
     overview = Overview(found, total, seconds, timeout_s, chooses, _notes(space, objective, encoders))
     name = options.study_name or _study_name(specs, limits)
-    search = Session(began, space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
+    parts = (space, options, objective, is_own, pricer, latency, workers, overview, name, executor)
+    search = Session(began, *parts, began_cpu_s=began_cpu_s)
     return search if str(options.prior) == NO_PRIOR else _with_prior(search)
 
 

@@ -123,16 +123,21 @@ class FeasiblePool:
         self._drop(_looked(look)[1])
 
     def _first_fill(self, known: set[str]) -> Generator[None, None, None]:
-        """Do the stages that are not done."""
+        """Do the stages that are not done.
+
+        Random nets are kept apart from enlarged ones: with mutations of these, later stages would hold larger nets.
+        """
         found = {one.hash: one for nets in self._stages for one in nets}
+        drawn = dict(found)
         for share in STAGES[len(self._stages) :]:
             before = len(found)
             wanted, draws, grown = (
                 round(share * count) for count in (self._scale * FIRST_SIZE, self._scale * FIRST_DRAWS, FIRST_GROWN)
             )
-            yield from self._draw(found, known, before + wanted, draws, self._fill_rng)
-            if not found and len(self._stages) == len(STAGES) - 1:
-                yield from self._list(found, known, self._fill_rng)
+            yield from self._draw(drawn, known, len(drawn) + wanted, draws, self._fill_rng)
+            if not drawn and len(self._stages) == len(STAGES) - 1:
+                yield from self._list(drawn, known, self._fill_rng)
+            found |= drawn
             yield from self._enlarge(found, known, grown, FIRST_GROWING, self._fill_rng, is_larger=True)
             self._stages.append(list(found.values())[before:])
 

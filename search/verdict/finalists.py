@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,12 @@ from lmnet.search.train.training import Objective
 from lmnet.search.verdict.again import FIRST_SEED, ConfirmingObjective, confirm, read_confirmed
 from lmnet.search.verdict.cases import Trained, draw_cases
 from lmnet.search.verdict.difference import COMPARED, Confirmed, choose, make_verdict, no_verdict
-from lmnet.training.export.benchmark import measure_interleaved
+from lmnet.training.export.benchmark import measure_interleaved, torch_threads
 
-PASSES = 15
+PASSES, LEAST_PASSES = 15, 3
+"""Timed passes of each net, and the least number of them on a busy machine."""
+TIMING_S = 8.0
+"""Seconds for the timed passes of all nets."""
 
 
 def confirm_search(
@@ -40,6 +44,7 @@ def confirm_search(
     folder: Path,
     deadline: float | None,
     is_stopped: Callable[[], bool],
+    on_note: Callable[[str], None] = lambda line: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Train the nets with the highest scores again, choose the best of them, and compare it with simpler choices.
@@ -59,6 +64,7 @@ def confirm_search(
         folder: results folder of the search.
         deadline: time on ``time.monotonic`` at which it ends; None for no limit.
         is_stopped: returns True once the search should stop.
+        on_note: called with a line of text before the nets are timed.
         on_progress: called with the number of finished training runs and their total.
     """
     if tally.best is None:
@@ -87,6 +93,8 @@ def confirm_search(
         on_progress=on_progress,
     )
 
+    on_note("verdict: timing the nets and comparing their test scores")
+
     def confirmed(role: str, one: Candidate) -> Confirmed:
         family = family_name(pricer.space, one.point)
         return Confirmed(role, one.hash, one.gmacs, one.params, *read_confirmed(place, one.hash, seeds), family)
@@ -108,19 +116,28 @@ def confirm_search(
     if best.hash in starts:
         name = role_name("start", best.family)
         verdict["text"] = f"No net was found that scores better than {name}. {verdict['text']}"
-    shown = [best, *(one for one in rows.values() if one.role in COMPARED)][:2]
-    weights = {one.hash: place / f"{one.hash}-s{FIRST_SEED}.safetensors" for one in shown}
-    verdict["cases"] = []
-    if all(FIRST_SEED in one.scores and weights[one.hash].exists() for one in shown):
-        nets = [
-            Trained(role_name(e.role, e.family), specs[e.hash], weights[e.hash], e.scores[FIRST_SEED]) for e in shown
-        ]
-        verdict["cases"] = draw_cases(nets, objective, again.test, folder / "cases")
+    verdict["cases"] = _cases([best, *rows.values()], specs, again, place, folder / "cases")
     if pricer.space.start is not None and not starts:
         verdict["text"] += " The starting net is outside the limits and was not compared."
     if failures:
         verdict["text"] += f" {len(failures)} of these training runs failed, the last with {failures[-1]}."
     return verdict
+
+
+def _cases(
+    nets: Sequence[Confirmed], specs: dict[str, Spec], again: ConfirmingObjective, place: Path, folder: Path
+) -> list[list[str]]:
+    """Draw test images as the best net and the first one compared with it see them; return captions and file names."""
+    shown = [nets[0], *(one for one in nets[1:] if one.role in COMPARED)][:2]
+    weights = {one.hash: place / f"{one.hash}-s{FIRST_SEED}.safetensors" for one in shown}
+    if not all(FIRST_SEED in one.scores and weights[one.hash].exists() for one in shown):
+        return []
+    trained = [
+        Trained(role_name(one.role, one.family), specs[one.hash], weights[one.hash], one.scores[FIRST_SEED])
+        for one in shown
+    ]
+    with torch_threads(1):
+        return draw_cases(trained, again.base, again.test, folder)
 
 
 def _roles(tally: Tally, pricer: Pricer, top: Scored) -> list[tuple[str, Candidate]]:
@@ -155,5 +172,9 @@ def _milliseconds(specs: dict[str, Spec], objective: TrainingObjective) -> dict[
 
         return run
 
-    times = measure_interleaved([one_pass(spec) for spec in specs.values()], repeats=PASSES)
-    return {hash_: 1000 * sorted(each)[PASSES // 2] for hash_, each in zip(specs, times, strict=True)}
+    with torch_threads(1):  # several threads wait for each other on busy cores
+        passes = [one_pass(spec) for spec in specs.values()]
+        (first,) = zip(*measure_interleaved(passes, repeats=1), strict=True)
+        repeats = min(PASSES, max(LEAST_PASSES, int(TIMING_S / sum(first)) - 2))  # 2 for the warm-up
+        times = measure_interleaved(passes, repeats=repeats)
+    return {hash_: 1000 * statistics.median(each) for hash_, each in zip(specs, times, strict=True)}

@@ -24,7 +24,9 @@ lmnet_paper on one CPU core, 64 and 32 pixels: two epochs take 12.2 and 5.7 s of
 FORWARD_SHARE = 1 / 3
 """Time to score an image, as a share of the time to train with it."""
 SPARE_SHARE = 0.1
-"""Share of the time that is kept free: training runs vary, and the results must be written."""
+"""Share of the time that is kept free, as training runs vary."""
+SLOW_SPARE_SHARE = 0.25
+"""Further share of the verdict's time that is kept free on a machine that has become slow, as it may become slower."""
 RECENT, NEWEST = 5, 2
 """Newest trials by which the speed is judged: the median of the first number of them, or the mean of the second."""
 
@@ -39,6 +41,7 @@ class Speed:
         train: training images.
         val: validation images.
         test: test images.
+        ending_s: seconds after the last training run: the nets are timed, images are drawn, the report is written.
     """
 
     epoch_s: float
@@ -46,6 +49,7 @@ class Speed:
     train: int
     val: int
     test: int
+    ending_s: float = 0.0
 
     def run_s(self, epochs: int, gmacs: float) -> float:
         """Return the seconds of a training run of a net, by its epochs and GMACs."""
@@ -66,7 +70,7 @@ class Speed:
 
     def times(self, slowness: float) -> Speed:
         """Return the speed of a machine that is slower by this factor."""
-        return replace(self, epoch_s=self.epoch_s * slowness)
+        return replace(self, epoch_s=self.epoch_s * slowness, ending_s=self.ending_s * slowness)
 
 
 def scaled(ratio: float) -> float:
@@ -128,20 +132,31 @@ class Plan:
     has_verdict: bool
 
 
-def make_plan(work: Work, speed: Speed, left_s: float) -> Plan:
+def spare_of(slowness: float) -> float:
+    """Return the further share of the verdict's time to keep free, by how many times slower the machine has become."""
+    return SLOW_SPARE_SHARE * (1 - 1 / max(1.0, slowness))
+
+
+def make_plan(work: Work, speed: Speed, left_s: float, *, slow_spare: float = 0.0) -> Plan:
     """Plan the remaining time.
 
     Time goes first to the verdict (every compared net with all seeds), then to the least number of trials, to further
     finalists, and to further trials. If the least number of trials does not fit, there are fewer. The verdict has fewer
     seeds only if it does not fit even without further trials.
+
+    Args:
+        work: what remains to be done.
+        speed: speed of the machine now.
+        left_s: seconds until the end.
+        slow_spare: share of the verdict's time that is kept free, see ``spare_of``.
     """
     usable_s = (1 - SPARE_SHARE) * left_s
     trial_s = speed.run_s(work.epochs, work.gmacs)
     again_s = speed.again_s(work.confirm_epochs, work.gmacs)
 
-    def plan(finalists: int, seeds: int) -> Plan:
+    def plan(finalists: int, seeds: int, spare: float) -> Plan:
         runs = (work.compared + finalists - 1) * seeds
-        verdict_s = math.ceil(runs / work.workers) * again_s
+        verdict_s = (math.ceil(runs / work.workers) * again_s + speed.ending_s) / (1 - spare)
         rounds = max(0, int((usable_s - verdict_s) / trial_s))
         has_time = verdict_s <= usable_s
         trials = min(work.trials, rounds * work.workers)
@@ -151,10 +166,11 @@ def make_plan(work: Work, speed: Speed, left_s: float) -> Plan:
 
     least_finalists = work.finalists if work.fixed_finalists else 1
     for finalists in range(work.finalists, least_finalists - 1, -1):
-        if (found := plan(finalists, work.seeds)).fits:
+        if (found := plan(finalists, work.seeds, slow_spare)).fits:
             return found
-    for seeds in range(work.seeds, 0, -1):
-        found = plan(least_finalists, seeds)
+    fewer = [(seeds, 0.0) for seeds in range(work.seeds, 0, -1)]  # no time is kept free before a seed is lost
+    for seeds, spare in [(work.seeds, slow_spare), *fewer]:
+        found = plan(least_finalists, seeds, spare)
         if found.has_verdict:
             break
     return found

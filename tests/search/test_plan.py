@@ -6,14 +6,18 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lmnet.search.budget import Pace, changed_text, plan_lines, unplanned_line
 from lmnet.search.options import SearchOptions
 from lmnet.search.results.counts import Scored, Tally
 from lmnet.search.run_search import run
+from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.pools import InlinePool
 from lmnet.search.train.under_way import UnderWay
-from lmnet.search.verdict.plan import Setting, Speed, Work, make_plan, scaled, settings, slowness
+from lmnet.search.verdict.finalists import _milliseconds
+from lmnet.search.verdict.plan import Setting, Speed, Work, make_plan, scaled, settings, slowness, spare_of
+from lmnet.training import Recipe
 
 WORK = Work(
     trials=40, least=12, first=2, compared=3, finalists=3, fixed_finalists=False, seeds=3, workers=2, epochs=6,
@@ -131,6 +135,41 @@ def test_the_share_of_the_verdict_is_never_eaten(slows_at, factor):
     assert clock.now + needed_s <= 300.0
     assert clock.scored
     assert bool(clock.lines) == (factor > 1)
+
+
+@pytest.mark.parametrize("slows_at", [30, 100, 160])
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_machine_that_becomes_slower_still_during_the_verdict_ends_in_time(slows_at, factor):
+    """The more the machine has slowed, the more time is kept free; what follows the training runs has time too."""
+    speed, clock = replace(QUIET, ending_s=4.0), Clock(slows_at, factor)
+    pace = Pace(WORK, speed, 0.0, 560.0, now=lambda: clock.now)
+
+    clock.train(pace)
+
+    slower = speed.times(1.2 * clock.rate())
+    assert pace.ending_s == speed.times(clock.rate()).ending_s or len(clock.scored) == 40
+    assert clock.now + 5 * slower.again_s(6, 5.0) + slower.ending_s <= 560.0
+
+
+def test_a_plan_keeps_time_for_what_follows_the_training_runs():
+    plans = [make_plan(WORK, replace(QUIET, ending_s=ending_s).times(2), 560) for ending_s in (0.0, 10.0)]
+    assert plans[1].verdict_s - plans[0].verdict_s == pytest.approx(20.0)
+    assert [round(spare_of(slow), 3) for slow in (0.5, 1, 2, 4)] == [0, 0, 0.125, 0.188]
+
+
+def test_the_timing_of_nets_is_short_on_a_slow_machine_and_has_one_thread(small, monkeypatch):
+    calls = []
+
+    def timed(passes, *, repeats):
+        calls.append((repeats, torch.get_num_threads()))
+        return [(pass_s,) * repeats for _ in passes]
+
+    monkeypatch.setattr("lmnet.search.verdict.finalists.measure_interleaved", timed)
+    objective = TrainingObjective("synthetic", Recipe(size=32, epochs=1))
+    for pass_s, passes in ((0.01, 15), (0.5, 6), (4.0, 3)):
+        calls.clear()
+        assert _milliseconds({"a": small, "b": small}, objective) == {"a": 1000 * pass_s, "b": 1000 * pass_s}
+        assert calls == [(1, 1), (passes, 1)]
 
 
 def test_a_slower_machine_has_fewer_trials_and_says_so():
@@ -272,6 +311,10 @@ def test_a_search_with_a_time_limit_ends_in_a_verdict(small, tmp_path, monkeypat
 
     assert lines[0] == "time: measuring how fast nets train here now"
     assert lines[1].startswith("plan: one training run takes about 0:")
+    assert lines[-2:] == [
+        "verdict: timing the nets and comparing their test scores",
+        f"results: writing the tables and the report to {tmp_path}",
+    ]
     assert result.overview.seconds > 0
     assert result.verdict["seeds"] == 1
     assert {one["images"] for one in result.verdict["nets"]} == {12}
