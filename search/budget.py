@@ -73,14 +73,14 @@ class Pace:
         self._own: set[int] = set()  # trials of this machine; other machines may be slower or faster
 
     def see(self, counts: Tally) -> None:
-        """Update the plan from the finished trials and those in training."""
+        """Update the plan from the finished trials and those in training; these count once they are two epochs late."""
         done = [one for one in counts.scored if one.number not in self.known]
         self._own |= {one.trial for one in counts.under_way}
         epochs, work = self.work.epochs, self.work
         usual_s = self.speed.run_s(epochs, work.gmacs)
         slow = slowness(
             [(one.seconds, self.speed.run_s(epochs, one.gmacs)) for one in done if one.number in self._own],
-            [(one.seconds, usual_s) for one in counts.under_way],
+            [(one.seconds, usual_s * min(1.0, (one.epoch + 2) / epochs)) for one in counts.under_way],
         )
         left = {name: max(0, getattr(work, name) - len(done)) for name in ("trials", "least", "first")}
         speed = self.speed.times(slow)

@@ -32,6 +32,8 @@ LOOK_S = 1.0
 """When a training run has ended, the study is read again only if the last reading is older than this (seconds)."""
 WATCH_S = 0.25
 """Seconds between two updates of the progress, if no training run ends."""
+NEWS_S = 2.0
+"""Upper limit in seconds from the end of a training run to the next update: its slot gets another one first."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Loop:
     _checked: float = float("-inf")
     _watched: float = float("-inf")
     _failures: int = 0
-    _has_news: bool = False  # training runs have ended since the last call of ``watch``
+    _news_at: float | None = None  # when a training run ended, if ``watch`` was not called since
 
     def run(self) -> None:
         """Train until the study is complete, the time is up or the space is used up.
@@ -116,16 +118,16 @@ class Loop:
         try:
             while not self._is_over():
                 has_more = self._fill()
-                self._show(at_once=self._has_news and self._steps is None)
+                self._show()
                 if not self.busy and self.is_used_up and not self._others_run():
                     return
                 ended = self.pool.poll(0.0 if has_more else POLL_S, self._on_report)
                 for slot, outcome in ended:
                     self._end(slot, outcome)
                 if ended:
-                    self._has_news = True
+                    self._news_at = self._news_at or time.monotonic()
                     self.on_end()
-            self._show(at_once=self._has_news)
+            self._show(is_last=True)
         finally:
             self.pool.close()
             for claim in list(self.ledger.open.values()):
@@ -208,9 +210,14 @@ class Loop:
         self._show()
         return False
 
-    def _show(self, *, at_once: bool = False) -> None:
-        if at_once or time.monotonic() - self._watched >= WATCH_S:
-            self._watched, self._has_news = time.monotonic(), False
+    def _show(self, *, is_last: bool = False) -> None:
+        now = time.monotonic()
+        if self._news_at is None:
+            is_due = now - self._watched >= WATCH_S
+        else:
+            is_due = is_last or self._steps is None or now - self._news_at >= NEWS_S
+        if is_due:
+            self._watched, self._news_at = now, None
             self.watch(self._under_way())
 
     def _under_way(self) -> tuple[UnderWay, ...]:

@@ -160,14 +160,16 @@ class OneByOne(WatchedPool):
         return [(slot, Outcome(knob_score(self.busy.pop(slot).spec)))]
 
 
-def test_the_progress_is_shown_when_the_free_slot_has_its_next_net(small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("watch_s", [0.0, 1e9])
+def test_the_progress_is_shown_when_the_free_slot_has_its_next_net(small, tmp_path, monkeypatch, watch_s):
     """Shown at the end of a training run, it would always count one worker too few."""
-    monkeypatch.setattr("lmnet.search.train.loop.WATCH_S", 1e9)
+    monkeypatch.setattr("lmnet.search.train.loop.WATCH_S", watch_s)
+    monkeypatch.setattr("lmnet.search.train.loop.NEWS_S", 60.0)
     seen = {}
     options = {"objective": width_score, "executor": lambda objective: OneByOne(), "max_gflops": LIMIT, "trials": 7}
 
     def note(counts):
-        seen[counts.trials] = len(counts.under_way)
+        seen.setdefault(counts.trials, len(counts.under_way))
 
     run(small, on_progress=note, out=tmp_path, **options)
 

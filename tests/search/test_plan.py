@@ -114,7 +114,9 @@ class Clock:
             while left > 0:
                 self.now += 0.5
                 left -= 0.5 / self.rate()
-                pace.see(self.tally(UnderWay(number + i, "h", "here", 1, self.now - begun) for i in range(2)))
+                pace.see(
+                    self.tally(UnderWay(number + i, "h", "here", int(6 - left), self.now - begun) for i in range(2))
+                )
                 if self.now >= pace.ends_at():
                     return
             costs = {"gmacs": 5.0, "params": 10}
@@ -196,6 +198,18 @@ def test_the_trials_of_another_machine_do_not_tell_how_fast_this_one_is():
     assert pace.plan.trial_s == 6.0
     pace.see(Tally(4, {}, 0, 0, 0, slow, under_way=(UnderWay(3, "h", "here", 1, 1.0),)))
     assert len(lines) == 1
+
+
+def test_a_training_run_that_is_two_epochs_late_shows_that_the_machine_is_slow():
+    pace = Pace(WORK, QUIET, 0.0, 300.0, now=lambda: 10.0)
+    scored = tuple(Scored(i, (i,), str(i), 0.5, {"gmacs": 5.0, "params": 10}, 6, 6.0) for i in range(4))
+
+    def trial_s(epoch, seconds):
+        pace.see(Tally(4, {}, 0, 0, 0, scored, under_way=(UnderWay(4, "h", "here", epoch, seconds),)))
+        return pace.plan.trial_s
+
+    assert [trial_s(0, 1.9), trial_s(2, 3.9), trial_s(5, 5.9)] == [6.0] * 3
+    assert [trial_s(0, 4.0), trial_s(1, 9.0)] == [12.0, 18.0]
 
 
 def test_without_any_time_the_first_trials_are_trained_all_the_same():
