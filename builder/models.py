@@ -134,7 +134,7 @@ def _load_first_nodes(model: GraphModel, path: Path) -> EncoderWeights:
     if wrong or not state:
         raise ValueError(
             f"{path}: its tensors are not those of an encoder in {model.spec.name} ({', '.join(wrong[:3]) or 'none'}). "
-            "Give torchvision's mobilenet_v3_large for lvunet; to all weights of a net belongs --weights."
+            "Use a net with a timm_encoder, or torchvision's mobilenet_v3_large with lvunet. --weights takes whole nets."
         )
     model.load_state_dict({**own, **state})
     model.normalization = IMAGENET

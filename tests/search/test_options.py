@@ -34,7 +34,7 @@ OPTIONS = {
 }
 REFUSED = [
     ({"devices"}, "devices was removed"),
-    ({"pretrained", "sizes"}, "small: it has 0 timm_encoder nodes"),
+    ({"pretrained", "sizes"}, "its tensors are not those of an encoder in small"),
 ]
 
 
