@@ -134,7 +134,7 @@ def _load_first_nodes(model: GraphModel, path: Path) -> EncoderWeights:
     if wrong or not state:
         raise ValueError(
             f"{path}: its tensors are not those of an encoder in {model.spec.name} ({', '.join(wrong[:3]) or 'none'}). "
-            "Use a net with a timm_encoder, or torchvision's mobilenet_v3_large with lvunet. --weights takes whole nets."
+            "Use a net with a timm_encoder, or lvunet with torchvision's mobilenet_v3_large. Whole nets: --weights."
         )
     model.load_state_dict({**own, **state})
     model.normalization = IMAGENET
