@@ -1,4 +1,7 @@
-"""Preparation of a search: its space, limits, objective and study."""
+"""Preparation of a search: its space, limits, objective and study.
+
+``prepare`` makes a ``Session`` and writes nothing. ``open_study`` then opens or continues the study in the database.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +53,30 @@ from lmnet.training.fitting.recipe import load_recipe
 from lmnet.training.prediction.inference import resolve_device
 
 MOST_LOAD = 20.0
-"""Upper limit on the load that a plan reckons with."""
+"""Upper limit on ``Session.load``: no plan takes the machine to be slower than this."""
 ESTIMATED = 4
-"""Number of families for which a training step is timed before the search."""
+"""About the number of families for which a training step is timed before the search; all, if there are fewer."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """The settings of a search, fixed before the study is opened, and the time at which it began."""
+    """The settings of one run of the command or of ``run``, fixed before the study is opened.
+
+    Args:
+        began: time on ``time.monotonic`` at which it began.
+        space: all nets that the knobs allow.
+        options: the options of the user.
+        objective: trains a net and returns its score.
+        is_own: whether the objective is the user's function.
+        pricer: computes the costs of nets and checks the limits.
+        latency: measures the time of one image.
+        workers: number of training runs at a time.
+        overview: the facts that are printed before trial 0.
+        name: name of the study.
+        executor: makes the pool of workers; None for the pool that the options ask for.
+        prior: what earlier searches teach; None for nothing.
+        began_cpu_s: CPU seconds that the process had used when the session began.
+    """
 
     began: float
     space: Space
@@ -97,7 +116,7 @@ class Session:
         return None if timeout_s is None else self.began + timeout_s
 
     def load(self) -> float:
-        """Return how many seconds this process needed for a second of CPU time since the search began; at least 1."""
+        """Return how many seconds passed for each CPU second of this process since the search began; at least 1."""
         spent_s = time.process_time() - self.began_cpu_s
         return min(MOST_LOAD, max(1.0, (time.monotonic() - self.began) / max(spent_s, 0.1)))
 
@@ -110,13 +129,13 @@ class Session:
         return replace(self, objective=changed, overview=overview)
 
     def pool(self, objective: Objective) -> Pool:
-        """Make a pool for an objective."""
+        """Make a pool of workers, which train nets by an objective."""
         return make_pool(objective, self.options, workers=self.workers, is_own=self.is_own, executor=self.executor)
 
     def result(
         self, counts: Tally, folder: Path | None, verdict: dict[str, Any] | None = None, **ending: bool
     ) -> SearchResult:
-        """Return the result of the search so far."""
+        """Return the result of the search so far; ``ending`` says how it ended: ``is_used_up``, ``is_interrupted``."""
         ending["is_own"] = self.is_own
         return SearchResult(self.name, self.url, folder, self.space, counts, self.overview, verdict, **ending)
 
@@ -128,7 +147,15 @@ def prepare(
     options: SearchOptions,
     executor: Callable[[Objective], Pool] | None,
 ) -> Session:
-    """Survey the space and choose the objective, before anything is written."""
+    """Survey the space and choose the objective, before anything is written.
+
+    Args:
+        specs: the spec of each family.
+        own: the user's objective; None to train by the recipe.
+        limits: the limits on the costs.
+        options: the options of the user.
+        executor: makes the pool of workers; None for the pool that the options ask for.
+    """
     began, began_cpu_s = time.monotonic(), time.process_time()
     space = make_space(specs)
     if len(space.families) > 1 and options.sampler == "tpe":
@@ -155,7 +182,7 @@ def prepare(
 
 
 def _with_prior(search: Session) -> Session:
-    """Return the search with what an earlier one teaches."""
+    """Return the search with a prior that is learned from earlier searches."""
     lessons = read_lessons(search.options.prior, own_url=search.url, own_name=search.name)
     prior = fit_prior(lessons)
     if isinstance(search.objective, TrainingObjective) and search.objective.pretrained_encoder is not None:
@@ -165,7 +192,7 @@ def _with_prior(search: Session) -> Session:
 
 
 def open_study(search: Session, storage: RDBStorage) -> tuple[Session, optuna.Study]:
-    """Return the study, and the search with the image size and epochs that an earlier session of the study chose.
+    """Open the study. Return it, and the search with the image size and epochs that an earlier session of it chose.
 
     Raises:
         ValueError: the study, or the folder of its results, belongs to another search.
@@ -231,7 +258,7 @@ def _study_name(specs: Sequence[Spec], limits: Limits) -> str:
 
 
 def _identities(space: Space) -> str | dict[str, str]:
-    """Return a hash of the spec; of several families, one of each by its name."""
+    """Return the hash of the spec; for several families, a dict of their hashes by name."""
     hashes = {family.spec.name: _identity(family.spec) for family in space.families}
     return hashes if len(hashes) > 1 else next(iter(hashes.values()))
 
@@ -243,7 +270,11 @@ def _identity(spec: Spec) -> str:
 
 
 def _encoders(space: Space, options: SearchOptions) -> Encoders | None:
-    """Find the pretrained encoders. For one family, an encoder without weights raises here, before any training."""
+    """Find which families have a pretrained encoder; None if there is one family, or the option is not used.
+
+    Raises:
+        ValueError: a choice of the only family has no weights, or none of several families has some.
+    """
     if options.pretrained_encoder is None:
         return None
     if len(space.families) > 1:
@@ -305,6 +336,7 @@ def _smallest(space: Space, size: int) -> int | None:
 
 
 def _described(objective: Objective) -> dict[str, Any]:
+    """Return plain data that say which objective this is; a study stores them and compares them in later sessions."""
     if hasattr(objective, "describe"):
         described: dict[str, Any] = objective.describe()
         return described
@@ -326,6 +358,7 @@ def _name_of(objective: Any) -> str:
 
 
 def _default_workers(device: str, *, is_own: bool) -> int:
+    """Return the number of training runs at a time if the user gives none, see ``SearchOptions.workers``."""
     if is_own:
         return 1
     if device.startswith("cuda"):
@@ -335,7 +368,7 @@ def _default_workers(device: str, *, is_own: bool) -> int:
 
 
 def _one_training_s(objective: Objective, pricer: Pricer, found: Survey) -> float | None:
-    """Return the estimated seconds of one training run; None if the objective has no estimate."""
+    """Return the estimated seconds of one training run, the mean over some families; None if there is no estimate."""
     if not hasattr(objective, "estimate_s"):
         return None
     points = [(found.start or found.cheapest).point]

@@ -16,13 +16,13 @@ from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview
 
 MAX_ROWS = 8
-"""Most training runs that are listed."""
+"""Upper limit on the number of training runs that are listed."""
 QUIET_S = 60.0
-"""Seconds after which a line is printed without any news, if stderr is not a terminal."""
+"""If stderr is not a terminal, a line is printed after this many seconds even without news."""
 
 
 class LiveProgress:
-    """The live progress, as a context manager: redrawn in place, or single lines if stderr is not a terminal.
+    """Shows the live progress, as a context manager. On a terminal it is redrawn in place, else lines are printed.
 
     Args:
         console: the console to print on.
@@ -32,9 +32,9 @@ class LiveProgress:
         self._console = console
         self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
         self._began = time.monotonic()
-        self._first: int | None = None
+        self._first: int | None = None  # trials that had a score before this session
         self._overview: Overview | None = None
-        self._printed: tuple[int, tuple[int, int] | None] | None = None
+        self._printed: tuple[int, tuple[int, int] | None] | None = None  # training runs done, at the last printed line
         self._printed_at = 0.0
 
     def __enter__(self) -> LiveProgress:
@@ -52,11 +52,11 @@ class LiveProgress:
         self._console.print(overview_text(overview), highlight=False)
 
     def note(self, line: str) -> None:
-        """Print a line about the time plan."""
+        """Print a line of text for the user, such as a change of the time plan."""
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def update(self, counts: Tally) -> None:
-        """Show the counts."""
+        """Show the state of the search; nothing before ``overview`` was called."""
         if self._overview is None:
             return
         if self._first is None:
@@ -80,7 +80,7 @@ class LiveProgress:
             self._live.update(Group(*lines, *([Text(shown)] if shown else []), *self._tables(counts)))
 
     def _print(self, counts: Tally, line: str) -> None:
-        """Print a line when a training run has ended, and after a minute without one."""
+        """Print the line if a training run has ended since the last one, or a minute has passed; else do nothing."""
         now, ended = time.monotonic(), (counts.trials, counts.confirming)
         if ended == self._printed and now - self._printed_at < QUIET_S:
             return
@@ -94,6 +94,7 @@ class LiveProgress:
         )
 
     def _tables(self, counts: Tally) -> list[Table]:
+        """Return two tables: the training runs under way, and the six most expensive nets of the front."""
         trainings = Table("trial", "worker", "epoch", "time", box=None)
         for each in counts.under_way[:MAX_ROWS]:
             trainings.add_row(f"{each.trial} {each.hash[:8]}", each.place, str(each.epoch or ""), clock(each.seconds))
@@ -148,7 +149,7 @@ def overview_text(overview: Overview) -> str:
 
 
 def _family_lines(seen: Survey) -> list[str]:
-    """Return a line for each of several families, and one for each that is left out."""
+    """Return one line for each family if there are several, then one for each family that is left out."""
     lines = []
     for name, one in seen.families.items():
         text = f"family {name}: {one.size:,} combinations, {one.feasible_share:.0%} within the limits"

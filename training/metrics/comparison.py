@@ -1,4 +1,8 @@
-"""A paired comparison of two models on the same images: differences are surer than two intervals side by side."""
+"""A paired comparison of two models: each image is scored by both.
+
+Some images are hard for both models. In the difference of the two scores of an image this cancels out. So the interval
+of the difference is narrower than the two intervals of the models suggest.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +34,9 @@ class Difference:
         metric: name of the metric.
         first: value of the first model, the mean over its seeds.
         second: value of the second model, the mean over its seeds.
-        difference: second - first; nan if one of them has no value (a metric that neither has is left out).
-        low: 2.5th percentile of the difference over bootstrap drawings of the same images for both.
-        high: 97.5th percentile.
+        difference: second - first; nan if one of them has no value. A metric in which neither has a value is left out.
+        low: lower end of the 95 % interval: the 2.5th percentile of the difference over the bootstrap drawings.
+        high: upper end: the 97.5th percentile.
     """
 
     metric: str
@@ -45,16 +49,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images.
+    """The result of comparing two models on the same images.
 
     Args:
         images: number of images.
-        with_lesion: number of images with a lesion, which have a Dice.
+        with_lesion: number of images with a lesion; only these have a Dice.
         seeds: number of training runs of the first and of the second model.
         differences: one for each metric that both have.
-        better: images on which the second has the higher lesion Dice (mean over seeds).
-        worse: images on which it has the lower one.
-        p_value: Wilcoxon's signed-rank test of the lesion Dice by image; 1 if no image differs.
+        better: number of images on which the second has the higher lesion Dice (mean over its seeds).
+        worse: number of images on which the second has the lower one.
+        p_value: of Wilcoxon's signed-rank test over the lesion Dice of the images; 1 if no image differs.
     """
 
     images: int
@@ -69,7 +73,7 @@ class Comparison:
         """Return the difference in one metric.
 
         Raises:
-            ValueError: the two were not compared in it.
+            ValueError: the two models were not compared in it.
         """
         for each in self.differences:
             if each.metric == metric:
@@ -88,20 +92,23 @@ def compare(
 ) -> Comparison:
     """Compare two models image by image, in every metric that both have.
 
-    Each drawing of the bootstrap takes the same images for both models. If a model was trained with several seeds, its
-    training runs are drawn too, for each model by itself: a seed means other initial weights in another net.
+    The intervals are from a bootstrap. Each drawing takes images at random, with replacement, the same for both models.
+    If a model was trained with several seeds, each drawing also takes its training runs at random. They are drawn for
+    each model by itself: the same seed gives another net other initial weights, so its runs do not pair up.
 
     Args:
-        first: scores of the first model, or one of each seed.
-        second: scores of the second model, or one of each seed.
+        first: scores of the first model; a list of scores, one for each seed, if it was trained several times.
+        second: the same of the second model.
         metrics: names of the metrics to compare; None for all.
         drawings: number of drawings.
         seed: random seed of the drawings.
 
     Raises:
-        ValueError: they were not all scored on the same images and masks.
+        ValueError: the scores are not all of the same images and masks.
 
     Example:
+        Two images, each with a confusion matrix: true classes are rows, predicted classes are columns.
+
         >>> import numpy as np
         >>> from lmnet.training import CaseScores, compare
         >>> first = CaseScores(("a", "b"), np.array([[[90, 0], [2, 8]], [[80, 10], [0, 10]]]))
@@ -121,7 +128,7 @@ def compare(
     for name in (name for name in values[0] if name in values[1]):
         low, high = percentiles(drawn[1][name] - drawn[0][name])
         a, b = values[0][name], values[1][name]
-        if np.isnan(a) and np.isnan(b):  # no image or class has it
+        if np.isnan(a) and np.isnan(b):  # no value in either model: no image counts, or the class does not occur
             continue
         differences.append(Difference(name, a, b, b - a, low, high))
     dice = [over_classes(np.stack([run.dice for run in runs], axis=1)) for runs in (ours, theirs)]
