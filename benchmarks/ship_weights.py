@@ -111,7 +111,10 @@ def main() -> None:
         versions=", ".join(f"{key} {value}" for key, value in manifest["versions"].items()),
         scores=score_table(scores),
     )
-    path.with_name(f"{full_name}.md").write_text(card, encoding="utf-8")
+    page = path.with_name(f"{full_name}.md")
+    if page.exists() and (kept := re.search(r"- \*\*The paper\*\*.*?\n(?=- )", page.read_text("utf-8"), re.DOTALL)):
+        card = card.replace("- **Licence**", f"{kept[0]}- **Licence**", 1)  # written by hand
+    page.write_text(card, encoding="utf-8")
     write_pins()
     size = path.stat().st_size / 2**20
     print(json.dumps({"weights": str(Path(path)), "mib": round(size, 2), "test": summarize(scores["test"])}))
