@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and deviation of the channels."""
-IMAGENET: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of ImageNet's RGB images: torchvision's weights and the recipes take them."""
 
 OF_THE_FILE = frozenset(
     {"deploy", "format", "checksum", "lmnet", "lmnet_version", "spec", "spec_hash", "weights_hash", "weights"}

@@ -13,7 +13,7 @@ from torch import nn
 
 from lmnet.blocks import TimmEncoder
 from lmnet.blocks.encoder_weights import EncoderWeights
-from lmnet.builder.facts import IMAGENET, facts_of_model
+from lmnet.builder.facts import facts_of_model
 from lmnet.builder.files import SAVED, SaveError, write_together
 from lmnet.builder.find_model import SPEC_FILE, FoundModel, find_model, weights_file, with_weights
 from lmnet.builder.graph import AUX, GraphModel
@@ -23,6 +23,9 @@ from lmnet.builder.problems import SpecError
 from lmnet.builder.spec import Spec, load_spec, parse_spec, spec_of
 from lmnet.builder.weights import Weights, fit_weights, read_weights, save_weights, weights_bytes
 from lmnet.builder.zoo import DEFAULT_DATA, list_models, zoo_path, zoo_weights
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of the channels that torchvision's weights were trained with."""
 
 
 def build_model(spec: Spec, *, input_size: Sequence[int] | None = None) -> GraphModel:
