@@ -109,10 +109,15 @@ class TrainingObjective:
                 in_channels=self.in_channels,
             )
         score = last_third(scores)
-        if self.own_size or self.largest_is_own:
+        if self.scores_at_image_size:
             # compare nets of all sizes at the images' own size; the best epoch gives the difference
             score += self.evaluate(model, spec, sets.val).value(METRIC) - result.score
         return score
+
+    @property
+    def scores_at_image_size(self) -> bool:
+        """Whether nets are trained at different sizes, so that they are scored at the size of the images."""
+        return self.own_size or self.largest_is_own
 
     def recipe_of(self, model: nn.Module, spec: Spec) -> Recipe:
         """Return the recipe for a net, with its own image size and the mean and deviation of its encoder."""
@@ -189,7 +194,11 @@ class TrainingObjective:
                 f"search: nets are compared by the Dice of lesions, and {self.chooser.text.partition(',')[0]}. Use "
                 "another split or a larger --size."
             )
-        return f"nets and epochs are chosen{self.chooser.text.removeprefix('the best epoch is chosen')}"
+        by, _, images = self.chooser.text.removeprefix("the best epoch is chosen by ").partition(": ")
+        if self.scores_at_image_size:
+            size = f"the images' own size, epochs at the net's; at {self.chooser.size} px"
+            return f"nets are chosen by val Dice at {size}: {images}"
+        return f"nets and epochs are chosen by {by}: {images}"
 
     def estimate_s(self, model: GraphModel) -> float:
         """Return the estimated seconds of one full training run of a net, from the time of one step."""

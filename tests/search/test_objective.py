@@ -206,6 +206,11 @@ def test_what_chooses_is_said_in_words(small, tmp_path):
     run(small, data=data, size=32, dry_run=True, device="cpu", on_overview=seen.append)
     expected = "score: nets and epochs are chosen by val Dice at 32 px: mean over 1 of 3 images with a lesion"
     assert expected in overview_text(seen[0]).splitlines()
+    sized = TrainingObjective(str(data), RECIPE.override({"size": 32}), device="cpu", own_size=True)
+    assert sized.check_scores() == (
+        "nets are chosen by val Dice at the images' own size, epochs at the net's; at 32 px: "
+        "mean over 1 of 3 images with a lesion"
+    )
     objective = TrainingObjective(str(data), RECIPE.override({"size": 32}), device="cpu")
     assert objective.describe()["chosen by"] == "val dice_foreground_mean, images with a lesion"
     assert "chosen by" not in TrainingObjective("synthetic", RECIPE).describe()  # so that old studies are resumed
