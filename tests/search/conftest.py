@@ -3,6 +3,7 @@ import sys
 import pytest
 
 from lmnet.builder.spec import parse_spec
+from lmnet.search.suggest import timing
 from tests.search.families import DEEP, PLAIN, WIDE
 
 # a net whose nodes are priced in a moment
@@ -69,3 +70,9 @@ def cluster():
     yield made
     ray.shutdown()
     made.shutdown()
+
+
+@pytest.fixture
+def own_timings(tmp_path, monkeypatch):
+    """Keep the timings of lmnet-suggest in the test's own folder."""
+    monkeypatch.setattr(timing, "cache_folder", lambda: tmp_path)
