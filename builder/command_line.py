@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from lmnet.builder.at_work import at_work
 from lmnet.builder.did_you_mean import closest
 from lmnet.builder.notices import command_notices
 
@@ -118,7 +119,7 @@ def run_command(program: str, body: Callable[[], int], *, debug: bool) -> int:
         with command_notices():
             return body()
     try:
-        with command_notices():
+        with command_notices(), at_work() if is_first_process() else contextlib.nullcontext():
             code = body()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
@@ -147,6 +148,17 @@ def show(text: str) -> None:
     """Print a message on stderr, whatever characters the user's file names and values hold."""
     encoding = sys.stderr.encoding or "utf-8"
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line for people on stderr, from the first process of a training only."""
+    if is_first_process():
+        show(text)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the only process of a training on several devices that prints."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
 def cause(err: BaseException) -> str:

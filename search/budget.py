@@ -16,6 +16,7 @@ from lmnet.search.session import Session
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.training import seeded_model
 from lmnet.search.verdict.again import ConfirmingObjective
+from lmnet.search.verdict.finalists import FAMILIES_FIRST
 from lmnet.search.verdict.plan import (
     FIXED_SHARE,
     LEAST_TRIALS,
@@ -171,7 +172,7 @@ def _work(search: Session, counts: Tally, net: Candidate) -> Work:
         trials=trials,
         least=max(0, min(LEAST_TRIALS, total) - counts.trials),
         first=0 if counts.scored else min(trials, search.workers),
-        compared=2 + bool(_starts(search)) + max(0, families - 1),
+        compared=2 + bool(_starts(search)) + min(FAMILIES_FIRST, max(0, families - 1)),
         finalists=options.confirm_nets or FINALISTS,
         fixed_finalists=options.confirm_nets is not None,
         seeds=options.confirm_seeds,
@@ -255,7 +256,12 @@ def _count(plan: Plan) -> str:
 def _compared(search: Session, finalists: int) -> str:
     best = "the best net" if finalists == 1 else f"the {finalists} best nets"
     if search.overview.survey.families:
-        return f"{best}, the best starting net, the largest net of its family and the best net of each family"
+        each = "the best net of each family"
+        if is_planned(search) and len(search.overview.survey.families) > 1 + FAMILIES_FIRST:
+            each = (
+                f"the best nets of the {FAMILIES_FIRST} best other families, and of further families if there is time"
+            )
+        return f"{best}, the best starting net, the largest net of its family and {each}"
     largest = "the largest net within the limits"
     return f"{best}, the starting net and {largest}" if _starts(search) else f"{best} and {largest}"
 

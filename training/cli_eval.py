@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
-from lmnet.training.cli_train import say
+from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command, say
 from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
 
 _EPILOG = """\

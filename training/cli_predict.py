@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command
-from lmnet.training.cli_train import say
+from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, run_command, say
 from lmnet.training.data_arguments import (
     add_class_names_option,
     add_intensity_option,

@@ -9,7 +9,15 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import DONE, Parser, add_import_option, import_modules, read_assignments, run_command
+from lmnet.builder.command_line import (
+    DONE,
+    Parser,
+    add_import_option,
+    import_modules,
+    read_assignments,
+    run_command,
+    say,
+)
 from lmnet.training.data_arguments import add_data_options, check_model_exists, check_paths, data_choice
 from lmnet.training.fitting.loggers import LOGGERS, check_loggers
 from lmnet.training.fitting.recipe import load_recipe, recipe_names
@@ -170,14 +178,6 @@ def print_run(metrics: dict[str, Any], folder: RunFolder, *, as_json: bool) -> N
     for line in closing_lines(folder, weights_names(), bold=sys.stderr.isatty()):
         say(line)
     print(json.dumps({**metrics, "run": str(folder.path)}) if as_json else folder.path)
-
-
-def say(text: str) -> None:
-    """Print a message for people on stderr, from the first process only."""
-    import os
-
-    if int(os.environ.get("LOCAL_RANK", "0")) == 0:
-        print(text, file=sys.stderr, flush=True)
 
 
 class EpochLine:

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from lmnet.builder.command_line import DONE, FAILED, Parser, add_import_option, import_modules, run_command
-from lmnet.search.suggest.spoken import Spoken
+from lmnet.builder.command_line import DONE, FAILED, Parser, add_import_option, import_modules, run_command, say
 from lmnet.training.data_arguments import add_data_options, check_paths, data_choice
 
 if TYPE_CHECKING:
@@ -63,8 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _suggest(args: argparse.Namespace, words: Sequence[str]) -> int:
     check_paths(args.data or "synthetic", args.split_file)
-    with Spoken(lambda text: print(text, file=sys.stderr, flush=True)) as spoken:
-        found = _found(args, words, spoken.say)
+    lines = list[str]()
+
+    def printed(text: str) -> None:
+        lines.append(text)
+        say(text)
+
+    found = _found(args, words, printed)
     if args.json:
         print(json.dumps(found.as_dict(), indent=1))
     else:
@@ -76,7 +80,7 @@ def _suggest(args: argparse.Namespace, words: Sequence[str]) -> int:
             console = Console(width=None if sys.stdout.isatty() else 140)
             console.print(suggestion_table(found, width=console.width))
         for note in found.notes:
-            if note not in spoken.lines:
+            if note not in lines:
                 print(note)
         print(found.line)
     return DONE if found.nets else FAILED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from lmnet.training.export.benchmark import measure_interleaved, torch_threads
 
 PASSES, LEAST_PASSES = 15, 3
 """Timed passes of each net, and the least number of them on a busy machine."""
+FAMILIES_FIRST = 2
+"""Other families whose best nets are always compared with the result; those of further families if there is time."""
 TIMING_S = 8.0
 """Seconds for the timed passes of all nets."""
 
@@ -59,7 +61,8 @@ def confirm_search(
         seeds: training runs for each net.
         finalists: how many of the top nets are trained again.
         are_all_needed: train all finalists in any case. Else the best one and the nets it is compared with come first;
-            a further finalist is trained only if there is time for all of its seeds.
+            a further finalist is trained only if there is time for all of its seeds. The same holds for the best nets
+            of families, beyond the ``FAMILIES_FIRST`` with the highest scores.
         make_pool: makes a pool for an objective.
         folder: results folder of the search.
         deadline: time on ``time.monotonic`` at which it ends; None for no limit.
@@ -79,8 +82,11 @@ def confirm_search(
     specs = {hash_: pricer.spec(point) for hash_, point in points.items()}
     again = ConfirmingObjective(objective, epochs)
     place = folder / "confirm" / again.name
-    compared = {one.hash for _, one in roles}
-    extra = set() if are_all_needed else {one.hash for one in top[1:]} - compared
+    further = _further_families(roles, pricer, top[0])
+    needed = {one.hash for _, one in roles} - further.keys() | {
+        one.hash for one in (top if are_all_needed else top[:1])
+    }
+    extra = points.keys() - needed
     failures = confirm(
         [(hash_, spec) for hash_, spec in specs.items() if hash_ not in extra],
         again,
@@ -100,11 +106,12 @@ def confirm_search(
         return Confirmed(role, one.hash, one.gmacs, one.params, *read_confirmed(place, one.hash, seeds), family)
 
     tried = [confirmed("finalist", pricer.price(one.point)) for one in top]
-    tried = [one for one in tried if one.hash not in extra or len(one.scores) == seeds]
-    specs = {hash_: spec for hash_, spec in specs.items() if hash_ in compared | {one.hash for one in tried}}
-    best = replace(choose(tried), role="best")
+    missed = {hash_ for hash_ in extra if len(read_confirmed(place, hash_, seeds)[0]) < seeds}
+    specs = {hash_: spec for hash_, spec in specs.items() if hash_ not in missed}
+    best = replace(choose([one for one in tried if one.hash not in missed]), role="best")
     rows = {one.hash: one for one in tried}
     rows |= {one.hash: each for role, one in roles if not is_own_family(each := confirmed(role, one), best)}
+    rows = {hash_: one for hash_, one in rows.items() if hash_ not in missed}
     rows.pop(best.hash)
     if best.family:
         rows = {one.hash: one for one in sorted(rows.values(), key=lambda one: (*COMPARED, "finalist").index(one.role))}
@@ -117,10 +124,11 @@ def confirm_search(
         name = role_name("start", best.family)
         verdict["text"] = f"No net was found that scores better than {name}. {verdict['text']}"
     verdict["cases"] = _cases([best, *rows.values()], specs, again, place, folder / "cases")
-    if pricer.space.start is not None and not starts:
-        verdict["text"] += " The starting net is outside the limits and was not compared."
-    if failures:
-        verdict["text"] += f" {len(failures)} of these training runs failed, the last with {failures[-1]}."
+    late = [name for hash_, name in further.items() if hash_ in missed]
+    for remark in _remarks(
+        is_start_outside=pricer.space.start is not None and not starts, late=late, failures=failures
+    ):
+        verdict["text"] += f" {remark}"
     return verdict
 
 
@@ -150,6 +158,22 @@ def _roles(tally: Tally, pricer: Pricer, top: Scored) -> list[tuple[str, Candida
         points = [*(("family", one.point) for one in tally.best_of_families(space)), *points]
     roles = [(role, pricer.price(point)) for role, point in points]
     return [(role, one) for role, one in roles if one.is_feasible]
+
+
+def _remarks(*, is_start_outside: bool, late: Sequence[str], failures: Sequence[str]) -> Iterator[str]:
+    if is_start_outside:
+        yield "The starting net is outside the limits and was not compared."
+    if late:
+        yield f"There was no time to compare the best nets of {', '.join(late)}."
+    if failures:
+        yield f"{len(failures)} of these training runs failed, the last with {failures[-1]}."
+
+
+def _further_families(roles: Sequence[tuple[str, Candidate]], pricer: Pricer, top: Scored) -> dict[str, str]:
+    """Return the families whose best nets are compared only if there is time, by the hash of that net."""
+    named = [(one.hash, family_name(pricer.space, one.point)) for role, one in roles if role == "family"]
+    others = [(hash_, name) for hash_, name in named if name != family_name(pricer.space, top.point)]
+    return dict(others[FAMILIES_FIRST:])
 
 
 def is_own_family(one: Confirmed, best: Confirmed) -> bool:

@@ -86,7 +86,8 @@ class Work:
         trials: number of trials until the total is reached.
         least: number of trials until ``LEAST_TRIALS`` is reached.
         first: number of trials until each worker has trained one net.
-        compared: number of nets in the verdict without further finalists: result, starting net, largest net.
+        compared: number of nets in the verdict without further finalists: result, starting net, largest net, and the
+            best nets of some other families.
         finalists: number of top nets to train again.
         fixed_finalists: whether the user gave this number.
         seeds: number of training runs of each net for the verdict.

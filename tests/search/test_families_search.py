@@ -23,6 +23,7 @@ from lmnet.search.run_search import run
 from lmnet.search.several import family_notes, find_encoders
 from lmnet.search.train.objective import TrainingObjective
 from lmnet.search.train.pools import InlinePool
+from lmnet.search.verdict import finalists
 from lmnet.search.verdict.finalists import confirm_search
 from lmnet.training import Recipe
 from tests.search.families import DEEP, PLAIN, WIDE, family_score, run_families
@@ -146,7 +147,9 @@ def test_a_killed_search_of_families_goes_on(tmp_path, workers):
     assert {trial.params["family"] for trial in trials_of(storage)} == {"deep", "plain", "wide"}
 
 
-def test_the_verdict_compares_with_the_best_start_and_each_familys_best(specs, tmp_path):
+@pytest.fixture
+def judged(specs, tmp_path):
+    """Return a function that judges six nets of three families, and the nets."""
     pricer = make_pricer(make_space(specs), Limits(max_gflops=0.0004))
     points = [(0, 1, 2, 3, 0), (1, 1, 2, 3), (2, 1, 2, 3), (1, 4, 4, 4), (1, 5, 5, 5), (0, 2, 2, 2, 0)]
     scores = [0.5, 0.4, 0.3, 0.9, 0.8, 0.6]
@@ -157,18 +160,26 @@ def test_the_verdict_compares_with_the_best_start_and_each_familys_best(specs, t
         for place, (one, score) in enumerate(zip(nets, scores, strict=True))
     )
 
-    verdict = confirm_search(
-        Tally(len(scored), {}, 0, 0, 0, scored),
-        pricer,
-        TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
-        epochs=1,
-        seeds=1,
-        finalists=2,
-        make_pool=InlinePool,
-        folder=tmp_path,
-        deadline=0.0,
-        is_stopped=lambda: False,
-    )
+    def judge(**options):
+        return confirm_search(
+            Tally(len(scored), {}, 0, 0, 0, scored),
+            pricer,
+            TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
+            epochs=1,
+            seeds=1,
+            finalists=2,
+            make_pool=InlinePool,
+            folder=tmp_path,
+            is_stopped=lambda: False,
+            **{"deadline": 0.0, **options},
+        )
+
+    return judge, nets
+
+
+def test_the_verdict_compares_with_the_best_start_and_each_familys_best(judged):
+    judge, nets = judged
+    verdict = judge()
 
     roles = {one["hash"]: (one["role"], one["family"]) for one in verdict["nets"]}
     assert roles[nets[3].hash] == ("best", "plain")
@@ -182,6 +193,20 @@ def test_the_verdict_compares_with_the_best_start_and_each_familys_best(specs, t
         assert f"The best net (plain) was not compared with the {name}: " in verdict["text"]
     assert role_name("family", "deep") == "the best net of deep"
     assert role_name("finalist") == "another of the best nets"
+
+
+def test_without_time_the_best_nets_of_the_worse_families_are_left_out_and_named(judged, monkeypatch):
+    judge, nets = judged
+    monkeypatch.setattr(finalists, "FAMILIES_FIRST", 1)
+
+    verdict = judge(are_all_needed=False)
+    assert [one["role"] for one in verdict["nets"]] == ["best", "start", "largest", "family"]
+    assert verdict["nets"][-1]["family"] == "deep"
+    assert verdict["text"].endswith("There was no time to compare the best nets of wide.")
+
+    verdict = judge(are_all_needed=False, deadline=None)
+    assert [one["family"] for one in verdict["nets"] if one["role"] == "family"] == ["deep", "wide"]
+    assert "no time" not in verdict["text"]
 
 
 def test_nets_of_a_smaller_input_are_trained_at_their_own_size(specs):

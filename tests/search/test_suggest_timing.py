@@ -8,7 +8,6 @@ import torch
 
 from lmnet.search.suggest import timing
 from lmnet.search.suggest.run import Bounds, _Job
-from lmnet.search.suggest.spoken import Spoken
 from lmnet.search.suggest.timing import MachineCost, Stopwatch
 from tests.search.choices import choice
 
@@ -82,19 +81,6 @@ def test_a_net_that_cannot_be_measured_is_named_and_passed_over():
     assert Stopwatch("torch").measure([choice(net="nothing")], until=math.inf, say=said.append) == {}
     assert said[1].startswith("nothing at 32 px from random weights was not timed: ")
     assert "the zoo has no net nothing." in said[1]
-
-
-def test_a_silence_ends_in_a_line_that_work_goes_on():
-    written = []
-    with Spoken(written.append, quiet_s=0.05) as spoken:
-        spoken.say("exporting")
-        while len(written) < 3:
-            time.sleep(0.01)
-        spoken.say("timing")
-    assert spoken.lines == ["exporting", "timing"]
-    assert written[0] == "exporting"
-    assert written[1] == "  still at work, 0 s"
-    assert "timing" in written
 
 
 def test_nets_that_a_guess_has_over_the_limit_are_timed_last(monkeypatch):

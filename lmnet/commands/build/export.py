@@ -7,9 +7,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import Parser
+from lmnet.builder.command_line import Parser, say
 from lmnet.builder.find_model import find_model
-from lmnet.commands.build.opened import load_net, open_planner, say
+from lmnet.commands.build.opened import load_net, open_planner
 from lmnet.commands.build.show import show_cost
 from lmnet.training.data_arguments import check_paths, data_choice
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import import_modules, paused_collector, read_assignments
+from lmnet.builder.command_line import import_modules, paused_collector, read_assignments, say
 from lmnet.builder.find_model import FoundModel, find_model
 
 if TYPE_CHECKING:  # torch is imported late, so that --help and mistyped names are quick
@@ -95,11 +95,6 @@ def load_net(plan: Plan, found: FoundModel, args: argparse.Namespace) -> tuple[G
             "it untrained."
         )
     return model, weights
-
-
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def print_tables(*tables: Table) -> None:

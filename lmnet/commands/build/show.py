@@ -6,9 +6,9 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from lmnet.builder.command_line import DONE, FAILED
+from lmnet.builder.command_line import DONE, FAILED, say
 from lmnet.builder.find_model import find_model
-from lmnet.commands.build.opened import load_net, open_planner, other_spec, print_json, print_tables, say
+from lmnet.commands.build.opened import load_net, open_planner, other_spec, print_json, print_tables
 
 if TYPE_CHECKING:
     from lmnet.builder.plan import Plan

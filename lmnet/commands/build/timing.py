@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from lmnet.builder.command_line import DONE, Parser
-from lmnet.commands.build.opened import open_planner, other_spec, print_json, print_tables, say
+from lmnet.builder.command_line import DONE, Parser, say
+from lmnet.commands.build.opened import open_planner, other_spec, print_json, print_tables
 
 
 def add_options(parser: Parser) -> None:

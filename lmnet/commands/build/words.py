@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from lmnet.builder.command_line import DONE, FAILED, Parser, add_import_option
-from lmnet.commands.build.opened import import_torch, print_json, print_tables, say
+from lmnet.builder.command_line import DONE, FAILED, Parser, add_import_option, say
+from lmnet.commands.build.opened import import_torch, print_json, print_tables
 
 
 def make_parser(program: str, word: str) -> Parser:
