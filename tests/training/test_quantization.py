@@ -46,6 +46,20 @@ def test_an_int8_file_is_scored_beside_its_float32_file(quantize, tmp_path, caps
     assert logits.shape == (3, 2, 96, 64)
 
 
+def test_the_maps_of_one_image_at_a_time_are_kept(quantize, monkeypatch):
+    from onnxruntime.quantization import calibrate
+
+    counts, collect = [], calibrate.HistogramCollector.collect
+
+    def counted(self, maps):
+        counts.append({len(each) for each in maps.values()})
+        return collect(self, maps)
+
+    monkeypatch.setattr(calibrate.HistogramCollector, "collect", counted)
+    assert quantize("--max-loss", "1") == 0
+    assert counts == [{1}] * 16
+
+
 def test_the_images_are_those_of_the_run_that_the_weights_are_from(tmp_path, write_folder, capsys):
     data, run, split = write_folder(tmp_path / "data", 20), tmp_path / "run", tmp_path / "split.json"
     names = [f"case_{index:02d}" for index in range(20)]
