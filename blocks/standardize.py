@@ -38,6 +38,9 @@ class Standardize(nn.Module):
         Ulyanov et al.: Instance Normalization, 2016, arXiv 1607.08022, without its scale and shift.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         in_channels: int,
