@@ -30,9 +30,9 @@ from lmnet.search.verdict.difference import (
     no_verdict,
     seed_noise,
 )
-from lmnet.search.verdict.finalists import confirm_search
 from lmnet.training import CaseScores, Recipe
 from lmnet.training.fitting.chooser import METRIC
+from tests.search.confirming import confirmed_out_of_time
 
 NAMES = tuple(f"image{index:02d}" for index in range(60))
 
@@ -279,22 +279,6 @@ def test_failures_of_trainings_are_told(small, tmp_path):
 
     assert told == ["error: ValueError: no such file"] * 2
     assert seen == [(0, 2), (1, 2)]
-
-
-def confirmed_out_of_time(scored, pricer, folder):
-    """Return the verdict where no time was left to train a net again."""
-    return confirm_search(
-        Tally(len(scored), {}, 0, 0, 0, scored),
-        pricer,
-        TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
-        epochs=1,
-        seeds=1,
-        finalists=len(scored),
-        make_pool=InlinePool,
-        folder=folder,
-        deadline=0.0,
-        is_stopped=lambda: False,
-    )
 
 
 def test_a_start_outside_the_limits_is_told(small, tmp_path):

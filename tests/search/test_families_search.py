@@ -15,17 +15,14 @@ from lmnet.search.nets.families import make_pricer, make_space
 from lmnet.search.nets.given import ZOO, expand, title, zoo_families
 from lmnet.search.nets.limits import Limits
 from lmnet.search.results.answer import answer_text
-from lmnet.search.results.counts import Scored, Tally, role_name
+from lmnet.search.results.counts import Scored, role_name
 from lmnet.search.results.progress import overview_text
 from lmnet.search.results.status import read_status
 from lmnet.search.results.summary import as_dict
 from lmnet.search.run_search import run
 from lmnet.search.several import family_notes, find_encoders
-from lmnet.search.train.objective import TrainingObjective
-from lmnet.search.train.pools import InlinePool
 from lmnet.search.verdict import finalists
-from lmnet.search.verdict.finalists import confirm_search
-from lmnet.training import Recipe
+from tests.search.confirming import confirmed_out_of_time
 from tests.search.families import DEEP, PLAIN, WIDE, family_score, run_families
 from tests.search.killing import crash, trials_of
 
@@ -161,18 +158,7 @@ def judged(specs, tmp_path):
     )
 
     def judge(**options):
-        return confirm_search(
-            Tally(len(scored), {}, 0, 0, 0, scored),
-            pricer,
-            TrainingObjective("synthetic", Recipe(size=32, epochs=1)),
-            epochs=1,
-            seeds=1,
-            finalists=2,
-            make_pool=InlinePool,
-            folder=tmp_path,
-            is_stopped=lambda: False,
-            **{"deadline": 0.0, **options},
-        )
+        return confirmed_out_of_time(scored, pricer, tmp_path, finalists=2, **options)
 
     return judge, nets
 

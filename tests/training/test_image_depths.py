@@ -1,13 +1,14 @@
 """PNG, TIFF and other images of any depth, colour space and orientation are read as they are, or refused by name."""
 
 import struct
+import warnings
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lmnet.training.data.image_files import ImageFile, read_image, read_raw
+from lmnet.training.data.image_files import ImageFile, read_image, read_raw, without_warnings
 from lmnet.training.data.load import load_cases
 from lmnet.training.data.mask_values import colors_of, grey_of
 
@@ -164,3 +165,16 @@ def test_deep_images_and_their_range_are_decided_together(tmp_path):
 
     assert len(cases.meaning.intensities.ranges) == 3
     assert len(np.unique(cases.image(0))) > 200
+
+
+def test_a_thread_that_ends_leaves_the_warnings_of_the_others_ignored():
+    before = list(warnings.filters)
+    first, second = without_warnings(), without_warnings()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    warnings.warn("odd metadata", UserWarning, stacklevel=1)  # an error outside, in the tests
+    second.__exit__(None, None, None)
+    assert warnings.filters == before
+    with pytest.raises(UserWarning, match="odd metadata"):
+        warnings.warn("odd metadata", UserWarning, stacklevel=1)

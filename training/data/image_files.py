@@ -142,6 +142,31 @@ def _read_file(path: Path, index: int | None, like: Path) -> RawImage:
         return _raw(picture, orientation)
 
 
+class _Quiet:
+    """How many threads are reading, and the filters of warnings as they were before the first."""
+
+    readers = 0
+    before: warnings.catch_warnings[None] | None = None
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore all warnings; their filters are one for all threads: the first sets them, the last puts them back."""
+    with _LOCK:
+        if not _Quiet.readers:
+            _Quiet.before = warnings.catch_warnings()
+            _Quiet.before.__enter__()
+            warnings.simplefilter("ignore")
+        _Quiet.readers += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _Quiet.readers -= 1
+            if not _Quiet.readers and _Quiet.before is not None:
+                _Quiet.before.__exit__(None, None, None)
+
+
 @contextmanager
 def _decoded(path: Path) -> Iterator[tuple[Image.Image, Deep | None, int]]:
     """Open and decode, so that a truncated file fails here; nothing is decoded that is too large.
@@ -150,8 +175,7 @@ def _decoded(path: Path) -> Iterator[tuple[Image.Image, Deep | None, int]]:
     """
     deep, orientation = None, 1
     try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata
+        with path.open("rb") as file, without_warnings():  # Pillow's remarks about odd metadata
             picture = _opened(file)
             _check_size(picture)
             frames = getattr(picture, "n_frames", 1) if picture.format in _PAGED else 1
