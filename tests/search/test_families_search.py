@@ -10,6 +10,7 @@ import pytest
 
 import lmnet
 from lmnet.builder.spec import load_spec, parse_spec
+from lmnet.builder.zoo_table import read_table
 from lmnet.search.cli import main
 from lmnet.search.nets.families import make_pricer, make_space
 from lmnet.search.nets.given import ZOO, expand, title, zoo_families
@@ -36,6 +37,13 @@ def specs(deep, plain, wide):
 
 def search(specs, folder, **changes):
     return run(specs, **({"objective": family_score, "max_gflops": LIMIT, "trials": 9, "out": folder} | changes))
+
+
+def test_the_zoo_begins_with_the_families_whose_weights_have_the_best_scores():
+    scores = [row.dice.mean for row in map(read_table().rows.get, zoo_families()) if row.dice is not None]
+    assert len(scores) > 5
+    assert scores == sorted(scores, reverse=True)
+    assert all(read_table().rows[name].dice for name in zoo_families()[: len(scores)])
 
 
 def test_a_search_of_three_families_begins_with_each_start_and_is_continued(specs, tmp_path):
