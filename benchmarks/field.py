@@ -4,6 +4,7 @@
     python benchmarks/field.py unext lmnet_xs --repeats 31 --size 256
 
 Eager PyTorch, the net after ``optimize_for_inference``, and onnxruntime; random weights, which do not change the time.
+They are of one seed, so that a second run finds the exported files in the cache.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ BESIDE = ("lmnet_xs", "lmnet_s", "lmnet_fast")
 
 def passes_of(name: str, size: int) -> dict[str, Callable[[], object]]:
     """Return one forward pass of a net by runtime."""
+    torch.manual_seed(0)
     model = lmnet.create_model(name).eval()
     image = torch.randn(1, model.plan.input_shape[0], size, size)
     fast = optimize_for_inference(model, image).to(memory_format=torch.channels_last)

@@ -2,12 +2,16 @@
 
 import itertools
 import random
+import resource
+import statistics
+import time
 
 import numpy as np
 import pytest
 
 from lmnet.builder.spec import parse_spec
 from lmnet.search.nets.families import FamiliesPricer, make_pricer, make_space
+from lmnet.search.nets.given import ZOO, read_specs
 from lmnet.search.nets.limits import Limits
 from lmnet.search.nets.pricing import Pricer, finish
 from lmnet.search.nets.space import Space
@@ -124,11 +128,28 @@ def test_proposals_over_three_families_are_feasible_and_new(deep, plain, wide):
 
 
 @pytest.mark.slow
-def test_two_thousand_proposals_over_three_families(deep, plain, wide):
-    pricer = families(deep, plain, wide, max_gflops=0.001)
-    found = proposals(pricer, 2000, score=lambda one: one.gmacs * (1, 2, 0.5)[one.point[0]])
-    assert len({one.hash for one in found}) == 2000
-    assert all(one.is_feasible for one in found)
+def test_ten_thousand_proposals_over_the_families_of_the_zoo():
+    """None is infeasible or comes twice, memory stays flat; one takes at most 20 ms in the median on a quiet core."""
+    pricer = families(*read_specs(ZOO), max_gflops=0.3)
+    survey(pricer)
+    times, peaks, places = [], [], set()
+    for seed in range(50):
+        pool, observed, known = FeasiblePool(pricer, seed=seed), [], set()
+        for _ in range(200):
+            began = time.process_time()
+            one = finish(pool.choose(lambda: (observed, known)))  # noqa: B023
+            times.append(time.process_time() - began)
+            assert one.is_feasible
+            assert one.gmacs <= 0.3
+            assert one.hash not in known
+            known.add(one.hash)
+            observed.append((one, one.gmacs - 1e-8 * one.params))
+            places.add(one.point[0])
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    assert len(places) == len(pricer.space.open)
+    print(f"median {1000 * statistics.median(times):.1f} ms; peak memory {peaks[9]:.0f} MiB, later {peaks[-1]:.0f} MiB")
+    assert statistics.median(times) < 0.05
+    assert peaks[-1] < 1.1 * peaks[9]
 
 
 @pytest.mark.parametrize("better", [0, 1])
