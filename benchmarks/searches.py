@@ -2,7 +2,9 @@
 
 Each folder is that of a `lmnet-search` that ended with a confirmation. The commands stand in the table of this file.
 ``--list path/to/Kvasir-SEG kvasir_400.csv`` writes the list of images that one of them takes: 400 for training, 200 for
-validation and 300 for the test, so that the verdict rests on more images than a tenth of the data set.
+validation and 300 for the test, so that the verdict rests on more images than a tenth of the data set. ``--split
+path/to/Kvasir-SEG kvasir_320.json`` writes the split of another: 320, 100 and 300 images, the default split's val and
+test images among them on their sides.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import optuna
 
 from lmnet.search.study.fingerprint import ABOUT
 from lmnet.search.study.storage import open_storage
+from lmnet.training import load_data
+from lmnet.training.data.splits import Split
 
 PARTS = {"train": 400, "val": 200, "test": 300}
 DATA = "--data Kvasir-SEG --workers 2"
@@ -27,6 +31,8 @@ COMMANDS = {
     "--epochs 16 --trials 14 --confirm-epochs 20 --confirm-nets 2 --confirm-seeds 3",
     "search_lite0": f"lmnet-search --spec efficientnet_lite0_lm_s --pretrained-encoder --recipe small_machine {DATA} "
     "--max-gflops 0.5 --epochs 3 --trials 8 --confirm-epochs 4 --confirm-nets 2 --confirm-seeds 2",
+    "search_zoo_03": "lmnet-search --spec zoo --data Kvasir-SEG --max-gflops 0.3 --pretrained-encoder package "
+    "--workers 1 --split-file kvasir_320.json --epochs 8 --timeout 5400",
 }
 HEAD = "| net | hash | GMACs | parameters | ms | test Dice | by seed | val, by seed |"
 
@@ -63,15 +69,26 @@ def write_list(folder: Path, target: Path) -> None:
             writer.writerow([path, folder.resolve() / "masks" / path.name, part])
 
 
+def write_split(folder: Path, target: Path) -> None:
+    """Write a split of Kvasir-SEG: the default one, with most training images moved to the other sides or left out."""
+    split = load_data(folder, seed=0).split
+    train = sorted(split.train)
+    random.Random(0).shuffle(train)
+    sides = (train[:320], [*split.val, *train[320:330]], [*split.test, *train[330:540]])
+    target.write_text(Split(*(tuple(sorted(names)) for names in sides)).dump())
+
+
 def main() -> None:
-    """Print the page, or write the list."""
-    if sys.argv[1] == "--list":
-        return write_list(*map(Path, sys.argv[2:]))
+    """Print the page, or write a list or a split."""
+    if sys.argv[1] in WRITERS:
+        return WRITERS[sys.argv[1]](*map(Path, sys.argv[2:]))
     print("# Searches that were run\n\nWritten by `python benchmarks/searches.py`. Lesion Dice, mean over images.\n")
     for folder in sys.argv[1:]:
         print("\n".join(section(Path(folder))))
     return None
 
+
+WRITERS = {"--list": write_list, "--split": write_split}
 
 if __name__ == "__main__":
     main()
