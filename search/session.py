@@ -20,7 +20,7 @@ from optuna.storages import RDBStorage
 from lmnet.builder.layout import INPUT_SIZE
 from lmnet.builder.spec import Spec
 from lmnet.search.make_pool import data_choice, make_pool, visible_gpus
-from lmnet.search.nets.families import make_pricer, make_space
+from lmnet.search.nets.families import Families, make_pricer, make_space
 from lmnet.search.nets.given import title
 from lmnet.search.nets.limits import Limits
 from lmnet.search.nets.pricing import Pricer
@@ -30,7 +30,7 @@ from lmnet.search.options import EPOCHS, NO_PRIOR, SIZE, SearchOptions
 from lmnet.search.propose.prior import Prior, fit_prior, prior_text
 from lmnet.search.results.counts import Tally
 from lmnet.search.results.summary import Overview, SearchResult
-from lmnet.search.several import Encoders, check_encoders, family_notes, find_encoders, sides
+from lmnet.search.several import Encoders, check_encoders, family_notes, sides, with_encoders
 from lmnet.search.study.earlier import read_lessons, set_pretrained
 from lmnet.search.study.fingerprint import (
     ABOUT,
@@ -162,10 +162,15 @@ def prepare(
         raise ValueError("search: the sampler tpe searches one family. Use model or random, or give one spec.")
     device = str(resolve_device(options.device))
     latency = LatencyMeter(device, options.runtime)
+    is_own = own is not None
+    encoders = None
+    if options.pretrained_encoder is not None and not is_own:
+        if isinstance(space, Families):
+            space, encoders = with_encoders(space, options.pretrained_encoder)
+        else:
+            check_encoders(space, options.pretrained_encoder)
     pricer = make_pricer(space, limits, latency)
     found = survey(pricer, seed=options.seed)
-    is_own = own is not None
-    encoders = _encoders(space, options) if own is None else None
     objective = _default_objective(space, options, encoders) if own is None else own
     workers = options.workers or _default_workers(device, is_own=is_own)
     total, timeout_s = options.budget
@@ -267,20 +272,6 @@ def _identity(spec: Spec) -> str:
     """Return a hash of a spec without ``search`` (compared knob by knob), ``expect`` and ``source``."""
     data = {key: value for key, value in spec.document.data.items() if key not in ("search", "expect", "source")}
     return short_hash(data)
-
-
-def _encoders(space: Space, options: SearchOptions) -> Encoders | None:
-    """Find which families have a pretrained encoder; None if there is one family, or the option is not used.
-
-    Raises:
-        ValueError: a choice of the only family has no weights, or none of several families has some.
-    """
-    if options.pretrained_encoder is None:
-        return None
-    if len(space.families) > 1:
-        return find_encoders(space, options.pretrained_encoder)
-    check_encoders(space, options.pretrained_encoder)
-    return None
 
 
 def _notes(space: Space, objective: Objective, encoders: Encoders | None) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 from lmnet.builder.models import build_model, load_encoder
 from lmnet.builder.planner import Planner
@@ -24,11 +25,26 @@ class Encoders:
         loaded: names of the families whose encoder has weights.
         missing: for families with a timm encoder but no weights, the reason by family name.
         without: names of the families without a timm encoder.
+        left_out: for families that lose choices of another encoder without weights, these choices by family name.
     """
 
     loaded: tuple[str, ...]
     missing: dict[str, str]
     without: tuple[str, ...]
+    left_out: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A value of a knob, the encoders of the net that has it, and that net; the first one is a family's own net."""
+
+    knob: str
+    value: Any
+    encoders: tuple[str, ...]
+    point: Point
+
+    def __str__(self) -> str:
+        return f"{self.knob}={self.value}"
 
 
 def check_encoders(space: Space, source: str) -> None:
@@ -41,63 +57,90 @@ def check_encoders(space: Space, source: str) -> None:
     Raises:
         ValueError: an encoder has no weights, or a net has no timm encoder; the message names the choice.
     """
-    own = first_point(space)
-    for point in _encoders_of(space).values():
-        try:
-            load_encoder(build_model(space.spec.override(space.values(point))), source)
-        except ValueError as err:
-            changed = [knob.name for knob, now, was in zip(space.knobs, point, own, strict=True) if now != was]
-            if not changed:
-                raise
-            choice = ", ".join(f"{name}={space.params(point)[name]}" for name in changed)
-            raise ValueError(f"search: the choice {choice} has no pretrained encoder: {err}") from None
+    known: dict[tuple[str, ...], str] = {}
+    own, *others = _choices(space)
+    if problem := _problem(space, own, source, known):
+        raise ValueError(problem)
+    for choice in others:
+        if problem := _problem(space, choice, source, known):
+            raise ValueError(f"search: the choice {choice} has no pretrained encoder: {problem}")
 
 
-def _encoders_of(space: Space) -> dict[tuple[str, ...], Point]:
-    """Return the encoders that the nets of a family may have, each with a point that has it; () for none."""
+def _choices(space: Space) -> list[_Choice]:
+    """Return the family's own net, and the nets with another value of one knob that may change the encoder."""
     planner, own = Planner(space.spec), first_point(space)
-    points = [own]
+    found = [_Choice("", None, _encoders_of(planner, space.values(own)), own)]
     for position, knob in enumerate(space.knobs):
-        if not knob.is_ordered:  # an encoder is a name
-            points += [space.moved(own, position, index) for index in range(len(knob.values))]
-    found: dict[tuple[str, ...], Point] = {}
-    for point in points:
-        try:
-            nodes = planner.plan(space.values(point)).nodes
-        except SpecError:
-            continue  # no net can be built there
-        found.setdefault(tuple(node.options["model"] for node in nodes if node.block == ENCODER), point)
+        if knob.is_ordered:  # an encoder is a name
+            continue
+        for index, value in enumerate(knob.values):
+            point = space.moved(own, position, index)
+            try:
+                encoders = _encoders_of(planner, space.values(point))
+            except SpecError:
+                continue  # no net can be built there
+            if encoders != found[0].encoders:
+                found.append(_Choice(knob.name, value, encoders, point))
     return found
 
 
-def find_encoders(space: Space, source: str) -> Encoders:
-    """Try to load the encoders of each family whose nets may be proposed. One without weights leaves out its family.
+def _encoders_of(planner: Planner, values: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(node.options["model"] for node in planner.plan(values).nodes if node.block == ENCODER)
+
+
+def _problem(space: Space, choice: _Choice, source: str, known: dict[tuple[str, ...], str]) -> str:
+    """Return why the encoders of a choice have no weights; empty if they have. Each encoder is loaded once."""
+    if choice.encoders not in known:
+        try:
+            load_encoder(build_model(space.spec.override(space.values(choice.point))), source)
+            known[choice.encoders] = ""
+        except ValueError as err:
+            known[choice.encoders] = str(err)
+    return known[choice.encoders]
+
+
+def with_encoders(space: Families, source: str) -> tuple[Families, Encoders]:
+    """Try to load the encoders of each family.
+
+    A family whose own encoder has no weights begins with random weights. One whose own encoder has some loses the
+    choices of encoders that have none.
 
     Args:
         space: the families.
         source: auto, package, hub or a file, see ``lmnet.builder.models.load_encoder``.
 
+    Returns:
+        The families without these choices, and what was found.
+
     Raises:
         ValueError: no family has a timm encoder whose weights can be found.
     """
-    loaded, missing, without = [], dict[str, str](), []
-    for family in (space.families[place] for place in space.open):
+    loaded, missing, without, left_out = [], dict[str, str](), [], dict[str, tuple[str, ...]]()
+    known: dict[tuple[str, ...], str] = {}
+    families = []
+    for family in space.families:
         name = family.spec.name
-        if not any(_encoders_of(family)):
+        own, *others = _choices(family)
+        families.append(family)
+        if not any(choice.encoders for choice in (own, *others)):
             without.append(name)
-            continue
-        try:
-            check_encoders(family, source)
+        elif problem := _problem(family, own, source, known):
+            missing[name] = problem
+        else:
             loaded.append(name)
-        except ValueError as err:
-            missing[name] = str(err).removeprefix("search: ")
+            lost = [choice for choice in others if _problem(family, choice, source, known)]
+            if lost:
+                left_out[name] = tuple(map(str, lost))
+                families[-1] = Space(
+                    family.spec, {one.knob: [each.value for each in lost if each.knob == one.knob] for one in lost}
+                )
     if not loaded:
         reasons = "".join(f" {name}: {reason}" for name, reason in list(missing.items())[:1])
         raise ValueError(
             f"search: pretrained_encoder={source}: no family has a timm encoder with pretrained weights.{reasons} "
             "Leave pretrained_encoder out, or add a family like efficientnet_lite0_lm_s."
         )
-    return Encoders(tuple(loaded), missing, tuple(without))
+    return Families(families), Encoders(tuple(loaded), missing, tuple(without), left_out)
 
 
 def sides(space: Space) -> dict[str, int]:
@@ -123,11 +166,24 @@ def family_notes(
     if len(set(sides(space).values())) > 1:
         lines.append(_size_note(space, size, is_own_size=is_own_size))
     if encoders is not None:
-        lines.append(f"pretrained encoder: {_named(encoders.loaded)}")
-        lines += [f"no pretrained encoder for {name}: {reason}" for name, reason in encoders.missing.items()]
-        if encoders.without:
-            lines.append(f"no timm encoder, so random weights: {_named(encoders.without)}")
+        lines += _encoder_notes(encoders, sides(space).keys())
     return tuple(lines)
+
+
+def _encoder_notes(encoders: Encoders, names: Collection[str]) -> list[str]:
+    """Return lines about the encoders of the named families."""
+    lines = [f"pretrained encoder: {_named(name for name in encoders.loaded if name in names) or 'none'}"]
+    for name, lost in encoders.left_out.items():
+        if name in names:
+            lines.append(f"{name}: no pretrained encoder for {_named(lost)}, so no net with it is trained")
+    lines += [
+        f"no pretrained encoder for {name}, so random weights: {reason}"
+        for name, reason in encoders.missing.items()
+        if name in names
+    ]
+    if without := [name for name in encoders.without if name in names]:
+        lines.append(f"no timm encoder, so random weights: {_named(without)}")
+    return lines
 
 
 def _size_note(space: Families, size: int | None, *, is_own_size: bool) -> str:

@@ -6,7 +6,9 @@ import json
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,15 +30,19 @@ class Space:
 
     Args:
         spec: the spec.
+        without: values that no net may have, by the name of their knob.
 
     Raises:
         SpecError: the section is wrong.
         ValueError: the section is missing or empty.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, without: Mapping[str, Sequence[Any]] = MappingProxyType({})) -> None:
         self.spec = spec
-        self.knobs: tuple[Knob, ...] = read_knobs(spec)
+        self.knobs: tuple[Knob, ...] = tuple(
+            replace(knob, values=tuple(value for value in knob.values if value not in without.get(knob.name, ())))
+            for knob in read_knobs(spec)
+        )
         if not self.knobs:
             raise ValueError(
                 f"search: {spec.name} has no search section. "

@@ -21,7 +21,7 @@ from lmnet.search.results.progress import overview_text
 from lmnet.search.results.status import read_status
 from lmnet.search.results.summary import as_dict
 from lmnet.search.run_search import run
-from lmnet.search.several import family_notes, find_encoders
+from lmnet.search.several import family_notes, with_encoders
 from lmnet.search.verdict import finalists
 from tests.search.confirming import confirmed_out_of_time
 from tests.search.families import DEEP, PLAIN, WIDE, family_score, run_families
@@ -234,18 +234,45 @@ def test_pretrained_encoders_are_loaded_where_they_are_found_and_named_where_not
             raise ValueError("no weights of tf_mobilenetv3_small_100")
 
     monkeypatch.setattr("lmnet.search.several.load_encoder", load)
-    found = find_encoders(space, "auto")
+    space, found = with_encoders(space, "auto")
 
     assert found.loaded == ("efficientnet_lite0_lm_s",)
     assert found.missing == {"lraspp_mobilenetv3_small": "no weights of tf_mobilenetv3_small_100"}
     assert found.without == ("deep",)
     assert family_notes(space, size=32, encoders=found)[1:] == (
         "pretrained encoder: efficientnet_lite0_lm_s",
-        "no pretrained encoder for lraspp_mobilenetv3_small: no weights of tf_mobilenetv3_small_100",
+        "no pretrained encoder for lraspp_mobilenetv3_small, so random weights: no weights of tf_mobilenetv3_small_100",
         "no timm encoder, so random weights: deep",
     )
+    space.left_out = {"lraspp_mobilenetv3_small": "its cheapest net is too dear", "deep": "the same"}
+    assert family_notes(space, size=32, encoders=found)[-1] == "pretrained encoder: efficientnet_lite0_lm_s"
     with pytest.raises(ValueError, match="=auto: no family has a timm encoder with pretrained weights"):
-        find_encoders(make_space(specs), "auto")
+        with_encoders(make_space(specs), "auto")
+
+
+def test_a_family_keeps_the_choices_whose_encoder_has_weights(specs, monkeypatch):
+    """One of eleven encoders that an installed package lacks does not take the pretrained start from the family."""
+
+    def load(model, source):
+        if "mobilenetv3" in str(model.plan.nodes[0].options["model"]):
+            raise ValueError("no weights")
+
+    monkeypatch.setattr("lmnet.search.several.load_encoder", load)
+    whole = make_space([specs[0], load_spec("lraspp_efficientnet_lite0")])
+    space, found = with_encoders(whole, "package")
+
+    assert found.loaded == ("lraspp_efficientnet_lite0",)
+    choices = {name: list(values) for name, values in whole.families[1].describe().items()}
+    kept = [value for value in choices["model"] if "mobilenetv3" not in value]
+    assert 1 < len(kept) < len(choices["model"])
+    assert space.families[1].describe() == {**choices, "model": kept}
+    assert space.families[0] is whole.families[0]
+    assert (
+        "lraspp_efficientnet_lite0: no pretrained encoder for model=mobilenetv3_small_050, "
+        "model=mobilenetv3_small_100, model=mobilenetv3_large_100, so no net with it is trained"
+    ) in family_notes(space, size=32, encoders=found)
+    nets = [space.values(space.sample(random.Random(seed), 1))["model"] for seed in range(50)]
+    assert set(nets) <= set(kept)
 
 
 def test_the_zoo_stands_for_all_specs_with_a_search_section():

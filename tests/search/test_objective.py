@@ -17,7 +17,7 @@ from lmnet.search.nets.families import make_space
 from lmnet.search.nets.space import Space
 from lmnet.search.results.progress import overview_text
 from lmnet.search.run_search import run
-from lmnet.search.several import find_encoders
+from lmnet.search.several import with_encoders
 from lmnet.search.train.messages import Job
 from lmnet.search.train.objective import TrainingObjective, last_third
 from lmnet.search.train.training import run_training
@@ -144,11 +144,9 @@ def test_every_choice_of_an_encoder_is_checked_before_anything_is_trained(tmp_pa
     assert checked == ["tf_efficientnet_lite0", other]
     assert not (tmp_path / "out").exists()
     families = make_space([parse_spec(ENCODER), parse_spec(knob.replace("with_encoder", "with_knob"))])
-    found = find_encoders(families, "auto")
-    assert found.loaded == ("with_encoder",)
-    assert found.missing == {
-        "with_knob": f"the choice model={other} has no pretrained encoder: no weights for {other}. Give auto."
-    }
+    _, found = with_encoders(families, "auto")
+    assert found.loaded == ("with_encoder", "with_knob")
+    assert found.left_out == {"with_knob": (f"model={other}",)}
 
 
 def test_an_encoder_starts_from_its_weights(tmp_path):
