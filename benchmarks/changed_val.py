@@ -21,7 +21,8 @@ from lmnet.training.fitting.loaders import AugmentedSet
 def scores_of(name: str, augment: str, repeats: int) -> np.ndarray:
     """Return the Dice of each val image of a run's own split, (repeats x images,)."""
     opened = open_model(name)
-    assert opened.run is not None, f"{name} is no run folder"
+    if opened.run is None:
+        raise SystemExit(f"changed_val.py: {name} is no run folder. Give the folder of a training run.")
     data = load_data(opened.run.manifest()["data"], split_file=opened.run.path / "split.json")
     cases = AugmentedSet(data.val.at(opened.size), augment)
     found = []
